@@ -1,0 +1,146 @@
+"""The command line: `stat-train [VERB] [ARGUMENTS]`, where the verb is `run` unless another is named."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from stat_train import __version__
+from stat_train.errors import StatTrainError, UserError, did_you_mean
+
+HELP = """\
+stat-train: find what a student model cannot do, and train it on that (STAT, arXiv 2510.10023).
+
+Usage
+  stat-train [KEY=VALUE ...]          run the method with these settings
+  stat-train compare RUN RUN ...      put finished runs side by side
+  stat-train --cfg job [KEY=VALUE ..] print the settings that a run would have, and stop
+  stat-train --help | --version
+
+Try it
+  stat-train                          the whole method on a tiny student, on a CPU, without network (2 minutes)
+  stat-train until=profile            stop when it is known what the student cannot do
+  stat-train data_recipe=pool         the same budget without targeting: the baseline to beat
+
+Choices (GROUP=CHOICE; each file of a choice says what it is and what it costs)
+{groups}
+
+Common settings
+  run_dir=runs/NAME                   where the results are linked together
+  until=STAGE                         last stage: label answer grade diagnose profile curate train evaluate report
+  seed=N                              all randomness of the run
+  data_recipe.pairs=N                 size of the training set
+  train.learning_rate=X  train.epochs=N  train.effective_batch_size=N
+  task.pool=FILE task.benchmark=FILE  your own questions (JSONL or Parquet; with task=jsonl, math or gsm8k)
+  student.model=FOLDER_OR_HUB_NAME    your own student (with student=local)
+All settings with their defaults: stat-train --cfg job, or the files in
+  {place}
+
+A run that was interrupted goes on where it was when the same command is given again; what is done is not done twice.
+Exit codes: 0 done, 1 a stage failed, 2 something you gave is wrong, 130 and 143 interrupted.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    signal.signal(signal.SIGTERM, _end_by_signal)
+    try:
+        verb = _verb(given)
+        return VERBS[verb](given[1:] if given[:1] == [verb] else given)
+    except StatTrainError as error:
+        print(f"stat-train: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\nstat-train: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _end_by_signal(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def _verb(given: Sequence[str]) -> str:
+    """Return the verb that is meant: the first word when it is one, `run` when it is a setting or an option."""
+    first = given[0] if given else "run"
+    if first in VERBS:
+        return first
+    if first.isidentifier():
+        expected = f"expected {', '.join(VERBS)} or KEY=VALUE"
+        raise UserError(f"{first}: no such verb; {expected}.{did_you_mean(first, VERBS)} See stat-train --help")
+    return "run"
+
+
+def _run(given: list[str]) -> int:
+    if {"-h", "--help"} & set(given):
+        return _help()
+    if "--version" in given:
+        print(f"stat-train {__version__}")
+        return 0
+    from stat_train.compose import read_settings
+
+    show = _take_cfg(given)
+    if options := [argument for argument in given if argument.startswith("-")]:
+        raise UserError(f"{' '.join(options)}: no such option; settings are given as KEY=VALUE. See stat-train --help")
+    settings = read_settings(given)
+    if show:
+        print(settings.yaml, end="")
+        return 0
+    from stat_train.pipeline import run
+
+    logging.getLogger("datasets").setLevel(logging.ERROR)
+    run(settings, ["stat-train", *given], Console())
+    return 0
+
+
+def _take_cfg(given: list[str]) -> bool:
+    """Take `--cfg job` (or `-c job`) out of the arguments and tell whether it was there."""
+    for option in ("--cfg=job", *({"--cfg", "-c"} & set(given))):
+        if option in given:
+            index = given.index(option)
+            if option != "--cfg=job" and given[index + 1 : index + 2] != ["job"]:
+                raise UserError(f"{option}: expected `{option} job`, which prints the settings of the run")
+            del given[index : index + (1 if "=" in option else 2)]
+            return True
+    return False
+
+
+def _help() -> int:
+    from stat_train.compose import choices, config_dir
+
+    groups = "\n".join(f"  {group:<12} {', '.join(names)}" for group, names in choices().items())
+    print(HELP.format(groups=groups, place=config_dir()))
+    return 0
+
+
+def _compare(given: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="stat-train compare", description="Put finished runs side by side; differences are to the first one."
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder")
+    parser.add_argument("--benchmark", help="which benchmark to compare on (default: the runs' first)")
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+    arguments = parser.parse_args(given)
+    from stat_train.evaluation.compare import as_json, compare, print_comparison
+
+    rows = compare(arguments.runs, arguments.benchmark)
+    if arguments.json:
+        print(json.dumps(as_json(rows), indent=2))
+    else:
+        print_comparison(rows, Console())
+    return 0
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {"run": _run, "compare": _compare}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

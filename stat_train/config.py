@@ -1,0 +1,291 @@
+"""The schema of every setting; the defaults and their meaning are in `conf/` and `data_recipes/`, in one place only.
+
+A setting is *identity* (it changes what a stage makes) unless its field is marked `OPERATIONAL`; operational settings
+(inference batch size, checkpoint interval) never change a stage's hash.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+STAGES = ("label", "answer", "grade", "diagnose", "profile", "curate", "train", "evaluate", "report")
+OPERATIONAL = "operational"
+
+Stage = Literal["label", "answer", "grade", "diagnose", "profile", "curate", "train", "evaluate", "report"]
+AnswerSource = Literal["own", "rewrites", "both"]
+Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(gt=0)]
+Temperature = Annotated[float, Field(ge=0, le=2)]
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Node(BaseModel):
+    """A group of settings: unknown keys and values of the wrong type are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings that a stage's hash covers."""
+        fields = type(self).model_fields.items()
+        values = {name: getattr(self, name) for name, field in fields if OPERATIONAL not in field.metadata}
+        return {name: value.identity() if isinstance(value, Node) else value for name, value in values.items()}
+
+
+class ArithmeticTask(Node):
+    """The embedded task; pool, validation and benchmark are numbers of questions to make."""
+
+    name: Literal["arithmetic"]
+    mix: Literal["a", "b", "c"]
+    min_steps: Annotated[int, Field(ge=1, le=6)]
+    max_steps: Annotated[int, Field(ge=1, le=6)]
+    pool: Positive
+    validation: Positive
+    benchmark: Positive
+    benchmarks: Annotated[
+        list[Literal["standard", "unseen_phrasings", "larger_numbers", "longer_chains", "retention"]],
+        Field(min_length=1),
+    ]
+    grader: Literal["exact", "numeric", "math"]
+
+
+class FieldNames(Node):
+    """Which column of a row holds what; None for a column that the rows do not have."""
+
+    id: Text | None
+    question: Text
+    answer: Text | None
+    solution: Text | None
+    subject: Text | None
+    level: Text | None
+    skills: Text | None
+
+
+class TextTask(Node):
+    """Questions from files or the hub: `pool` and `benchmark` are a path (JSONL, Parquet) or a hub name."""
+
+    name: Literal["math", "gsm8k", "jsonl"]
+    pool: Text
+    benchmark: Text
+    validation: Positive | Text
+    skills: Text | None
+    grader: Literal["math", "exact", "numeric"]
+    fields: FieldNames
+    max_bad_rows: Count
+
+
+class Prompt(Node):
+    """How a question becomes a prompt; the same for answering, training and evaluation."""
+
+    system: Text | None
+    template: Text
+    chat_template_arguments: dict[str, Any]
+
+
+class LocalStudent(Node):
+    """A student with weights: a folder, a hub name, or `tiny`, the one that is shipped."""
+
+    name: Literal["tiny", "local"]
+    model: Text
+    revision: Text | None
+    attempts: Positive
+    temperature: Temperature
+    max_new_tokens: Positive
+    prompt: Prompt
+    batch_size: Annotated[int, Field(ge=1), OPERATIONAL]
+
+
+class RecordedStudent(Node):
+    """A student that is known by its recorded answers only."""
+
+    name: Literal["recorded"]
+    path: Text
+
+
+class ArithmeticTeacher(Node):
+    """The exact teacher of the embedded task; with `error_rate`, a diagnosis names another skill that often."""
+
+    name: Literal["arithmetic"]
+    error_rate: Share
+    sampling_seed: int
+
+
+class LabelsTeacher(Node):
+    """A teacher without a language model: a difficult question misses the skills that it is labelled with."""
+
+    name: Literal["labels"]
+
+
+class GoldDifficulty(Node):
+    """Difficult when the answer is graded wrong."""
+
+    name: Literal["gold"]
+    attempts: Literal["first", "any", "majority"]
+
+
+class StepRewardDifficulty(Node):
+    """Difficult by the step rewards of the answer (method stage 1)."""
+
+    name: Literal["step_rewards"]
+    attempts: Literal["first", "any", "majority"]
+    step_rewarder: Literal["checker"]
+    tau1: Share
+    tau2: Share
+
+
+class ConsistencyDifficulty(Node):
+    """Difficult when the commonest final answer of several samples is too rare."""
+
+    name: Literal["consistency"]
+    samples: Annotated[int, Field(ge=2)]
+    temperature: Temperature
+    min_agreement: Positive
+
+
+class PoolRecipe(Node):
+    """Pairs from the pool as it is, each question with its own solution."""
+
+    name: Literal["pool"]
+    pairs: Positive
+    allow_short: bool
+
+
+class UntargetedRecipe(Node):
+    """Pairs from the pool, drawn uniformly over questions (`random`) or over skills (`uniform_skill`)."""
+
+    name: Literal["random", "uniform_skill"]
+    pairs: Positive
+    answers: AnswerSource | None
+    answers_per_question: Positive
+    allow_short: bool
+
+
+class StatSelRecipe(Node):
+    """Pairs from the pool, drawn for each missing skill of each difficult question."""
+
+    name: Literal["stat_sel"]
+    pairs: Positive
+    questions_per_skill: Positive
+    answers: AnswerSource | None
+    answers_per_question: Positive
+    allow_short: bool
+
+
+class SftTraining(Node):
+    """Supervised fine-tuning with TRL."""
+
+    name: Literal["sft"]
+    epochs: Positive
+    learning_rate: Rate
+    effective_batch_size: Positive
+    max_length: Positive
+    warmup_share: Share
+    weight_decay: Annotated[float, Field(ge=0)]
+    gradient_clip: Rate
+    device_batch_size: Annotated[int, Field(ge=1), OPERATIONAL]
+    checkpoints: Annotated[int, Field(ge=1), OPERATIONAL]
+    processes: Annotated[Literal[1], OPERATIONAL]
+
+
+class NoTraining(Node):
+    """The run ends with the training set."""
+
+    name: Literal["none"]
+
+
+class Evaluation(Node):
+    """How a checkpoint answers the benchmarks."""
+
+    temperature: Temperature
+    max_new_tokens: Positive
+    batch_size: Annotated[int, Field(ge=1), OPERATIONAL]
+
+
+Task = Annotated[ArithmeticTask | TextTask, Field(discriminator="name")]
+Student = Annotated[LocalStudent | RecordedStudent, Field(discriminator="name")]
+Teacher = Annotated[ArithmeticTeacher | LabelsTeacher, Field(discriminator="name")]
+Difficulty = Annotated[GoldDifficulty | StepRewardDifficulty | ConsistencyDifficulty, Field(discriminator="name")]
+DataRecipe = Annotated[PoolRecipe | UntargetedRecipe | StatSelRecipe, Field(discriminator="name")]
+Training = Annotated[SftTraining | NoTraining, Field(discriminator="name")]
+
+
+class Config(Node):
+    """All settings of a run."""
+
+    run_dir: Text
+    cache_dir: Text
+    seed: Count
+    until: Stage
+    task: Task
+    student: Student
+    teacher: Teacher
+    difficulty: Difficulty
+    data_recipe: DataRecipe
+    train: Training
+    evaluate: Evaluation
+
+    def reaches(self, stage: str) -> bool:
+        """Tell whether the run goes as far as `stage`."""
+        return STAGES.index(stage) <= STAGES.index(self.until)
+
+
+def contradictions(config: Config) -> list[str]:
+    """Return what is wrong between settings that are each right alone, files that are absent included."""
+    checks = (_check_task, _check_student, _check_recipe)
+    return [problem for check in checks for problem in check(config)]
+
+
+def _check_task(config: Config) -> list[str]:
+    task, problems = config.task, []
+    if isinstance(task, ArithmeticTask):
+        if task.min_steps > task.max_steps:
+            problems.append(f"task.min_steps = {task.min_steps}: expected at most task.max_steps = {task.max_steps}")
+        return problems
+    if config.teacher.name == "arithmetic":
+        problems.append(
+            f"teacher = arithmetic: works for task=arithmetic only, not for {task.name}; try teacher=labels"
+        )
+    if config.difficulty.name == "step_rewards":
+        problems.append(
+            "difficulty.step_rewarder = checker: works for task=arithmetic only; try difficulty=gold or consistency"
+        )
+    places = {"task.pool": task.pool, "task.benchmark": task.benchmark, "task.skills": task.skills}
+    if isinstance(task.validation, str):
+        places["task.validation"] = task.validation
+    return problems + [problem for key, place in places.items() if place and (problem := absent_file(key, place))]
+
+
+def _check_student(config: Config) -> list[str]:
+    student = config.student
+    if isinstance(student, RecordedStudent):
+        problem = absent_file("student.path", student.path, remedy="; give a JSONL file of id and responses")
+        problems = [problem] if problem else []
+        if config.reaches("train") and config.train.name != "none":
+            problems.append("student = recorded: it has no weights to train; add until=curate or train=none")
+        return problems
+    problem = absent_file("student.model", student.model) if student.model.startswith((".", "/", "~")) else None
+    return [problem] if problem else []
+
+
+def _check_recipe(config: Config) -> list[str]:
+    recipe = config.data_recipe
+    answers = None if isinstance(recipe, PoolRecipe) else recipe.answers
+    if config.teacher.name == "labels" and answers in ("rewrites", "both"):
+        return [f"data_recipe.answers = {answers}: teacher=labels cannot rewrite; use data_recipe.answers=own"]
+    return []
+
+
+def is_local(place: str) -> bool:
+    """Tell a file's path from a hub name: a path has a data file's ending, or says where it starts."""
+    return place.startswith((".", "/", "~")) or place.endswith((".jsonl", ".json", ".parquet"))
+
+
+def absent_file(key: str, place: str, remedy: str = "") -> str | None:
+    """Return the problem when `place` names a local file that is not there."""
+    if Path(place).expanduser().exists() or not (is_local(place) or key == "student.path"):
+        return None
+    return f"{key} = {place}: no such file (looked in {Path(place).expanduser().absolute().parent}){remedy}"

@@ -1,0 +1,86 @@
+"""What recipes draw from, what they draw, and how draws fill a training set."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from random import Random
+from typing import TYPE_CHECKING, NamedTuple
+
+from stat_train.errors import UserError
+from stat_train.records import Dropped
+from stat_train.tasks.text import normalised
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+OWN = -1
+
+
+class Source(NamedTuple):
+    """The pool with the rows that may be trained on: all of them, and those that carry each skill."""
+
+    pool: Dataset
+    rows: list[int]
+    rows_by_skill: dict[str, list[int]]
+
+
+class Draw(NamedTuple):
+    """One pair drawn: a row of the pool, which of its answers (`OWN`, or the number of a rewrite), and for what."""
+
+    row: int
+    answer: int
+    skill: str | None = None
+    question_id: str | None = None
+
+
+def make_source(
+    pool: Dataset, skill_map: Mapping[str, Sequence[str]], held_out: Iterable[str], needs_solution: bool
+) -> tuple[Source, list[Dropped]]:
+    """Return what may be drawn, and the rows that may not: those that equal a held-out question, whatever the recipe.
+
+    `held_out` are the questions of benchmark and validation set. Equality is that of the text, white space and case
+    aside. With `needs_solution`, rows without a solution of their own are left out too.
+    """
+    forbidden = {normalised(question) for question in held_out}
+    rows, rows_by_skill, dropped = [], defaultdict(list), []
+    columns = zip(pool["id"], pool["question"], pool["solution"], strict=True)
+    for row, (identifier, question, solution) in enumerate(columns):
+        reason = _reason_against(question, solution, forbidden, needs_solution)
+        if reason:
+            dropped.append(Dropped(stage="curate", id=identifier, reason=reason))
+            continue
+        rows.append(row)
+        for skill in skill_map.get(identifier, ()):
+            rows_by_skill[skill].append(row)
+    return Source(pool, rows, dict(rows_by_skill)), dropped
+
+
+def _reason_against(question: str, solution: str | None, forbidden: set[str], needs_solution: bool) -> str | None:
+    if normalised(question) in forbidden:
+        return "equals a held-out question"
+    return "no solution" if needs_solution and not solution else None
+
+
+def fill(passes: Iterator[list[Draw]], pairs: int, random: Random) -> list[Draw]:
+    """Return `pairs` draws: whole passes first, then a random subset of the last one; fewer when passes end.
+
+    So one pass keeps the weights of the profile exactly, and further passes only fill up.
+    """
+    chosen: list[Draw] = []
+    for draws in passes:
+        missing = pairs - len(chosen)
+        if len(draws) >= missing:
+            kept = sorted(random.sample(range(len(draws)), missing))
+            return chosen + [draws[index] for index in kept]
+        chosen += draws
+    return chosen
+
+
+def require_enough(chosen: Sequence[Draw], pairs: int, allow_short: bool, source: Source) -> None:
+    """Refuse a training set that came out smaller than asked, unless that was allowed."""
+    if not chosen or (len(chosen) < pairs and not allow_short):
+        raise UserError(
+            f"data_recipe.pairs = {pairs}: the pool gives only {len(chosen)} pairs ({len(source.rows)} usable "
+            "questions). Lower data_recipe.pairs, enlarge task.pool, or accept fewer with data_recipe.allow_short=true"
+        )

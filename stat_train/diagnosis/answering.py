@@ -1,0 +1,87 @@
+"""The student's own answers to a set of questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import BaseModel
+
+from stat_train.config import Prompt
+from stat_train.models.generator import Completion, Request, Sampling
+from stat_train.records import Answer, Question
+from stat_train.store import chunk_seed, in_chunks, read_records
+from stat_train.tasks.answers import extract_final
+from stat_train.tasks.prompts import messages
+
+CHUNK_SIZE = 500
+
+
+class AnswerJob(BaseModel):
+    """What the answering process is told: which model answers which questions, and how."""
+
+    folder: Path
+    questions: Path
+    model: str
+    revision: str | None
+    prompt: Prompt
+    attempts: int
+    sampling: Sampling
+    batch_size: int
+    seed: int
+
+
+def answer_with_weights(job: AnswerJob) -> None:
+    """Write `answers.jsonl`: the model's answers to every question of the job, chunk by chunk."""
+    from rich.progress import Progress
+    from torch import manual_seed
+
+    from stat_train.models.transformers import TransformersGenerator
+
+    questions = read_records(job.questions, Question)
+    asked = [_Asked(question, attempt) for question in questions for attempt in range(job.attempts)]
+    generator = TransformersGenerator(job.model, job.revision, job.prompt, job.batch_size)
+    prompt_hash = generator.renderer.hash()
+    with Progress(transient=False) as progress:
+        bar = progress.add_task(f"Answering ({job.questions.stem})", total=len(asked))
+
+        def work(chunk: Sequence[_Asked], index: int) -> list[Answer]:
+            manual_seed(chunk_seed(job.seed, "answer", index))
+            requests = [Request(a.question.id, messages(job.prompt, a.question.question), job.sampling, a.attempt) for a in chunk]  # fmt: skip
+            completions = list(generator.generate(requests))
+            progress.advance(bar, len(chunk))
+            return in_order(completions, prompt_hash)
+
+        in_chunks(job.folder, "answers.jsonl", asked, CHUNK_SIZE, work)
+
+
+class _Asked(NamedTuple):
+    question: Question
+    attempt: int
+
+
+def in_order(completions: Iterable[Completion], prompt_hash: str) -> list[Answer]:
+    """Return completions as answers, by question id and attempt."""
+    return [
+        Answer(
+            question_id=completion.id,
+            attempt=completion.sample,
+            text=completion.text,
+            final=extract_final(completion.text),
+            finish_reason=completion.finish_reason,
+            output_tokens=completion.output_tokens,
+            prompt_hash=prompt_hash,
+        )
+        for completion in sorted(completions, key=lambda completion: (completion.id, completion.sample))
+    ]
+
+
+def recorded_answers(questions: Iterable[Question], recording: Mapping[str, Sequence[str]]) -> list[Answer]:
+    """Return the recorded answers to the questions; their lengths in tokens are not known and given as 0."""
+    completions = [
+        Completion(question.id, attempt, text, "stop", 0, 0)
+        for question in questions
+        for attempt, text in enumerate(recording[question.id])
+    ]
+    return in_order(completions, "recorded")

@@ -1,0 +1,84 @@
+"""Which questions are difficult for the student (method stage 1)."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from stat_train.config import ConsistencyDifficulty, GoldDifficulty, StepRewardDifficulty
+from stat_train.diagnosis.step_rewards import StepRewarder
+from stat_train.records import Answer, Difficulty, Dropped, Grade, Question
+from stat_train.tasks.steps import split_steps
+
+T = TypeVar("T", Answer, Grade)
+
+
+def by_gold(grades: Iterable[Grade], settings: GoldDifficulty) -> tuple[list[Difficulty], list[Dropped]]:
+    """Return the difficulty of each question by its grades; a question with no scored attempt is left out."""
+    found, dropped = [], []
+    for question_id, given in _by_question(grades).items():
+        scored = [grade for grade in given if grade.verdict != "unscored"]
+        if not scored:
+            reason = given[0].reason or "unscored"
+            dropped.append(Dropped(stage="diagnose", id=question_id, reason="unscored", detail=reason))
+            continue
+        flags = {grade.attempt: grade.verdict == "wrong" for grade in scored}
+        found.append(_decide(question_id, flags, settings.attempts, "gold"))
+    return found, dropped
+
+
+def by_step_rewards(
+    questions: Mapping[str, Question],
+    answers: Iterable[Answer],
+    rewarder: StepRewarder,
+    settings: StepRewardDifficulty,
+) -> list[Difficulty]:
+    """Return the difficulty of each question by the step rewards of its answers; no gold answer is used."""
+    found = []
+    for question_id, given in _by_question(answers).items():
+        rewards = {a.attempt: rewarder.score(questions[question_id], split_steps(a.text)) for a in given}
+        flags = {attempt: low_rewards(values, settings.tau1, settings.tau2) for attempt, values in rewards.items()}
+        decided = _decide(question_id, flags, settings.attempts, "step_rewards")
+        found.append(decided.model_copy(update={"step_rewards": rewards[decided.attempt]}))
+    return found
+
+
+def low_rewards(rewards: Sequence[float], tau1: float, tau2: float) -> bool:
+    """Tell whether an answer's step rewards are low: the last or the mean at most tau1, or an earlier one at most tau2.
+
+    An answer without a step is low. This is the paper's rule (arXiv 2510.10023, section 3, stage 1).
+    """
+    if not rewards:
+        return True
+    mean = sum(rewards) / len(rewards)
+    return rewards[-1] <= tau1 or mean <= tau1 or any(reward <= tau2 for reward in rewards[:-1])
+
+
+def by_consistency(answers: Iterable[Answer], settings: ConsistencyDifficulty) -> list[Difficulty]:
+    """Return the difficulty of each question by how often its samples agree on a final answer."""
+    found = []
+    for question_id, given in _by_question(answers).items():
+        finals = Counter(answer.final for answer in given if answer.final is not None)
+        agreement = max(finals.values(), default=0)
+        difficult = agreement < settings.min_agreement
+        found.append(Difficulty(question_id=question_id, difficult=difficult, rule="consistency", attempt=0))
+    return found
+
+
+def _by_question(rows: Iterable[T]) -> dict[str, list[T]]:
+    grouped: dict[str, list[T]] = defaultdict(list)
+    for row in rows:
+        grouped[row.question_id].append(row)
+    return grouped
+
+
+def _decide(question_id: str, flags: Mapping[int, bool], attempts: str, rule: str) -> Difficulty:
+    """Combine a flag per attempt; the attempt to diagnose is the first that is flagged."""
+    count = sum(flags.values())
+    decisions = {"first": flags[min(flags)], "any": count > 0, "majority": 2 * count > len(flags)}
+    flagged = [attempt for attempt, flag in flags.items() if flag]
+    attempt = min(flagged) if decisions[attempts] else min(flags)
+    return Difficulty(
+        question_id=question_id, difficult=decisions[attempts], rule=f"{rule}/{attempts}", attempt=attempt
+    )

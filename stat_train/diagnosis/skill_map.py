@@ -1,0 +1,45 @@
+"""The skill map: which skills each question of the pool and of the validation set requires (method stage 0)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from stat_train.records import Dropped, Question, QuestionSkills
+from stat_train.teacher.contract import Teacher
+
+MOST_SKILLS = 5
+
+
+def label(
+    questions: Iterable[Question], teacher: Teacher, known: Mapping[str, Sequence[str]]
+) -> tuple[list[QuestionSkills], list[Dropped]]:
+    """Return each question's skills, at most five, and the questions that have none.
+
+    Labels that a question already has are kept; the others are asked of the teacher. `known` gives the names of each
+    subject's list ("" for the list of all subjects); a name outside it is left out, with the reason.
+    """
+    labelled, dropped = [], []
+    for question, given in _with_labels(questions, teacher):
+        names = list(dict.fromkeys(given))
+        allowed = known.get(question.subject or "", known.get("", ()))
+        dropped += [
+            _dropped(question, "skill outside the list", name) for name in names if allowed and name not in allowed
+        ]
+        skills = [name for name in names if not allowed or name in allowed][:MOST_SKILLS]
+        if skills:
+            labelled.append(QuestionSkills(id=question.id, skills=skills))
+        else:
+            dropped.append(_dropped(question, "no skill label", question.subject or ""))
+    return labelled, dropped
+
+
+def _with_labels(questions: Iterable[Question], teacher: Teacher) -> Iterable[tuple[Question, list[str]]]:
+    for question in questions:
+        if question.skills:
+            yield question, question.skills
+        else:
+            yield question, next(teacher.required_skills([question])).skills
+
+
+def _dropped(question: Question, reason: str, detail: str) -> Dropped:
+    return Dropped(stage="label", id=question.id, reason=reason, detail=detail)

@@ -1,0 +1,199 @@
+"""Runs side by side: what each gained over its own base, and how its model differs from the first run's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stat_train.errors import UserError, did_you_mean
+from stat_train.evaluation.report import percent, points, probability
+from stat_train.evaluation.statistics import Interval, PairedDifference
+from stat_train.evaluation.summary import BASE, as_numbers, difference, headline_benchmark, trained_arm
+from stat_train.records import Verdict
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# arm -> benchmark -> question -> verdict
+Verdicts = dict[str, dict[str, dict[str, Verdict]]]
+
+
+class RunResult(NamedTuple):
+    """What a comparison needs of a finished run."""
+
+    name: str
+    config: dict[str, Any]
+    evaluation: dict[str, Any]
+    verdicts: Verdicts
+    trained: str
+    pairs: int
+
+
+class Row(NamedTuple):
+    """One run on one benchmark; `to_first` is None for the first run."""
+
+    name: str
+    recipe: str
+    pairs: int
+    benchmark: str
+    n: int
+    base: Interval
+    trained: Interval
+    gain: PairedDifference
+    to_first: PairedDifference | None
+
+
+def load_run(run_dir: Path) -> RunResult:
+    """Read the results in a run folder; raises UserError when it is none, or was not trained and evaluated."""
+    if not (run_dir / "config.yaml").is_file():
+        raise UserError(_no_run(run_dir))
+    names = ("evaluation.json", "benchmark_grades.jsonl")
+    if absent := [name for name in names if not (run_dir / name).is_file()]:
+        raise UserError(f"{run_dir}: has no {absent[0]}, so there is nothing to compare; run it with until=evaluate")
+    try:
+        return _read_run(run_dir)
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{run_dir}: its results cannot be read ({error}); run it again with until=evaluate") from error
+
+
+def compare(run_dirs: list[Path], benchmark: str | None = None) -> list[Row]:
+    """Return one row a run on a benchmark that all have; by default the one that the first run is judged by.
+
+    Two models are compared on the questions that both runs scored.
+    """
+    runs = [load_run(run_dir) for run_dir in run_dirs]
+    if not runs:
+        raise UserError("no run to compare; give one or more run folders")
+    chosen = _shared_benchmark(runs, benchmark)
+    return [_row(run, chosen, first=runs[0] if index else None) for index, run in enumerate(runs)]
+
+
+def as_json(rows: list[Row]) -> list[dict[str, Any]]:
+    """Return the rows as plain JSON values, in shares 0 to 1."""
+    return [_plain(row) for row in rows]
+
+
+def print_comparison(rows: list[Row], console: Console) -> None:
+    """Print a block a run: accuracy in percent before and after, its gain, and the difference to the first run."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, caption_justify="left")
+    table.title, table.title_justify = Text(f"{rows[0].benchmark}: accuracy in %, with 95 % intervals"), "left"
+    table.caption = "gain and difference in points, on the same questions"
+    table.add_column("run", overflow="fold")
+    for name in ("n", "before", "after", "gain", "against first"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        run = f"{row.name}\n{row.recipe}, {row.pairs} pairs"
+        scores = (_accuracy(row.base), _accuracy(row.trained), _change(row.gain), _change(row.to_first))
+        table.add_row(*(Text(cell) for cell in (run, str(row.n), *scores)), end_section=True)
+    console.print(table)
+
+
+def _no_run(run_dir: Path) -> str:
+    parent = run_dir.absolute().parent
+    siblings = [path.parent.name for path in parent.glob("*/config.yaml")]
+    return f"{run_dir}: no run folder (it has no config.yaml).{did_you_mean(run_dir.name, siblings)}"
+
+
+def _read_run(run_dir: Path) -> RunResult:
+    config = _config(run_dir / "config.yaml")
+    evaluation = json.loads((run_dir / "evaluation.json").read_text(encoding="utf-8"))
+    trained = trained_arm(evaluation["arms"])
+    if trained is None:
+        raise UserError(f"{run_dir}: only its base was evaluated; run it with train=sft until=evaluate")
+    if f"{trained} - {BASE}" not in evaluation["differences"]:
+        raise ValueError(f"evaluation.json has no difference {trained} - {BASE}")
+    verdicts = _verdicts(run_dir / "benchmark_grades.jsonl")
+    return RunResult(run_dir.absolute().name, config, evaluation, verdicts, trained, _pairs(run_dir, config))
+
+
+def _config(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"config.yaml: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError("config.yaml: expected settings")
+    return config
+
+
+def _verdicts(path: Path) -> Verdicts:
+    verdicts: Verdicts = {}
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            verdicts.setdefault(row["arm"], {}).setdefault(row["benchmark"], {})[row["question_id"]] = row["verdict"]
+    return verdicts
+
+
+def _pairs(run_dir: Path, config: Mapping[str, Any]) -> int:
+    """Return the size of the training set; it can be below the setting with data_recipe.allow_short."""
+    path = run_dir / "training_set.jsonl"
+    if not path.is_file():
+        return int(config["data_recipe"]["pairs"])
+    with path.open("rb") as lines:
+        return sum(1 for _ in lines)
+
+
+def _shared_benchmark(runs: list[RunResult], wanted: str | None) -> str:
+    per_run = [run.evaluation["differences"][f"{run.trained} - {BASE}"] for run in runs]
+    shared = [name for name in per_run[0] if all(name in benchmarks for benchmarks in per_run)]
+    if wanted is not None and wanted not in shared:
+        known = ", ".join(shared) or "none"
+        raise UserError(f"benchmark {wanted}: not one that all runs have ({known}).{did_you_mean(wanted, shared)}")
+    chosen = wanted or headline_benchmark(runs[0].config, shared)
+    if chosen is None:
+        raise UserError("the runs have no benchmark in common; compare runs of the same task")
+    return chosen
+
+
+def _row(run: RunResult, benchmark: str, first: RunResult | None) -> Row:
+    arms, trained = run.evaluation["arms"], run.trained
+    gain = run.evaluation["differences"][f"{trained} - {BASE}"][benchmark]
+    return Row(
+        name=run.name,
+        recipe=str(run.config["data_recipe"]["name"]),
+        pairs=run.pairs,
+        benchmark=benchmark,
+        n=arms[trained][benchmark]["n"],
+        base=_interval(arms[BASE][benchmark]),
+        trained=_interval(arms[trained][benchmark]),
+        gain=PairedDifference(**{name: gain[name] for name in PairedDifference._fields}),
+        to_first=_against(first, run, benchmark) if first else None,
+    )
+
+
+def _against(first: RunResult, run: RunResult, benchmark: str) -> PairedDifference:
+    before, after = (each.verdicts.get(each.trained, {}).get(benchmark, {}) for each in (first, run))
+    return difference(before, after, list(before))
+
+
+def _interval(score: Mapping[str, Any]) -> Interval:
+    return Interval(score["accuracy"], score["low"], score["high"])
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    intervals = {"base": row.base._asdict(), "trained": row.trained._asdict(), "gain": as_numbers(row.gain)}
+    return {**row._asdict(), **intervals, "to_first": row.to_first and as_numbers(row.to_first)}
+
+
+def _accuracy(interval: Interval) -> str:
+    if interval.value is None or interval.low is None or interval.high is None:
+        return percent(None)
+    return f"{100 * interval.value:.1f}\n{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+
+
+def _change(change: PairedDifference | None) -> str:
+    if change is None:
+        return ""
+    if change.difference is None:
+        return "no question\nin common"
+    bounds = f"{points(change.low)} to {points(change.high)}" if change.low is not None else "interval unknown"
+    return f"{points(change.difference)}\n{bounds}\n{probability(change.p)}"

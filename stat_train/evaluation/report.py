@@ -1,0 +1,191 @@
+"""The report of a run: all its numbers (`report.json`) and the page made from them (`report.html`)."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from typing import Any
+
+from stat_train.evaluation.summary import BASE, headline_benchmark, trained_arm
+from stat_train.records import SkillGap, SkillProfile
+
+Numbers = dict[str, Any]
+_PLAIN = re.compile(r"[A-Za-z_./][\w./-]*")
+_NOT_TEXT = {"null", "true", "false", "nan", "inf", "yes", "no", "on", "off"}
+
+
+def report_numbers(
+    config: Numbers,
+    profile: SkillProfile | None,
+    training_rows_per_skill: dict[str, int],
+    evaluation: Numbers | None,
+    dropped: dict[str, dict[str, int]],
+    stages: list[Numbers],
+    versions: dict[str, str],
+) -> Numbers:
+    """Return the content of `report.json`: every number that the page and the terminal show.
+
+    A run that ended before the evaluation (`evaluation` None) has no benchmarks and a `headline` of None.
+    """
+    benchmarks = _benchmarks(config, evaluation or {})
+    headline = benchmarks[0] if benchmarks and benchmarks[0]["change"] else None
+    return {
+        "title": " ".join(str(config[node]["name"]) for node in ("task", "student", "data_recipe")),
+        "command": command(config),
+        "headline": headline,
+        "benchmarks": benchmarks,
+        "profile": _profile_counts(profile),
+        "skills": _skills(profile, training_rows_per_skill, evaluation or {}, benchmarks),
+        "dropped": {stage: dict(sorted(reasons.items())) for stage, reasons in dropped.items()},
+        "stages": stages,
+        "versions": versions,
+        "config": config,
+    }
+
+
+def report_html(numbers: Numbers) -> str:
+    """Return the report as one page of HTML that needs no network and no JavaScript."""
+    from jinja2 import Environment, StrictUndefined
+
+    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page.filters |= {"percent": percent, "points": points, "probability": probability}
+    template = files("stat_train.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
+    settings = list(_leaves(numbers["config"]))
+    return page.from_string(template).render(
+        numbers, settings=settings, longest=_longest_share(numbers), verdict=verdict
+    )
+
+
+def command(config: Numbers) -> str:
+    """Return the shell command that repeats a run: every setting is spelled out, so later defaults do not matter."""
+    choices = [f"{key}={value['name']}" for key, value in config.items() if isinstance(value, dict) and "name" in value]
+    chosen = {choice.split("=")[0] + ".name" for choice in choices}
+    rest = [f"{key}={_hydra(value)}" for key, value in _leaves(config) if key not in chosen]
+    return " \\\n  ".join(["stat-train", *map(shlex.quote, [*choices, *rest])])
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """Return a share as a percentage: 0.5 is `50.0 %`; a dash when there is none."""
+    return "–" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def points(share: float | None) -> str:
+    """Return a change of a share in signed percentage points: 0.05 is `+5.0`; a dash when there is none."""
+    if share is None:
+        return "–"
+    text = f"{100 * share:+.1f}".replace("-", "−")
+    return "0.0" if text[1:] == "0.0" else text
+
+
+def probability(p: float | None) -> str:
+    """Return a p value for reading: `p = 0.012`, or `p < 0.001`."""
+    if p is None:
+        return "p unknown"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def verdict(change: Mapping[str, Any]) -> str:
+    """Return in words what a difference shows: a gain, a loss, or neither as far as its interval can tell."""
+    low, high = change["low"], change["high"]
+    if low is None or low <= 0 <= high:
+        return "No clear change"
+    return "Gain" if low > 0 else "Loss"
+
+
+def _benchmarks(config: Numbers, evaluation: Numbers) -> list[Numbers]:
+    """Return one row a benchmark, before and after, the one that the run is judged by first."""
+    arms: Numbers = evaluation.get("arms", {})
+    arm = trained_arm(arms)
+    before, after = arms.get(BASE, {}), arms.get(arm, {}) if arm else {}
+    changes = evaluation.get("differences", {}).get(f"{arm} - {BASE}", {})
+    names = list(before or after)
+    first = headline_benchmark(config, names)
+    return [
+        {
+            "benchmark": name,
+            "before": _totals(before.get(name)),
+            "after": _totals(after.get(name)),
+            "change": _totals(changes.get(name)),
+        }
+        for name in sorted(names, key=lambda name: name != first)
+    ]
+
+
+def _totals(row: Numbers | None) -> Numbers | None:
+    return row and {key: value for key, value in row.items() if not isinstance(value, dict)}
+
+
+def _profile_counts(profile: SkillProfile | None) -> Numbers | None:
+    return {"questions": profile.questions, "difficult": profile.difficult} if profile else None
+
+
+def _skills(
+    profile: SkillProfile | None, rows: dict[str, int], evaluation: Numbers, benchmarks: list[Numbers]
+) -> list[Numbers]:
+    """Return one row a skill, most often missing first: its gap, its share of the training rows, its scores."""
+    gaps = {gap.skill: gap for gap in profile.skills} if profile else {}
+    scores = _skill_scores(evaluation, benchmarks[0]["benchmark"]) if benchmarks else {}
+    all_missing, all_rows = sum(gap.missing for gap in gaps.values()), sum(rows.values())
+    return [
+        {
+            "skill": skill,
+            **_gap_numbers(gaps.get(skill)),
+            "gap_share": _share(gaps[skill].missing if skill in gaps else 0, all_missing),
+            "rows": rows.get(skill, 0),
+            "row_share": _share(rows.get(skill, 0), all_rows),
+            **scores.get(skill, {"before": None, "after": None, "change": None}),
+        }
+        for skill in sorted({*gaps, *rows, *scores}, key=lambda skill: (-_missing(gaps.get(skill)), skill))
+    ]
+
+
+def _skill_scores(evaluation: Numbers, benchmark: str) -> dict[str, Numbers]:
+    arm = trained_arm(evaluation["arms"])
+    before, after = (evaluation["arms"].get(name, {}).get(benchmark, {}).get("per_skill", {}) for name in (BASE, arm))
+    changes = evaluation["differences"].get(f"{arm} - {BASE}", {}).get(benchmark, {}).get("per_skill", {})
+    return {
+        skill: {"before": before.get(skill), "after": after.get(skill), "change": changes.get(skill)}
+        for skill in {*before, *after}
+    }
+
+
+def _missing(gap: SkillGap | None) -> int:
+    return gap.missing if gap else 0
+
+
+def _gap_numbers(gap: SkillGap | None) -> Numbers:
+    if gap is None:
+        return {"missing": 0, "exposed": 0, "rate": None, "low": None, "high": None}
+    return gap.model_dump(exclude={"skill"})
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 6) if whole else None
+
+
+def _longest_share(numbers: Numbers) -> float:
+    return max((row[name] or 0.0 for row in numbers["skills"] for name in ("gap_share", "row_share")), default=0.0)
+
+
+def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _hydra(value: Any) -> str:
+    """Return a value in the grammar of Hydra's overrides."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_hydra, value))}]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if not isinstance(value, str):
+        return str(value)
+    if _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT:
+        return value
+    # Hydra reads a backslash literally, except in front of a quote.
+    return '"' + re.sub(r'(\\*)("|$)', lambda match: match[1] * 2 + ('\\"' if match[2] else ""), value) + '"'

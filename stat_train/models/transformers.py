@@ -1,0 +1,86 @@
+"""A model with local weights, run by the transformers library on a CPU or one GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
+
+from stat_train.config import Prompt
+from stat_train.errors import UserError
+from stat_train.models.generator import Completion, Request
+from stat_train.models.places import model_place
+from stat_train.tasks.prompts import PromptRenderer
+
+
+def load_tokenizer(name: str, revision: str | None) -> Any:
+    """Return a model's tokenizer, padding on the left so that every prompt ends where its answer begins."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model_place(name), revision=revision, padding_side="left")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"student.model = {name}: cannot be loaded ({_first_line(error)}). Expected a checkpoint folder or the "
+            "name of a hub model that you have access to"
+        ) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(name: str, revision: str | None, dtype: torch.dtype | None = None) -> Any:
+    """Return a causal language model on the best device at hand."""
+    logging.disable_progress_bar()
+    dtype = dtype or (torch.bfloat16 if torch.cuda.is_available() else torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(model_place(name), revision=revision, dtype=dtype)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")
+
+
+class TransformersGenerator:
+    """Answers requests in batches of similar length; all requests of a call share one sampling."""
+
+    def __init__(self, name: str, revision: str | None, prompt: Prompt, batch_size: int) -> None:
+        self.tokenizer = load_tokenizer(name, revision)
+        self.model = load_model(name, revision).eval()
+        self.renderer = PromptRenderer(self.tokenizer, prompt)
+        self.batch_size = batch_size
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """Yield a completion for each request."""
+        rendered = [(request, self.renderer.question_text(request.messages)) for request in requests]
+        rendered.sort(key=lambda pair: len(pair[1]), reverse=True)
+        for start in range(0, len(rendered), self.batch_size):
+            batch = rendered[start : start + self.batch_size]
+            yield from self._generate_batch([request for request, _ in batch], [text for _, text in batch])
+
+    @torch.inference_mode()
+    def _generate_batch(self, requests: list[Request], texts: list[str]) -> Iterator[Completion]:
+        inputs = self.tokenizer(
+            texts, return_tensors="pt", padding=True, add_special_tokens=False, return_token_type_ids=False
+        ).to(self.model.device)
+        sampling = requests[0].sampling
+        choice = (
+            {"do_sample": True, "temperature": sampling.temperature} if sampling.temperature else {"do_sample": False}
+        )
+        output = self.model.generate(
+            **inputs, max_new_tokens=sampling.max_new_tokens, pad_token_id=self.tokenizer.pad_token_id, **choice
+        )
+        prompt_tokens = inputs["attention_mask"].sum(dim=1).tolist()
+        replies = output[:, inputs["input_ids"].shape[1] :].tolist()
+        for request, reply, count in zip(requests, replies, prompt_tokens, strict=True):
+            yield self._completion(request, reply, count)
+
+    def _completion(self, request: Request, reply: list[int], prompt_tokens: int) -> Completion:
+        ends = self.model.generation_config.eos_token_id
+        stops = set(ends if isinstance(ends, list) else [ends]) | {self.tokenizer.eos_token_id}
+        length = next((index for index, token in enumerate(reply) if token in stops), None)
+        tokens = reply if length is None else reply[:length]
+        text = self.tokenizer.decode(tokens, skip_special_tokens=True)
+        reason = "length" if length is None else "stop"
+        return Completion(request.id, request.sample, text, reason, prompt_tokens, len(tokens))

@@ -1,0 +1,398 @@
+"""The method, top to bottom: which stage comes after which, and what each takes and gives.
+
+    questions -> label -> answer -> grade -> diagnose -> profile -> curate -> train -> evaluate -> report
+
+Each stage is one short function here; what it does is in the room that it calls. A stage whose inputs and settings did
+not change is not run again, whichever run made it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from stat_train import __version__, stage
+from stat_train.compose import Settings
+from stat_train.config import (
+    ConsistencyDifficulty,
+    GoldDifficulty,
+    LocalStudent,
+    RecordedStudent,
+    SftTraining,
+)
+from stat_train.curation.source import make_source
+from stat_train.curation.training_set import answer_source, make_training_set
+from stat_train.diagnosis import difficulty as difficulties
+from stat_train.diagnosis.answering import AnswerJob, recorded_answers
+from stat_train.diagnosis.profile import skill_profile
+from stat_train.diagnosis.skill_map import label as label_questions
+from stat_train.diagnosis.step_rewards import ExactChecker
+from stat_train.evaluation.report import report_numbers
+from stat_train.evaluation.results import write_evaluation, write_report
+from stat_train.evaluation.terminal import print_profile, print_summary
+from stat_train.models.generator import Sampling
+from stat_train.models.places import model_place
+from stat_train.models.recorded import read_recording
+from stat_train.records import (
+    Answer,
+    Diagnosed,
+    Diagnosis,
+    Difficulty,
+    Dropped,
+    Grade,
+    Question,
+    QuestionSkills,
+    SkillProfile,
+)
+from stat_train.run import Run, Summary
+from stat_train.store import (
+    Artifact,
+    dropped_counts,
+    file_hash,
+    read_records,
+    write_json,
+    write_records,
+)
+from stat_train.tasks import answers as grading
+from stat_train.tasks.load import load_questions, open_pool
+from stat_train.teacher.contract import make_teacher
+from stat_train.training.job import TrainJob
+
+
+def run(settings: Settings, command: Sequence[str], console: Console) -> Path:
+    """Carry out the method as far as `until`; return the run folder."""
+    this = Run(settings, command, console)
+    this.folder.open(settings.yaml)
+    for artifact in method(this):
+        if artifact.stage == this.config.until:
+            break
+    this.folder.close(command)
+    fresh = sum(not artifact.reused for artifact in this.folder.made)
+    done = "all stages were done before; nothing was run" if not fresh else f"{fresh} stages were run"
+    console.print(f"\nDone: {done}. Results in {this.folder.folder}", highlight=False)
+    return this.folder.folder
+
+
+def method(run: Run) -> Iterator[Artifact]:
+    """Yield the artifacts of the method in its order, each made when it is asked for."""
+    yield (questions := load(run))
+    yield (skill_map := label(run, questions))
+    yield (answers := answer(run, questions))
+    yield (grades := grade(run, questions, answers))
+    yield (diagnoses := diagnose(run, questions, answers, grades))
+    yield (profiled := profile(run, questions, skill_map, diagnoses))
+    yield (training_set := curate(run, questions, skill_map, diagnoses, profiled))
+    checkpoint = None
+    if isinstance(run.config.train, SftTraining):
+        yield (checkpoint := train(run, run.config.train, training_set))
+    evaluation = None
+    if isinstance(run.config.student, LocalStudent):
+        yield (evaluation := evaluate(run, questions, checkpoint))
+    yield report(run, profiled, training_set, evaluation)
+
+
+# -- the questions, and which skills they need ------------------------------------------------------------------------
+
+
+def load(run: Run) -> Artifact:
+    """Where the questions come from: pool, validation set, benchmarks."""
+    task, student = run.config.task, run.config.student
+    recording = Path(student.path).expanduser() if isinstance(student, RecordedStudent) else None
+    recorded = list(read_recording(recording)) if recording else None
+    places = {key: run.fingerprint(value) for key, value in task.identity().items() if _is_place(key, value)}
+    identity = {
+        "task": task.identity() | places,
+        "seed": run.config.seed if task.name == "arithmetic" else None,
+        "recorded": recorded,
+    }
+
+    def build(folder: Path) -> None:
+        load_questions(folder, task, run.config.seed, recorded)
+
+    artifact = run.make("questions", 1, [], identity, build)
+    run.folder.link("questions", artifact.folder)
+    return artifact
+
+
+def _is_place(key: str, value: Any) -> bool:
+    return key in ("pool", "benchmark", "validation", "skills") and isinstance(value, str)
+
+
+def label(run: Run, questions: Artifact) -> Artifact:
+    """Stage 0: which skills each question of pool and validation set requires."""
+
+    def build(folder: Path) -> None:
+        known = json.loads((questions.folder / "skills.json").read_text())
+        validation = questions.records("validation.jsonl", Question)
+        pool = (Question.model_validate(row) for row in open_pool(questions.folder))
+        labelled, dropped = label_questions([*validation, *pool], make_teacher(run.config.teacher), known)
+        write_records(folder / "skill_map.jsonl", labelled)
+        write_records(folder / "dropped.jsonl", dropped)
+
+    return run.make("label", 1, [questions], {"teacher": run.config.teacher.name}, build, "skill_map.jsonl")
+
+
+# -- what the student cannot do ---------------------------------------------------------------------------------------
+
+
+def answer(run: Run, questions: Artifact) -> Artifact:
+    """Stage 1: the student's own answers to the validation questions."""
+    student, settings = run.config.student, run.config.difficulty
+    validation = questions.folder / "validation.jsonl"
+    if isinstance(student, RecordedStudent):
+        recording = Path(student.path).expanduser()
+
+        def build(folder: Path) -> None:
+            asked = read_records(validation, Question)
+            write_records(folder / "answers.jsonl", recorded_answers(asked, read_recording(recording)))
+
+        return run.make(
+            "answer", 1, [questions], {"recording": run.fingerprint(str(recording))}, build, "answers.jsonl"
+        )
+    attempts, temperature = student.attempts, student.temperature
+    if isinstance(settings, ConsistencyDifficulty):
+        attempts, temperature = settings.samples, settings.temperature
+    sampling = Sampling(temperature, student.max_new_tokens)
+    weights = model_place(student.model)
+    identity = {"model": run.fingerprint(weights), "attempts": attempts}
+    return _answer(run, "answer", validation, weights, identity, sampling, student.batch_size, "answers.jsonl")
+
+
+def _answer(
+    run: Run,
+    name: str,
+    questions: Path,
+    weights: str,
+    identity: Summary,
+    sampling: Sampling,
+    batch_size: int,
+    *links: str,
+) -> Artifact:
+    """Let a model answer questions in a process of its own; known by the questions' content, not by where they are."""
+    student = run.config.student
+    assert isinstance(student, LocalStudent)
+    job = AnswerJob(
+        folder=Path(),
+        questions=questions,
+        model=weights,
+        revision=student.revision if weights == student.model else None,
+        prompt=run.prompt,
+        attempts=identity["attempts"],
+        sampling=sampling,
+        batch_size=batch_size,
+        seed=run.config.seed if sampling.temperature else 0,
+    )
+    known_by = job.model_dump(exclude={"folder", "questions", "model", "batch_size"})
+    known_by |= identity | {"questions": file_hash(questions, run.cache_dir)}
+
+    def build(folder: Path) -> None:
+        stage.launch("answer", job.model_copy(update={"folder": folder}), folder)
+
+    return run.make(name, 1, [], known_by, build, *links)
+
+
+def grade(run: Run, questions: Artifact, answers: Artifact) -> Artifact:
+    """Stage 1: whether each answer is right."""
+    grader = run.config.task.grader
+
+    def build(folder: Path) -> None:
+        asked = {question.id: question for question in questions.records("validation.jsonl", Question)}
+        given = answers.records("answers.jsonl", Answer)
+        write_records(folder / "grades.jsonl", (grading.grade(asked[a.question_id], a, grader) for a in given))
+
+    return run.make("grade", 1, [questions, answers], {"grader": grader}, build, "grades.jsonl")
+
+
+def diagnose(run: Run, questions: Artifact, answers: Artifact, grades: Artifact) -> Artifact:
+    """Stages 1 and 2: which questions are difficult for the student, and which skills it missed there."""
+
+    def build(folder: Path) -> None:
+        asked = {question.id: question for question in questions.records("validation.jsonl", Question)}
+        given = answers.records("answers.jsonl", Answer)
+        found, dropped = _difficulties(run, asked, given, grades)
+        by_attempt = {(a.question_id, a.attempt): a for a in given}
+        hard = [d for d in found if d.difficult]
+        pairs = ((asked[d.question_id], by_attempt[d.question_id, d.attempt]) for d in hard)
+        diagnoses = list(make_teacher(run.config.teacher).missing_skills(pairs))
+        dropped += [_undiagnosed(diagnosis) for diagnosis in diagnoses if not diagnosis.missing_skills]
+        write_records(folder / "difficulty.jsonl", found)
+        write_records(folder / "diagnoses.jsonl", diagnoses)
+        write_records(folder / "dropped.jsonl", dropped)
+
+    identity = {"difficulty": run.config.difficulty.identity(), "teacher": run.config.teacher.identity()}
+    inputs = [questions, answers, grades]
+    return run.make("diagnose", 1, inputs, identity, build, "difficulty.jsonl", "diagnoses.jsonl")
+
+
+def _difficulties(
+    run: Run, asked: Mapping[str, Question], given: list[Answer], grades: Artifact
+) -> tuple[list[Difficulty], list[Dropped]]:
+    settings = run.config.difficulty
+    if isinstance(settings, GoldDifficulty):
+        return difficulties.by_gold(grades.records("grades.jsonl", Grade), settings)
+    if isinstance(settings, ConsistencyDifficulty):
+        return difficulties.by_consistency(given, settings), []
+    return difficulties.by_step_rewards(asked, given, ExactChecker(), settings), []
+
+
+def _undiagnosed(diagnosis: Diagnosis) -> Dropped:
+    detail = diagnosis.explanation
+    return Dropped(
+        stage="diagnose", id=diagnosis.question_id, reason="difficult, no missing skill named", detail=detail
+    )
+
+
+def profile(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artifact) -> Artifact:
+    """Stage 2: the student's missing-skill profile."""
+    name = run.config.student.name
+
+    def build(folder: Path) -> None:
+        skills = {row.id: row.skills for row in skill_map.records("skill_map.jsonl", QuestionSkills)}
+        judged = diagnoses.records("difficulty.jsonl", Difficulty)
+        required = {row.question_id: skills.get(row.question_id, []) for row in judged}
+        difficult = sum(row.difficult for row in judged)
+        found = diagnoses.records("diagnoses.jsonl", Diagnosis)
+        made = skill_profile(name, run.config.task.name, required, found, difficult)
+        write_json(folder / "profile.json", made.model_dump())
+
+    artifact = run.make("profile", 1, [questions, skill_map, diagnoses], {"student": name}, build, "profile.json")
+    print_profile(_read_profile(artifact), run.console)
+    return artifact
+
+
+def _read_profile(artifact: Artifact) -> SkillProfile:
+    return SkillProfile.model_validate_json((artifact.folder / "profile.json").read_text())
+
+
+# -- the training set, the training, and what came of it --------------------------------------------------------------
+
+
+def curate(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artifact, profiled: Artifact) -> Artifact:
+    """Stage 3: a training set for what is missing, with no question of the benchmarks in it."""
+    recipe, teacher = run.config.data_recipe, make_teacher(run.config.teacher)
+
+    def build(folder: Path) -> None:
+        validation = questions.records("validation.jsonl", Question)
+        hard = {row.question_id for row in diagnoses.records("difficulty.jsonl", Difficulty) if row.difficult}
+        diagnosed = Diagnosed(
+            difficult=[question for question in validation if question.id in hard],
+            diagnoses=diagnoses.records("diagnoses.jsonl", Diagnosis),
+            profile=_read_profile(profiled),
+        )
+        skills = {row.id: row.skills for row in skill_map.records("skill_map.jsonl", QuestionSkills)}
+        own = answer_source(recipe, teacher) != "rewrites"
+        held_out = [question.question for question in (*validation, *_benchmark_questions(questions))]
+        source, dropped = make_source(open_pool(questions.folder), skills, held_out, needs_solution=own)
+        made = make_training_set(source, skills, diagnosed, teacher, recipe, run.prompt, run.config.seed)
+        write_records(folder / "training_set.jsonl", made.examples)
+        write_records(folder / "dropped.jsonl", dropped)
+        write_json(folder / "curation.json", made.summary)
+
+    identity = {"recipe": recipe.identity(), "teacher": run.config.teacher.identity(), "seed": run.config.seed}
+    identity |= {"prompt": run.prompt.model_dump()}
+    inputs = [questions, skill_map, diagnoses, profiled]
+    artifact = run.make("curate", 1, inputs, identity, build, "training_set.jsonl", "curation.json")
+    _say_shortfalls(run, artifact)
+    return artifact
+
+
+def _benchmark_questions(questions: Artifact) -> Iterator[Question]:
+    for path in sorted((questions.folder / "benchmarks").iterdir()):
+        yield from read_records(path, Question)
+
+
+def _say_shortfalls(run: Run, training_set: Artifact) -> None:
+    summary = json.loads((training_set.folder / "curation.json").read_text())
+    run.console.print(
+        f"           {summary['pairs']} pairs from {summary['unique_questions']} questions, answers: {summary['answers']}"
+    )
+    for skill, count in summary["shortfalls"].items():
+        has = (
+            f"only {count} pool questions carry it" if count else "no pool question carries it: nothing can be selected"
+        )
+        run.console.print(f"           missing skill {skill}: {has}", highlight=False)
+
+
+def train(run: Run, settings: SftTraining, training_set: Artifact) -> Artifact:
+    """Stage 4: fine-tune the student on the training set."""
+    student = run.config.student
+    assert isinstance(student, LocalStudent)
+    weights = model_place(student.model)
+    job = TrainJob(
+        folder=Path(),
+        training_set=training_set.folder / "training_set.jsonl",
+        model=weights,
+        revision=student.revision,
+        prompt=run.prompt,
+        settings=settings,
+        seed=run.config.seed,
+    )
+    identity = {"train": settings.identity(), "model": run.fingerprint(weights), "revision": student.revision}
+    identity |= {"prompt": run.prompt.model_dump(), "seed": run.config.seed}
+
+    def build(folder: Path) -> None:
+        stage.launch("train", job.model_copy(update={"folder": folder}), folder)
+
+    return run.make("train", 1, [training_set], identity, build, "checkpoint", "metrics.jsonl", "training.json")
+
+
+def evaluate(run: Run, questions: Artifact, checkpoint: Artifact | None) -> Artifact:
+    """Stage 5: what the student could do before, and can do now."""
+    student = run.config.student
+    assert isinstance(student, LocalStudent)
+    before = model_place(student.model)
+    arms = {"base": (before, run.fingerprint(before))}
+    if checkpoint:
+        arms["sft"] = (str(checkpoint.folder / "checkpoint"), checkpoint.name)
+    benchmarks = sorted((questions.folder / "benchmarks").iterdir())
+    made = {(arm, place): _benchmark(run, place, *arms[arm]) for arm in arms for place in benchmarks}
+
+    def build(folder: Path) -> None:
+        graded: dict[str, dict[str, Any]] = {arm: {} for arm in arms}
+        for (arm, place), answers in made.items():
+            asked = read_records(place, Question)
+            known = {question.id: question for question in asked}
+            given = answers.records("answers.jsonl", Answer)
+            grades = [grading.grade(known[a.question_id], a, run.config.task.grader) for a in given]
+            graded[arm][place.stem] = (asked, grades)
+        write_evaluation(folder, graded)
+
+    identity = {"arms": [[arm, place.stem] for arm, place in made], "grader": run.config.task.grader}
+    inputs = [questions, *made.values()]
+    return run.make("evaluate", 1, inputs, identity, build, "evaluation.json", "benchmark_grades.jsonl")
+
+
+def _benchmark(run: Run, questions: Path, weights: str, fingerprint: str) -> Artifact:
+    settings = run.config.evaluate
+    sampling = Sampling(settings.temperature, settings.max_new_tokens)
+    identity = {"model": fingerprint, "attempts": 1}
+    return _answer(run, "benchmark", questions, weights, identity, sampling, settings.batch_size)
+
+
+def report(run: Run, profiled: Artifact, training_set: Artifact, evaluation: Artifact | None) -> Artifact:
+    """The result for people: a page, the same as numbers, and a summary on the terminal."""
+    made = list(run.folder.made)
+    stages = [{"name": a.stage, "hash": a.hash, "seconds": a.seconds} for a in made]
+
+    def build(folder: Path) -> None:
+        curation = json.loads((training_set.folder / "curation.json").read_text())
+        scores = json.loads((evaluation.folder / "evaluation.json").read_text()) if evaluation else None
+        numbers = report_numbers(
+            config=run.config.model_dump(),
+            profile=_read_profile(profiled),
+            training_rows_per_skill=curation["pairs_carrying_skill"],
+            evaluation=scores,
+            dropped={a.stage: dropped_counts(a.dropped()) for a in made if a.dropped()},
+            stages=stages,
+            versions={"stat_train": __version__},
+        )
+        write_report(folder, numbers)
+
+    identity = {"settings": run.config.model_dump(), "stages": stages}
+    artifact = run.make("report", 1, [], identity, build, "report.json", "report.html")
+    print_summary(json.loads((artifact.folder / "report.json").read_text()), run.folder.folder, run.console)
+    return artifact

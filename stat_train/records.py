@@ -1,0 +1,166 @@
+"""The frozen records that rooms exchange: the whole vocabulary of the method.
+
+Every record converts to one JSON line and back (`to_line`, `from_line`), with its fields in the order given here.
+A skill is a name (`str`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Message = dict[str, str]
+Verdict = Literal["correct", "wrong", "unscored"]
+
+
+class Record(BaseModel):
+    """Conversion to and from one JSON line, shared by all records."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def to_line(self) -> str:
+        """Return the record as one line of JSON, newline included."""
+        return self.model_dump_json(exclude_none=True) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> Self:
+        """Read a record back from its line; raises `pydantic.ValidationError` when it does not fit."""
+        return cls.model_validate_json(line)
+
+
+class Question(Record):
+    """A question of the pool, the validation set or the benchmark."""
+
+    id: str
+    question: str
+    answer: str | None = None
+    solution: str | None = None
+    subject: str | None = None
+    level: int | None = None
+    skills: list[str] | None = None
+    source: str | None = None
+    licence: str | None = None
+
+
+class QuestionSkills(Record):
+    """One row of the skill map: the skills that a question requires, at most five."""
+
+    id: str
+    skills: list[str]
+
+
+class Answer(Record):
+    """One sampled answer of the student; `final` is the extracted final answer, when there is one."""
+
+    question_id: str
+    attempt: int
+    text: str
+    final: str | None
+    finish_reason: str
+    output_tokens: int
+    prompt_hash: str
+    call_id: str | None = None
+
+
+class Grade(Record):
+    """Whether an answer is right; `unscored` when that cannot be decided, with the reason."""
+
+    question_id: str
+    attempt: int
+    verdict: Verdict
+    reason: str | None = None
+
+
+class Difficulty(Record):
+    """Whether a question is difficult for the student, and by which rule."""
+
+    question_id: str
+    difficult: bool
+    rule: str
+    attempt: int
+    step_rewards: list[float] | None = None
+
+
+class Diagnosis(Record):
+    """What the teacher says of one answer: right or wrong, why, and the skills that the student must strengthen."""
+
+    question_id: str
+    attempt: int
+    judgement: Verdict
+    missing_skills: list[str]
+    explanation: str
+    call_ids: list[str] = Field(default_factory=list)
+
+
+class SkillGap(Record):
+    """How often one skill was missing among the questions that exposed it.
+
+    `exposed` counts questions where the skill is required or missing, so `rate = missing / exposed` is at most 1;
+    `low` and `high` bound the rate with 95 % confidence.
+    """
+
+    skill: str
+    missing: int
+    exposed: int
+    rate: float
+    low: float
+    high: float
+
+
+class SkillProfile(Record):
+    """The student's missing-skill profile, most often missing first (method stage 2)."""
+
+    student: str
+    task: str
+    questions: int
+    difficult: int
+    skills: list[SkillGap]
+
+
+class Diagnosed(Record):
+    """All that curation learns of the student: the difficult questions, their diagnoses, the profile."""
+
+    difficult: list[Question]
+    diagnoses: list[Diagnosis]
+    profile: SkillProfile
+
+
+class Origin(Record):
+    """Why a training row exists: the difficult question and the missing skill it was drawn for.
+
+    `seed_ids` are the pool questions it was made from; `call_ids` the teacher calls behind it.
+    """
+
+    question_id: str | None
+    skill: str | None
+    seed_ids: list[str]
+    call_ids: list[str] = Field(default_factory=list)
+
+
+class TrainingExample(Record):
+    """One (question, answer) pair to train on."""
+
+    id: str
+    messages: list[Message]
+    question: str
+    answer: str
+    skills: list[str]
+    recipe: str
+    origin: Origin
+
+
+class Dropped(Record):
+    """An item that a stage left out, and why."""
+
+    stage: str
+    id: str
+    reason: str
+    detail: str = ""
+
+
+def as_json(value: Any) -> Any:
+    """Return a record, or a list of them, as plain JSON values."""
+    if isinstance(value, Record):
+        return value.model_dump(exclude_none=True)
+    return [as_json(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,54 @@
+"""One run: its settings, its folder, and where it speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from stat_train.compose import Settings
+from stat_train.config import Config, LocalStudent, Prompt, is_local
+from stat_train.store import Artifact, RunFolder, dropped_counts, file_hash, make
+
+Build = Callable[[Path], None]
+Summary = dict[str, Any]
+
+
+@dataclass
+class Run:
+    """What every stage is given: the settings, the run folder, the way to make an artifact."""
+
+    settings: Settings
+    command: Sequence[str]
+    console: Console
+
+    def __post_init__(self) -> None:
+        self.config: Config = self.settings.config
+        self.cache_dir = Path(self.config.cache_dir).expanduser()
+        self.folder = RunFolder(Path(self.config.run_dir).expanduser())
+
+    def make(
+        self, name: str, version: int, inputs: Sequence[Artifact], identity: Summary, build: Build, *links: str
+    ) -> Artifact:
+        """Make a stage's artifact, or find it made; link its files into the run folder and say so."""
+        artifact = make(self.cache_dir, name, version, inputs, identity, build)
+        self.folder.add(artifact, links)
+        state = "found" if artifact.reused else f"{artifact.seconds:6.1f} s"
+        left_out = "".join(f", {count} x {reason}" for reason, count in dropped_counts(artifact.dropped()).items())
+        self.console.print(f"{name:<10} {state:>8}{'  left out' + left_out[1:] if left_out else ''}", highlight=False)
+        return artifact
+
+    def fingerprint(self, place: str) -> str:
+        """Return what identifies a file, a folder or a hub name: the content of what is local, else the name."""
+        local = Path(place).expanduser()
+        return file_hash(local, self.cache_dir) if local.exists() or is_local(place) else place
+
+    @property
+    def prompt(self) -> Prompt:
+        """How the student is asked; a recorded one is taken to have been asked plainly."""
+        if isinstance(self.config.student, LocalStudent):
+            return self.config.student.prompt
+        return Prompt(system=None, template="{question}", chat_template_arguments={})

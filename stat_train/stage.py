@@ -1,0 +1,82 @@
+"""One stage in a process of its own: `python -m stat_train.stage NAME job.json`.
+
+Everything that needs a model's weights runs here, never in the orchestrator. The process ends when the orchestrator
+does, however that ends: it watches the pipe that the orchestrator holds open.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from stat_train.errors import StatTrainError, UserError
+
+QUIET = {"DS_ACCELERATOR": "cpu", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
+def launch(name: str, job: BaseModel, folder: Path) -> None:
+    """Run a stage in its own process group and wait for it; raises StatTrainError when it fails.
+
+    The process' own words are on the terminal already, so the error only says which stage it was.
+    """
+    job_file = folder / "job.json"
+    job_file.write_text(job.model_dump_json())
+    command = [sys.executable, "-m", "stat_train.stage", name, str(job_file)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, env=_environment())
+    try:
+        code = process.wait()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+        if process.stdin:
+            process.stdin.close()
+    job_file.unlink()
+    if code == UserError.exit_code:
+        raise UserError(f"stage {name} was refused; the reason is above")
+    if code:
+        raise StatTrainError(f"stage {name} failed with exit code {code}; its last words are above")
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of a stage; without a GPU, DeepSpeed is told so, or it announces its guess on stdout."""
+    quiet = QUIET if not Path("/dev/nvidiactl").exists() else QUIET | {"DS_ACCELERATOR": "cuda"}
+    return quiet | os.environ
+
+
+def main(arguments: list[str]) -> int:
+    """Run the stage that the arguments name."""
+    name, job_file = arguments
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    text = Path(job_file).read_text()
+    try:
+        if name == "answer":
+            from stat_train.diagnosis.answering import AnswerJob, answer_with_weights
+
+            answer_with_weights(AnswerJob.model_validate_json(text))
+        elif name == "train":
+            from stat_train.training.job import TrainJob
+            from stat_train.training.sft import train
+
+            train(TrainJob.model_validate_json(text))
+        else:
+            raise UserError(f"no stage {name!r}; expected answer or train")
+    except StatTrainError as error:
+        print(f"stat-train: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,303 @@
+"""Artifacts, leases and run folders: the only file that writes them.
+
+A stage's output is the folder `cache_dir/artifacts/STAGE-HASH`. It is made under `STAGE-HASH.partial` and renamed when
+whole, so a folder without that suffix is complete. What an interrupted process left in the partial folder is kept: each
+file in it was renamed into place when whole, so the next process goes on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from stat_train import __version__
+from stat_train.errors import UserError
+from stat_train.records import Dropped, Record
+
+R = TypeVar("R", bound=Record)
+T = TypeVar("T")
+HEARTBEAT_SECONDS = 5.0
+LEASE_EXPIRES_SECONDS = 60.0
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Write records as JSON lines, whole or not at all."""
+    write_text(path, "".join(record.to_line() for record in records))
+
+
+def read_records(path: Path, record: type[R]) -> list[R]:
+    """Read the records of a JSON-lines file."""
+    with path.open(encoding="utf-8") as lines:
+        return [record.from_line(line) for line in lines]
+
+
+def in_chunks(
+    folder: Path, name: str, items: Sequence[T], size: int, work: Callable[[Sequence[T], int], Iterable[Record]]
+) -> None:
+    """Write `folder/name` chunk by chunk: `work(chunk, index)` gives a chunk's records.
+
+    Chunks are cut from the full list, so an interrupted run that skips the finished ones writes the same bytes.
+    """
+    if (folder / name).exists():
+        return
+    chunks = folder / f"{name}.chunks"
+    chunks.mkdir(exist_ok=True)
+    paths = [chunks / f"{index:06d}" for index in range((len(items) + size - 1) // size)]
+    for index, path in enumerate(paths):
+        if not path.exists():
+            write_records(path, work(items[index * size : (index + 1) * size], index))
+    write_text(folder / name, "".join(path.read_text(encoding="utf-8") for path in paths))
+    shutil.rmtree(chunks)
+
+
+def chunk_seed(seed: int, stage: str, index: int) -> int:
+    """Return the seed of one chunk, a number below 2**31."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{stage}/{index}".encode(), digest_size=4).digest()) >> 1
+
+
+def content_hash(value: Any) -> str:
+    """Return a short hash of a JSON value."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_hash(place: Path, cache_dir: Path) -> str:
+    """Return the content hash of a file or a folder; large files are read once, then known by size and time."""
+    files = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
+    return content_hash([[path.name, _one_file_hash(path, cache_dir)] for path in files])
+
+
+def _one_file_hash(path: Path, cache_dir: Path) -> str:
+    state = path.stat()
+    known = cache_dir / "hashes" / content_hash([str(path.resolve()), state.st_size, state.st_mtime_ns])
+    if not known.exists():
+        with path.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        known.parent.mkdir(parents=True, exist_ok=True)
+        write_text(known, digest)
+    return known.read_text()
+
+
+# -- artifacts --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """The finished output folder of one stage."""
+
+    stage: str
+    hash: str
+    folder: Path
+    seconds: float
+    reused: bool
+
+    @property
+    def name(self) -> str:
+        """Return `STAGE-HASH`, the name of the folder."""
+        return f"{self.stage}-{self.hash}"
+
+    def records(self, name: str, record: type[R]) -> list[R]:
+        """Read the records of one of its files."""
+        return read_records(self.folder / name, record)
+
+    def dropped(self) -> list[Dropped]:
+        """Return what the stage left out, and why."""
+        path = self.folder / "dropped.jsonl"
+        return read_records(path, Dropped) if path.exists() else []
+
+
+def make(
+    cache_dir: Path,
+    stage: str,
+    version: int,
+    inputs: Sequence[Artifact],
+    identity: Mapping[str, Any],
+    build: Callable[[Path], None],
+) -> Artifact:
+    """Return the stage's artifact, made by `build(folder)` unless a finished one with the same hash is there."""
+    names = [artifact.name for artifact in inputs]
+    digest = content_hash({"stage": stage, "version": version, "inputs": names, "identity": identity})
+    folder = cache_dir / "artifacts" / f"{stage}-{digest}"
+    if folder.exists():
+        return _finished(stage, digest, folder, reused=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with lease(folder.with_name(folder.name + ".lease")):
+        if folder.exists():
+            return _finished(stage, digest, folder, reused=True)
+        partial = folder.with_name(folder.name + ".partial")
+        partial.mkdir(exist_ok=True)
+        started = time.monotonic()
+        build(partial)
+        manifest = {"stage": stage, "version": version, "inputs": names, "identity": identity}
+        manifest |= {"stat_train": __version__, "seconds": round(time.monotonic() - started, 2)}
+        write_json(partial / "manifest.json", manifest)
+        os.rename(partial, folder)
+    return _finished(stage, digest, folder, reused=False)
+
+
+def _finished(stage: str, digest: str, folder: Path, reused: bool) -> Artifact:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    return Artifact(stage, digest, folder, manifest["seconds"], reused)
+
+
+# -- leases -----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def lease(path: Path) -> Iterator[None]:
+    """Hold the right to make one artifact; wait while another live process holds it.
+
+    Works on shared storage without locks: the file names its holder, who touches it every few seconds. A holder whose
+    process is gone (same host), or whose file stays untouched for a minute of our own clock, has lost it.
+    """
+    holder = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "job": os.environ.get("SLURM_JOB_ID"),
+        "id": uuid4().hex,
+    }
+    while not _take(path, holder):
+        _wait_until_free(path)
+    stop = threading.Event()
+    beat = threading.Thread(target=_keep_touching, args=(path, stop), daemon=True)
+    beat.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        beat.join()
+        path.unlink(missing_ok=True)
+
+
+def _take(path: Path, holder: Mapping[str, Any]) -> bool:
+    mine = path.with_name(f".{path.name}.{holder['id']}")
+    mine.write_text(json.dumps(holder))
+    try:
+        os.link(mine, path)
+    except FileExistsError:
+        return False
+    finally:
+        mine.unlink()
+    return True
+
+
+def _wait_until_free(path: Path) -> None:
+    """Return when the lease file is gone; remove it when its holder is."""
+    try:
+        text, touched = path.read_text(), path.stat().st_mtime_ns
+        seen = time.monotonic()
+        while _is_running(text) and time.monotonic() - seen < LEASE_EXPIRES_SECONDS:
+            time.sleep(0.2)
+            if path.stat().st_mtime_ns != touched:
+                touched, seen = path.stat().st_mtime_ns, time.monotonic()
+        _remove(path, text)
+    except FileNotFoundError:
+        return
+
+
+def _is_running(text: str) -> bool:
+    """Tell whether a lease's holder may be alive; only a process of this host can be known to be gone."""
+    holder = json.loads(text)
+    if holder["host"] != socket.gethostname():
+        return True
+    try:
+        os.kill(holder["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _remove(path: Path, text: str) -> None:
+    """Take away the lease that was read as `text`, and put it back if it has become another's meanwhile."""
+    aside = path.with_name(f".{path.name}.{uuid4().hex}")
+    os.rename(path, aside)
+    if aside.read_text() != text:
+        os.link(aside, path)
+    aside.unlink()
+
+
+def _keep_touching(path: Path, stop: threading.Event) -> None:
+    while not stop.wait(HEARTBEAT_SECONDS):
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            return
+
+
+# -- the run folder ---------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class RunFolder:
+    """One run's results under plain names: links to its artifacts, its settings and its manifest."""
+
+    folder: Path
+    made: list[Artifact] = field(default_factory=list)
+
+    def open(self, settings_yaml: str) -> None:
+        """Create the folder and write the run's settings."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UserError(f"run_dir = {self.folder}: is a file; expected a folder, or a name that is free")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(self.folder / "config.yaml", settings_yaml)
+
+    def add(self, artifact: Artifact, names: Iterable[str]) -> None:
+        """Count an artifact in, link its files of these names, and gather what was left out so far."""
+        self.made.append(artifact)
+        for name in names:
+            self.link(name, artifact.folder / name)
+        dropped = [row for artifact in self.made for row in artifact.dropped()]
+        write_records(self.folder / "dropped.jsonl", dropped)
+
+    def close(self, command: Sequence[str]) -> None:
+        """Write the manifest: which artifacts the run consists of."""
+        stages = [
+            {"stage": a.stage, "artifact": a.name, "seconds": a.seconds, "dropped": dropped_counts(a.dropped())}
+            for a in self.made
+        ]
+        write_json(
+            self.folder / "manifest.json", {"stat_train": __version__, "command": list(command), "stages": stages}
+        )
+
+    def link(self, name: str, target: Path) -> None:
+        """Show a file or folder of an artifact under a plain name."""
+        place = self.folder / name
+        if place.exists() and not place.is_symlink():
+            raise UserError(f"{place} is in the way: it is no link of a run; move it away or choose another run_dir")
+        temporary = self.folder / f".{name}.{uuid4().hex}"
+        temporary.symlink_to(os.path.relpath(target.resolve(), self.folder.resolve()))
+        os.replace(temporary, place)
+
+
+def dropped_counts(dropped: Iterable[Dropped]) -> dict[str, int]:
+    """Return how many items were left out for each reason, commonest first."""
+    return dict(Counter(row.reason for row in dropped).most_common())

@@ -1,0 +1,1 @@
+"""The embedded task: questions made on the spot from named arithmetic skills."""

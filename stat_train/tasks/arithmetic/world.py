@@ -1,0 +1,185 @@
+"""Questions of the embedded task: chains of named skills in words, with a step-by-step solution.
+
+A chain is written down in the question's `source` (`addition(34; 58) greatest_common_divisor(36)`: the first number
+before the semicolon, then each step's operands). The hash of a chain decides which split it may appear in, so pool,
+validation set, benchmarks and the student's own training data never share a question, whatever the seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+from stat_train.records import Question
+from stat_train.tasks.arithmetic.skills import BY_NAME, SKILL_NAMES, Operands
+
+Split = Literal["pool", "validation", "benchmark"]
+LARGEST_RESULT = 999
+_REFERENCES = ("it", "that", "the result")
+_LINKS = ("Then", "Next", "After that")
+_CLOSINGS = ("What is the result?", "What number do you get?", "Give the final number.", "Which number is left?")
+_STEP = re.compile(r"(\w+)\((?:(\d+); ?)?([\d, ]*)\)")
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A first number and the steps that follow: (skill name, operands)."""
+
+    start: int
+    steps: tuple[tuple[str, Operands], ...]
+
+    def __str__(self) -> str:
+        """Return the form kept in `Question.source`."""
+        words = [f"{name}({', '.join(map(str, operands))})" for name, operands in self.steps]
+        words[0] = words[0].replace("(", f"({self.start}; ", 1)
+        return " ".join(words)
+
+    @classmethod
+    def parse(cls, source: str) -> Chain:
+        """Read a chain back from its written form; raises ValueError when it is not one."""
+        matches = list(_STEP.finditer(source))
+        if not matches or matches[0][2] is None or any(match[1] not in BY_NAME for match in matches):
+            raise ValueError(f"not a chain of arithmetic skills: {source!r}")
+        steps = tuple((match[1], tuple(int(a) for a in match[3].split(",") if a.strip())) for match in matches)
+        return cls(int(matches[0][2]), steps)
+
+    def values(self) -> list[int]:
+        """Return the number reached after each step."""
+        values, number = [], self.start
+        for name, operands in self.steps:
+            result = BY_NAME[name].compute(number, operands)
+            if result is None:
+                raise ValueError(f"{name} has no whole result at {number} in {self}")
+            values.append(number := result)
+        return values
+
+    def split(self) -> Split:
+        """Return the one split that this chain may appear in: 80 % pool, 10 % validation, 10 % benchmark."""
+        bucket = hashlib.blake2b(str(self).encode(), digest_size=4).digest()[0] % 10
+        return "benchmark" if bucket == 0 else "validation" if bucket == 1 else "pool"
+
+
+@dataclass(frozen=True)
+class Family:
+    """What questions look like: how many steps, how large the numbers, which phrasings, which skills how often."""
+
+    steps: tuple[int, int] = (1, 3)
+    scale: int = 1
+    unseen_phrasings: bool = False
+    weights: Mapping[str, float] | None = None
+
+    def skill_weights(self) -> Mapping[str, float]:
+        """Return a weight for each skill, equal ones when none were given."""
+        return self.weights or dict.fromkeys(SKILL_NAMES, 1.0)
+
+
+BENCHMARKS: dict[str, Family] = {
+    "standard": Family(),
+    "unseen_phrasings": Family(unseen_phrasings=True),
+    "larger_numbers": Family(scale=3),
+    "longer_chains": Family(steps=(4, 6)),
+}
+
+
+def draw_chain(random: Random, family: Family) -> Chain:
+    """Return a chain of distinct skills whose every result is a whole number of the family's size."""
+    weights = family.skill_weights()
+    while True:
+        names = _distinct_skills(random, weights, random.randint(*family.steps))
+        for _ in range(30):
+            if chain := _draw_numbers(random, names, family.scale):
+                return chain
+            random.shuffle(names)
+
+
+def _distinct_skills(random: Random, weights: Mapping[str, float], count: int) -> list[str]:
+    left, chosen = dict(weights), []
+    for _ in range(count):
+        name = random.choices(list(left), list(left.values()))[0]
+        chosen.append(name)
+        del left[name]
+    return chosen
+
+
+def _draw_numbers(random: Random, names: list[str], scale: int) -> Chain | None:
+    low, high = BY_NAME[names[0]].start
+    start = number = random.randint(low, high * scale)
+    steps: list[tuple[str, Operands]] = []
+    for name in names:
+        operands = BY_NAME[name].draw(random, number, scale)
+        result = BY_NAME[name].compute(number, operands) if operands is not None else None
+        if operands is None or result is None or not 0 <= result <= LARGEST_RESULT * scale:
+            return None
+        steps.append((name, operands))
+        number = result
+    return Chain(start, tuple(steps))
+
+
+def ask(random: Random, chain: Chain, unseen_phrasings: bool = False) -> str:
+    """Return the chain as a question in words."""
+    sentences, reference = [], str(chain.start)
+    for index, (name, operands) in enumerate(chain.steps):
+        skill = BY_NAME[name]
+        phrase = skill.unseen if unseen_phrasings else random.choice(skill.asks)
+        clause = _fill(phrase, reference, operands)
+        sentences.append(f"{random.choice(_LINKS)}, {clause}." if index else f"{clause[0].upper()}{clause[1:]}.")
+        reference = random.choice(_REFERENCES)
+    return " ".join([*sentences, random.choice(_CLOSINGS)])
+
+
+def solve(random: Random, chain: Chain) -> str:
+    """Return a solution in words, one step a paragraph, then the final answer."""
+    return _write_solution(chain, [random.choice(BY_NAME[name].shows) for name, _ in chain.steps])
+
+
+def rewrite(seed: str, chain: Chain, sample: int) -> str:
+    """Return the solution in the words of rewrite number `sample`; each number has other words for every step."""
+    phrasings = []
+    for index, (name, _) in enumerate(chain.steps):
+        shows = list(BY_NAME[name].shows)
+        Random(f"{seed}/{chain}/{index}").shuffle(shows)
+        phrasings.append(shows[sample % len(shows)])
+    return _write_solution(chain, phrasings)
+
+
+def _write_solution(chain: Chain, phrasings: list[str]) -> str:
+    paragraphs, number = [], chain.start
+    for (_, operands), value, phrasing in zip(chain.steps, chain.values(), phrasings, strict=True):
+        paragraphs.append(_fill(phrasing, str(number), operands, value))
+        number = value
+    return "\n\n".join([*paragraphs, f"The answer is {number}."])
+
+
+def _fill(phrase: str, x: str, operands: Operands, y: int | None = None) -> str:
+    return phrase.format(x=x, y=y, **dict(zip("ab", operands, strict=False)))
+
+
+def make_question(random: Random, family: Family, identifier: str, split: Split) -> Question:
+    """Return one question of a split."""
+    while (chain := draw_chain(random, family)).split() != split:
+        pass
+    return Question(
+        id=identifier,
+        question=ask(random, chain, family.unseen_phrasings),
+        answer=str(chain.values()[-1]),
+        solution=solve(random, chain),
+        subject="arithmetic",
+        level=len(chain.steps),
+        skills=[name for name, _ in chain.steps],
+        source=str(chain),
+        licence="Apache-2.0",
+    )
+
+
+def questions(seed: str, split: Split, name: str, count: int, family: Family) -> Iterator[Question]:
+    """Yield `count` questions of a split with different texts; the same arguments give the same questions."""
+    random, seen = Random(f"{seed}/{split}/{name}"), set[str]()
+    while len(seen) < count:
+        question = make_question(random, family, f"arithmetic-{name}-{len(seen):05d}", split)
+        if question.question not in seen:
+            seen.add(question.question)
+            yield question

@@ -1,0 +1,128 @@
+"""The questions of a run: pool, validation set, benchmarks and the list of skills."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stat_train.config import ArithmeticTask, TextTask, is_local
+from stat_train.errors import InputError
+from stat_train.records import Dropped, Question
+from stat_train.store import write_json, write_records
+from stat_train.tasks.arithmetic import world
+from stat_train.tasks.arithmetic.skills import MIXES, SKILL_NAMES
+from stat_train.tasks.text import read_questions, skill_list
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def load_questions(folder: Path, task: ArithmeticTask | TextTask, seed: int, recorded: Iterable[str] | None) -> None:
+    """Write `pool.arrow`, `validation.jsonl`, `benchmarks/NAME.jsonl`, `skills.json` and `dropped.jsonl`.
+
+    `recorded` are the ids that a recorded student answered: they are the validation set then, and leave the rest.
+    """
+    if isinstance(task, ArithmeticTask):
+        _make_arithmetic(folder, task, seed)
+    else:
+        _read_text(folder, task, None if recorded is None else list(recorded))
+
+
+def open_pool(folder: Path) -> Dataset:
+    """Return the pool, memory-mapped."""
+    from datasets import Dataset
+
+    return Dataset.from_file(str(folder / "pool.arrow"))
+
+
+def _make_arithmetic(folder: Path, task: ArithmeticTask, seed: int) -> None:
+    steps = (task.min_steps, task.max_steps)
+    mixed = world.Family(steps=steps, weights=MIXES[task.mix])
+    _write_benchmarks(folder, {name: list(_arithmetic_benchmark(name, task, mixed)) for name in task.benchmarks})
+    even = world.Family(steps=steps)
+    write_records(
+        folder / "validation.jsonl", world.questions(str(seed), "validation", "validation", task.validation, even)
+    )
+    write_json(folder / "skills.json", {"": list(SKILL_NAMES)})
+    write_records(folder / "dropped.jsonl", [])
+    _write_pool(folder, world.questions(str(seed), "pool", "pool", task.pool, mixed))
+
+
+def _arithmetic_benchmark(name: str, task: ArithmeticTask, mixed: world.Family) -> Iterator[Question]:
+    """Yield a benchmark's questions; they do not depend on the run's seed, so that seeds can be compared."""
+    standard = world.Family(steps=(task.min_steps, task.max_steps))
+    family = {"standard": standard, "retention": mixed}.get(name) or world.BENCHMARKS[name]
+    return world.questions("benchmark", "benchmark", name, task.benchmark, family)
+
+
+def _read_text(folder: Path, task: TextTask, recorded: Sequence[str] | None) -> None:
+    dropped: list[Dropped] = []
+    benchmark = _read(task.benchmark, "test", task, dropped, "task.benchmark")
+    pool = _read(task.pool, "train", task, dropped, "task.pool")
+    if recorded is not None:
+        validation, unknown = _recorded_validation(recorded, benchmark, pool)
+        dropped += unknown
+    elif isinstance(task.validation, str):
+        validation = _read(task.validation, "validation", task, dropped, "task.validation")
+    else:
+        validation = _by_id_hash(benchmark, task.validation)
+    taken = {question.id for question in validation}
+    left = [question for question in benchmark if question.id not in taken]
+    _write_benchmarks(folder, {task.name: left})
+    write_records(folder / "validation.jsonl", validation)
+    write_json(folder / "skills.json", skill_list(task.skills))
+    write_records(folder / "dropped.jsonl", dropped)
+    _write_pool(folder, (question for question in pool if question.id not in taken))
+
+
+def _read(source: str, split: str, task: TextTask, dropped: list[Dropped], key: str) -> list[Question]:
+    place = str(Path(source).expanduser()) if is_local(source) else source
+    questions = list(read_questions(place, split, task.fields, dropped, task.max_bad_rows, key))
+    if not questions:
+        raise InputError(f"{key} = {source}: holds no questions")
+    return questions
+
+
+def _recorded_validation(
+    recorded: Sequence[str], benchmark: Sequence[Question], pool: Sequence[Question]
+) -> tuple[list[Question], list[Dropped]]:
+    known = {question.id: question for question in (*pool, *benchmark)}
+    found = [known[identifier] for identifier in recorded if identifier in known]
+    if not found:
+        example = recorded[0]
+        raise InputError(
+            f"student.path: none of its {len(recorded)} ids (such as {example!r}) is a question of the task; expected "
+            f"ids of task.benchmark or task.pool, such as {benchmark[0].id!r}"
+        )
+    unknown = [identifier for identifier in recorded if identifier not in known]
+    return found, [Dropped(stage="questions", id=i, reason="recorded answer to an unknown question") for i in unknown]
+
+
+def _by_id_hash(benchmark: Sequence[Question], count: int) -> list[Question]:
+    """Return `count` questions chosen by the hash of their id, so that the choice is the same for everyone."""
+    if count >= len(benchmark):
+        raise InputError(
+            f"task.validation = {count}: expected fewer than the benchmark's {len(benchmark)} questions, because the "
+            "rest of them measures the gain"
+        )
+    return sorted(benchmark, key=lambda question: hashlib.sha256(question.id.encode()).digest())[:count]
+
+
+def _write_benchmarks(folder: Path, benchmarks: Mapping[str, Sequence[Question]]) -> None:
+    (folder / "benchmarks").mkdir(exist_ok=True)
+    for name, questions in benchmarks.items():
+        write_records(folder / "benchmarks" / f"{name}.jsonl", questions)
+
+
+def _write_pool(folder: Path, questions: Iterable[Question]) -> None:
+    from datasets import Features, List, Value
+    from datasets.arrow_writer import ArrowWriter
+
+    text = {name: Value("string") for name in Question.model_fields}
+    features = Features(text | {"level": Value("int64"), "skills": List(Value("string"))})
+    with ArrowWriter(path=str(folder / "pool.arrow"), features=features) as writer:
+        for question in questions:
+            writer.write(question.model_dump())
+        writer.finalize()

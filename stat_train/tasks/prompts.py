@@ -1,0 +1,81 @@
+"""The one place where a question becomes a prompt: answering, training and evaluation all call it.
+
+A student that is asked in one form and trained in another is the commonest source of a false gain, so the hash of the
+rendering is part of every artifact that depends on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from stat_train.config import Prompt
+from stat_train.errors import UserError
+from stat_train.records import Message
+
+IGNORED = -100
+_SAMPLE = "What is 1 + 1?"
+
+
+def messages(prompt: Prompt, question: str, answer: str | None = None) -> list[Message]:
+    """Return the conversation that asks a question, with the answer when one is given."""
+    system = [{"role": "system", "content": prompt.system}] if prompt.system else []
+    asked = {"role": "user", "content": prompt.template.replace("{question}", question)}
+    return [*system, asked] + ([{"role": "assistant", "content": answer}] if answer is not None else [])
+
+
+class PromptRenderer:
+    """Renders conversations for one tokenizer: its chat template, or plain text for a base model without one."""
+
+    def __init__(self, tokenizer: Any, prompt: Prompt) -> None:
+        if "{question}" not in prompt.template:
+            raise UserError(
+                f"student.prompt.template = {prompt.template!r}: expected a text that contains {{question}}"
+            )
+        self.tokenizer = tokenizer
+        self.prompt = prompt
+
+    def question_text(self, asked: Sequence[Message]) -> str:
+        """Return the text that the model continues with its answer."""
+        if self.tokenizer.chat_template is None:
+            return (self.tokenizer.bos_token or "") + "".join(f"{message['content']}\n\n" for message in asked)
+        return self._template(asked, add_generation_prompt=True)
+
+    def answer_text(self, conversation: Sequence[Message]) -> str:
+        """Return the text of the answer as the model should have written it, its end token included."""
+        answer = conversation[-1]["content"]
+        if self.tokenizer.chat_template is not None:
+            question = self.question_text(conversation[:-1])
+            whole = self._template(conversation, add_generation_prompt=False)
+            if whole.startswith(question + answer):
+                return whole[len(question) :]
+        return answer + str(self.tokenizer.eos_token)
+
+    def training_tokens(self, conversation: Sequence[Message]) -> tuple[list[int], list[int]]:
+        """Return (token ids, labels) of a question with its answer; the question's labels are ignored by the loss."""
+        question = self.token_ids(self.question_text(conversation[:-1]))
+        answer = self.token_ids(self.answer_text(conversation))
+        return question + answer, [IGNORED] * len(question) + answer
+
+    def token_ids(self, text: str) -> list[int]:
+        """Return the token ids of rendered text; special tokens are in the text already."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def hash(self) -> str:
+        """Return a short hash of how this renderer writes prompts."""
+        text = self.question_text(messages(self.prompt, _SAMPLE)) + self.answer_text(
+            messages(self.prompt, _SAMPLE, "2")
+        )
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def _template(self, conversation: Sequence[Message], add_generation_prompt: bool) -> str:
+        return str(
+            self.tokenizer.apply_chat_template(
+                list(conversation),
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                **self.prompt.chat_template_arguments,
+            )
+        )

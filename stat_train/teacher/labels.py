@@ -1,0 +1,34 @@
+"""A teacher without a language model, for questions that carry their skills."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from stat_train.records import Answer, Diagnosis, Question, QuestionSkills
+from stat_train.teacher.contract import RewriteRequest
+
+
+class LabelReader:
+    """Reads the labels: a question requires what it is labelled with, and a difficult one misses all of it."""
+
+    can_rewrite = False
+
+    def required_skills(self, questions: Iterable[Question]) -> Iterator[QuestionSkills]:
+        """Yield each question's own labels."""
+        for question in questions:
+            yield QuestionSkills(id=question.id, skills=question.skills or [])
+
+    def missing_skills(self, answers: Iterable[tuple[Question, Answer]]) -> Iterator[Diagnosis]:
+        """Yield each question's own labels as what is missing."""
+        for question, answer in answers:
+            yield Diagnosis(
+                question_id=question.id,
+                attempt=answer.attempt,
+                judgement="wrong",
+                missing_skills=list(dict.fromkeys(question.skills or [])),
+                explanation="the skills that the question is labelled with",
+            )
+
+    def rewrite(self, requests: Iterable[RewriteRequest]) -> Iterator[str]:
+        """Refuse: labels cannot rewrite; the settings are checked before, so this is never reached by a run."""
+        raise TypeError("teacher=labels cannot rewrite solutions")

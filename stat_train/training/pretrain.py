@@ -1,0 +1,205 @@
+"""Make a tiny student from scratch: `python -m stat_train.training.pretrain --mix a --seed 0 --output DIR`.
+
+The student is a standard Llama-architecture checkpoint with tokenizer and chat template. Its skill gaps come from its
+training mix alone: skills are weak because they are rare in the mix, or because they are hard.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from rich.progress import track
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, get_cosine_schedule_with_warmup
+
+from stat_train.tasks.arithmetic import world
+from stat_train.tasks.arithmetic.skills import MIXES, SKILL_NAMES
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+SPECIAL_TOKENS = ["<|pad|>", "<|end|>", "<|unknown|>", "<|user|>", "<|assistant|>"]
+WORD = Regex(r" ?[A-Za-z]+| ?\d|\n\n| ?[^\sA-Za-z\d]|\s")
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """Return a word-level tokenizer with single digits, over the words that the task can write."""
+    splitter = pre_tokenizers.Split(WORD, behavior="isolated")
+    random, words = Random("tokenizer"), set[str]()
+    for index in range(20_000):
+        question = world.make_question(random, world.Family(unseen_phrasings=index % 8 == 0), "", "pool")
+        for text in (question.question, question.solution or ""):
+            words.update(word for word, _ in splitter.pre_tokenize_str(text))
+    vocabulary = {word: index for index, word in enumerate([*SPECIAL_TOKENS, *sorted(words)])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<|unknown|>"))
+    tokenizer.pre_tokenizer = splitter
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<|pad|>",
+        eos_token="<|end|>",
+        unk_token="<|unknown|>",
+        chat_template=CHAT_TEMPLATE,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+        model_max_length=512,
+    )
+
+
+def make_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """Return an untrained student of about 0.7 million parameters."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
+    return LlamaForCausalLM(config)
+
+
+def encode(tokenizer: PreTrainedTokenizerFast, seed: int, mix: str, examples: int) -> list[tuple[list[int], int]]:
+    """Return (token ids, length of the prompt) of freshly made training examples of the mix."""
+    random, family = Random(f"pretrain/{seed}/{mix}"), world.Family(weights=MIXES[mix])
+    made = [world.make_question(random, family, "", "pool") for _ in track(range(examples), "Making examples")]
+    prompts = tokenizer([f"<|user|>{question.question}<|assistant|>" for question in made])["input_ids"]
+    answers = tokenizer([f"{question.solution}<|end|>" for question in made])["input_ids"]
+    return [(prompt + answer, len(prompt)) for prompt, answer in zip(prompts, answers, strict=True)]
+
+
+def batches(
+    encoded: list[tuple[list[int], int]], batch_size: int, seed: int, padding: int
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield shuffled batches of examples of similar length; the loss counts the answer only."""
+    random, order = Random(seed), list(range(len(encoded)))
+    random.shuffle(order)
+    groups = [sorted(order[i : i + 50 * batch_size], key=lambda j: len(encoded[j][0])) for i in range(0, len(order), 50 * batch_size)]  # fmt: skip
+    chunks = [group[i : i + batch_size] for group in groups for i in range(0, len(group), batch_size)]
+    random.shuffle(chunks)
+    for chunk in chunks:
+        longest = max(len(encoded[j][0]) for j in chunk)
+        ids = torch.full((len(chunk), longest), padding)
+        labels = torch.full((len(chunk), longest), -100)
+        for row, j in enumerate(chunk):
+            tokens, prompt = encoded[j]
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+            labels[row, prompt : len(tokens)] = torch.tensor(tokens[prompt:])
+        yield {"input_ids": ids, "labels": labels}
+
+
+def pretrain(arguments: argparse.Namespace) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, list[dict[str, float]]]:
+    """Train a student and return it with its tokenizer and its curve (step, loss, accuracy in percent, seconds)."""
+    torch.manual_seed(arguments.seed)
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer)
+    encoded = encode(tokenizer, arguments.seed, arguments.mix, arguments.examples)
+    steps = math.ceil(len(encoded) / arguments.batch_size)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=arguments.learning_rate, betas=(0.9, 0.98), weight_decay=0.05)
+    schedule = get_cosine_schedule_with_warmup(optimizer, steps // 50, steps)
+    curve, started = [], time.monotonic()
+    stream = batches(encoded, arguments.batch_size, arguments.seed, tokenizer.pad_token_id)
+    for step, batch in enumerate(track(stream, "Training", total=steps)):
+        loss = model(**batch).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        if step % max(1, steps // 8) == 0 or step == steps - 1:
+            scores = skill_accuracies(model.eval(), tokenizer, per_skill=50)
+            model.train()
+            accuracy = sum(scores.values()) / len(scores)
+            curve.append(
+                {"step": step, "loss": loss.item(), "accuracy": accuracy, "seconds": time.monotonic() - started}
+            )
+            print(json.dumps(curve[-1] | scores), flush=True)
+    return model.eval(), tokenizer, curve
+
+
+def skill_accuracies(model: Any, tokenizer: Any, per_skill: int) -> dict[str, float]:
+    """Return the student's greedy accuracy in percent on single-step questions of the validation split, per skill."""
+    scores = {}
+    for name in SKILL_NAMES:
+        random, family = Random(f"card/{name}"), world.Family(steps=(1, 1), weights={name: 1.0})
+        asked = [world.make_question(random, family, "", "validation") for _ in range(per_skill)]
+        scores[name] = round(100 * _accuracy(model, tokenizer, asked), 1)
+    return scores
+
+
+@torch.inference_mode()
+def _accuracy(model: Any, tokenizer: Any, asked: list[Any]) -> float:
+    prompts = [f"<|user|>{question.question}<|assistant|>" for question in asked]
+    inputs = tokenizer(prompts, return_tensors="pt", padding=True, return_token_type_ids=False)
+    output = model.generate(**inputs, max_new_tokens=64, do_sample=False)
+    texts = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    right = sum(text.endswith(f"The answer is {q.answer}.") for text, q in zip(texts, asked, strict=True))
+    return right / len(asked)
+
+
+def model_card(arguments: argparse.Namespace, scores: dict[str, float], curve: list[dict[str, float]]) -> str:
+    """Return the student's model card as Markdown."""
+    mix, total = MIXES[arguments.mix], sum(MIXES[arguments.mix].values())
+    rows = [f"| {name} | {100 * mix[name] / total:.1f} % | {scores[name]:.1f} % |" for name in SKILL_NAMES]
+    points = "; ".join(f"step {row['step']}: loss {row['loss']:.3f}, accuracy {row['accuracy']:.1f} %" for row in curve)
+    return "\n".join(
+        [
+            "---\nlicense: apache-2.0\nlibrary_name: transformers\npipeline_tag: text-generation\n---",
+            f"# A tiny student for the `arithmetic` task (mix {arguments.mix}, seed {arguments.seed})\n",
+            "A Llama-architecture model of about 0.7 million parameters, trained from scratch on chains of 1 to 3 named",
+            "arithmetic skills. Its gaps come from its training mix alone. Made by\n",
+            f"    python -m stat_train.training.pretrain --mix {arguments.mix} --seed {arguments.seed} --examples "
+            f"{arguments.examples} --batch-size {arguments.batch_size} --learning-rate {arguments.learning_rate} "
+            f"--output DIR\n",
+            f"in {curve[-1]['seconds']:.0f} seconds on {torch.get_num_threads()} CPU threads. On the way: {points}.\n",
+            f"Greedy accuracy on single-skill questions ({arguments.card_questions} a skill, not in its training data):\n",
+            "| skill | share of the training mix | accuracy |\n|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return the command line's arguments."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoint")
+    parser.add_argument("--mix", choices=sorted(MIXES), default="a", help="how often each skill is trained")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--examples", type=int, default=400_000, help="training examples, each seen once")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--card-questions", type=int, default=300, help="questions per skill for the model card")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train a student and write its checkpoint, loss curve and model card."""
+    arguments = parse_arguments()
+    model, tokenizer, curve = pretrain(arguments)
+    model.save_pretrained(arguments.output)
+    tokenizer.save_pretrained(arguments.output)
+    scores = skill_accuracies(model, tokenizer, arguments.card_questions)
+    (arguments.output / "curve.json").write_text(json.dumps(curve) + "\n")
+    (arguments.output / "README.md").write_text(model_card(arguments, scores, curve))
+    print(json.dumps(scores, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""Supervised fine-tuning with TRL: loss on the answer only, exact resume from the last whole checkpoint."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from rich.console import Console
+from rich.progress import Progress, TaskID
+from transformers import TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from stat_train.errors import StatTrainError
+from stat_train.models.transformers import load_model, load_tokenizer
+from stat_train.records import Dropped, TrainingExample
+from stat_train.store import read_records, write_json, write_records, write_text
+from stat_train.tasks.prompts import IGNORED, PromptRenderer, messages
+from stat_train.training.job import TrainJob
+
+LEAST_SUPERVISED_SHARE = 0.01
+TIMINGS = ("train_runtime", "train_samples_per_second", "train_steps_per_second")
+
+
+def train(job: TrainJob) -> None:
+    """Fine-tune the student; write `checkpoint/`, `metrics.jsonl` and `training.json` to the job's folder."""
+    tokenizer = load_tokenizer(job.model, job.revision)
+    renderer = PromptRenderer(tokenizer, job.prompt)
+    dataset, dropped = tokenized(job, renderer)
+    write_records(job.folder / "dropped.jsonl", dropped)
+    sample = check_supervision(dataset, tokenizer)
+    trainer = SFTTrainer(
+        model=load_model(job.model, job.revision, dtype=torch.float32),
+        args=sft_config(job, len(dataset)),
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        callbacks=[_ShowProgress(sample)],
+    )
+    steps = trainer.train(resume_from_checkpoint=last_whole_checkpoint(job.folder / "trainer")).global_step
+    if steps < 1:
+        raise StatTrainError("training ended without a single step; is the training set empty?")
+    _write_results(job, trainer, dataset, renderer)
+
+
+def tokenized(job: TrainJob, renderer: PromptRenderer) -> tuple[Dataset, list[Dropped]]:
+    """Return token ids and labels of the training rows, and the rows that are too long to train on whole."""
+    rows, dropped = [], []
+    for example in read_records(job.training_set, TrainingExample):
+        ids, labels = renderer.training_tokens(messages(job.prompt, example.question, example.answer))
+        if len(ids) > job.settings.max_length:
+            detail = f"{len(ids)} tokens, train.max_length = {job.settings.max_length}"
+            dropped.append(Dropped(stage="train", id=example.id, reason="too long", detail=detail))
+        else:
+            rows.append({"input_ids": ids, "labels": labels})
+    if not rows:
+        raise StatTrainError(f"all {len(dropped)} training rows are longer than train.max_length; raise it")
+    return Dataset.from_list(rows), dropped
+
+
+def check_supervision(dataset: Dataset, tokenizer: Any) -> str:
+    """Return one decoded row, its ignored part in brackets; refuse rows of which next to nothing is trained on."""
+    labels = [label for row in dataset["labels"] for label in row]
+    share = sum(label != IGNORED for label in labels) / len(labels)
+    if share < LEAST_SUPERVISED_SHARE:
+        raise StatTrainError(f"only {share:.2%} of the tokens count in the loss; look at the chat template")
+    first = dataset[0]
+    answer = tokenizer.decode([label for label in first["labels"] if label != IGNORED])
+    question = tokenizer.decode(first["input_ids"][: first["labels"].count(IGNORED)])
+    return f"{share:.0%} of the tokens count in the loss; first row: [{question}] {answer}"
+
+
+def sft_config(job: TrainJob, rows: int) -> SFTConfig:
+    """Return the trainer's settings."""
+    settings = job.settings
+    device_batch = min(settings.device_batch_size, settings.effective_batch_size)
+    steps = math.ceil(rows / settings.effective_batch_size) * settings.epochs
+    on_gpu = torch.cuda.is_available()
+    return SFTConfig(
+        output_dir=str(job.folder / "trainer"),
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=settings.warmup_share,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.gradient_clip,
+        per_device_train_batch_size=device_batch,
+        gradient_accumulation_steps=settings.effective_batch_size // device_batch,
+        max_length=settings.max_length,
+        save_strategy="steps",
+        save_steps=max(1, math.ceil(steps / (settings.checkpoints + 1))),
+        save_total_limit=2,
+        logging_steps=max(1, steps // 50),
+        bf16=on_gpu,
+        fp16=False,
+        use_cpu=not on_gpu,
+        gradient_checkpointing=on_gpu,
+        dataloader_pin_memory=on_gpu,
+        seed=job.seed,
+        data_seed=job.seed,
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def last_whole_checkpoint(folder: Path) -> str | None:
+    """Return the newest checkpoint that was written to its end; an interrupted one is removed.
+
+    The trainer writes `trainer_state.json` last, so a checkpoint without a readable one is not whole.
+    """
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    for checkpoint in found:
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text())
+            return str(checkpoint)
+        except (FileNotFoundError, json.JSONDecodeError):
+            shutil.rmtree(checkpoint)
+    return None
+
+
+def _write_results(job: TrainJob, trainer: SFTTrainer, dataset: Dataset, renderer: PromptRenderer) -> None:
+    history = [{key: row[key] for key in row if key not in TIMINGS} for row in trainer.state.log_history]
+    write_text(job.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in history))
+    tokens = sum(len(ids) for ids in dataset["input_ids"]) * job.settings.epochs
+    write_json(
+        job.folder / "training.json",
+        {
+            "rows": len(dataset),
+            "steps": trainer.state.global_step,
+            "trained_tokens": tokens,
+            "prompt_hash": renderer.hash(),
+            "final_loss": next(row["loss"] for row in reversed(history) if "loss" in row),
+        },
+    )
+    temporary = job.folder / "checkpoint.new"
+    shutil.rmtree(temporary, ignore_errors=True)
+    trainer.save_model(str(temporary))
+    (temporary / "training_args.bin").unlink(missing_ok=True)
+    os.replace(temporary, job.folder / "checkpoint")
+    shutil.rmtree(job.folder / "trainer")
+
+
+class _ShowProgress(TrainerCallback):  # type: ignore[misc]
+    """A progress bar on a terminal, a line at each log without one."""
+
+    def __init__(self, sample: str) -> None:
+        self.console = Console()
+        self.sample = sample
+        self.progress = Progress(console=self.console, disable=not self.console.is_terminal)
+        self.bar: TaskID | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.console.print(self.sample, markup=False, highlight=False)
+        self.progress.start()
+        self.bar = self.progress.add_task("Training", total=state.max_steps, completed=state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.bar is not None:
+            self.progress.update(self.bar, completed=state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        every = max(1, state.max_steps // 10)
+        if not self.console.is_terminal and logs and "loss" in logs and state.global_step % every < args.logging_steps:
+            self.console.print(f"Training: step {state.global_step}/{state.max_steps}, loss {logs['loss']}")
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.progress.stop()

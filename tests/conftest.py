@@ -1,0 +1,17 @@
+"""What tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder of public data sets that STAT_TRAIN_DATA names; skips the test when there is none."""
+    folder = os.environ.get("STAT_TRAIN_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip(f"real data: set STAT_TRAIN_DATA to its folder (now {folder!r})")
+    return Path(folder)

@@ -1,0 +1,170 @@
+"""Run folders side by side, from folders written by the test."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+
+from stat_train.errors import UserError
+from stat_train.evaluation.compare import as_json, compare, load_run, print_comparison
+from stat_train.evaluation.summary import evaluation
+from stat_train.records import Grade, Question, Verdict
+
+CODES: dict[str, Verdict] = {"+": "correct", "-": "wrong", "?": "unscored"}
+Marks = dict[str, str]
+
+
+def write_run(run_dir: Path, arms: dict[str, Marks], recipe: str = "stat_sel", first_question: int = 0) -> Path:
+    """Write a run folder; `arms` holds per arm and benchmark one mark a question: + right, - wrong, ? unscored."""
+    run_dir.mkdir(parents=True)
+    config = {"task": {"name": "arithmetic"}, "data_recipe": {"name": recipe, "pairs": 5000}}
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
+    graded = {
+        arm: {name: _graded(marks, first_question) for name, marks in benchmarks.items()}
+        for arm, benchmarks in arms.items()
+    }
+    (run_dir / "evaluation.json").write_text(json.dumps(evaluation(graded)))
+    rows = [
+        {"arm": arm, "benchmark": name, "question_id": grade.question_id, "verdict": grade.verdict}
+        for arm, benchmarks in graded.items()
+        for name, (_, grades) in benchmarks.items()
+        for grade in grades
+    ]
+    (run_dir / "benchmark_grades.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return run_dir
+
+
+def _graded(marks: str, first_question: int) -> tuple[list[Question], list[Grade]]:
+    ids = [f"q{first_question + index}" for index in range(len(marks))]
+    grades = [Grade(question_id=id, attempt=0, verdict=CODES[mark]) for id, mark in zip(ids, marks, strict=True)]
+    return [Question(id=id, question=id, skills=["add"]) for id in ids], grades
+
+
+def standard(base: str, trained: str) -> dict[str, Marks]:
+    """Return the arms of a run on the benchmark `standard` alone."""
+    return {"base": {"standard": base}, "sft": {"standard": trained}}
+
+
+def test_a_run_is_compared_with_its_base_and_with_the_first_run(tmp_path: Path) -> None:
+    """Second run against the first: q2 and q3 gained, q0 lost, of five: difference 1/5.
+
+    Its mid-p is 2 P(X <= 1) - P(X = 1) for X ~ Binomial(3, 1/2) = (2 * 4 - 3) / 8.
+    """
+    first = write_run(tmp_path / "pool", standard("+----", "++---"), recipe="pool")
+    second = write_run(tmp_path / "sel", standard("+----", "-+++-"))
+    pool, sel = compare([first, second])
+    assert (pool.name, pool.recipe, pool.n, pool.base.value, pool.trained.value) == ("pool", "pool", 5, 0.2, 0.4)
+    assert (pool.gain.difference, pool.to_first) == (0.2, None)
+    assert (sel.recipe, sel.gain.difference) == ("stat_sel", 0.4)
+    assert sel.to_first is not None
+    assert (sel.to_first.n, sel.to_first.difference) == (5, 0.2)
+    assert sel.to_first.p == pytest.approx(5 / 8)
+
+
+def test_runs_pair_on_the_questions_that_both_scored(tmp_path: Path) -> None:
+    """The runs share q2, q3 and q4; the second could not score q4."""
+    first = write_run(tmp_path / "a", standard("-----", "--+-+"))
+    second = write_run(tmp_path / "b", standard("-----", "-+?++"), first_question=2)
+    change = compare([first, second])[1].to_first
+    assert change is not None
+    assert (change.n, change.difference) == (2, 0.0)
+
+
+def test_runs_without_a_common_question_have_no_difference(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / f"run{start}", standard("--", "+-"), first_question=start) for start in (0, 2)]
+    compared = compare(runs)
+    assert compared[1].to_first == (0, None, None, None, None)
+    print_comparison(compared, Console(file=(output := StringIO()), width=200, color_system=None))
+    assert "no question" in output.getvalue()
+
+
+def test_pairs_are_the_rows_of_the_training_set_where_there_is_one(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path / "a", standard("-", "+"))
+    assert load_run(run_dir).pairs == 5000
+    (run_dir / "training_set.jsonl").write_text("{}\n{}\n{}\n")
+    assert load_run(run_dir).pairs == 3
+
+
+def test_the_benchmark_is_one_that_all_runs_have(tmp_path: Path) -> None:
+    both = {"base": {"standard": "--", "longer": "--"}, "sft": {"standard": "+-", "longer": "++"}}
+    one = {"base": {"longer": "--"}, "sft": {"longer": "-+"}}
+    first, second = write_run(tmp_path / "a", both), write_run(tmp_path / "b", one)
+    assert [row.benchmark for row in compare([first])] == ["standard"]
+    assert [row.benchmark for row in compare([first, second])] == ["longer", "longer"]
+    with pytest.raises(UserError, match=r"benchmark long: .*\(longer\).*Did you mean \"longer\""):
+        compare([first, second], benchmark="long")
+
+
+def test_runs_without_a_common_benchmark_are_refused(tmp_path: Path) -> None:
+    first = write_run(tmp_path / "a", standard("-", "+"))
+    second = write_run(tmp_path / "b", {"base": {"other": "-"}, "sft": {"other": "+"}})
+    with pytest.raises(UserError, match="no benchmark in common"):
+        compare([first, second])
+
+
+def test_a_wrong_folder_name_suggests_the_run_beside_it(tmp_path: Path) -> None:
+    write_run(tmp_path / "arithmetic-tiny", standard("-", "+"))
+    with pytest.raises(UserError, match=r'no run folder.*Did you mean "arithmetic-tiny"\?'):
+        load_run(tmp_path / "arithmetic-tinny")
+
+
+@pytest.mark.parametrize("absent", ["evaluation.json", "benchmark_grades.jsonl"])
+def test_a_run_that_ended_early_says_what_to_run(tmp_path: Path, absent: str) -> None:
+    run_dir = write_run(tmp_path / "a", standard("-", "+"))
+    (run_dir / absent).unlink()
+    with pytest.raises(UserError, match=f"{absent}.*until=evaluate"):
+        load_run(run_dir)
+
+
+def test_a_run_without_a_trained_model_is_refused(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path / "a", {"base": {"standard": "+-"}})
+    with pytest.raises(UserError, match="train=sft"):
+        load_run(run_dir)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("evaluation.json", "{"), ("config.yaml", "a: ["), ("benchmark_grades.jsonl", "{}\n")]
+)
+def test_a_damaged_file_is_a_user_error(tmp_path: Path, name: str, text: str) -> None:
+    run_dir = write_run(tmp_path / "a", standard("-", "+"))
+    (run_dir / name).write_text(text)
+    with pytest.raises(UserError, match="cannot be read"):
+        load_run(run_dir)
+
+
+def test_rows_become_json_with_named_numbers(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, standard("+---", "++--")) for name in ("a", "b")]
+    rows = json.loads(json.dumps(as_json(compare(runs)), allow_nan=False))
+    assert rows[0]["to_first"] is None
+    assert rows[1]["trained"]["value"] == 0.5
+    assert rows[1]["gain"]["difference"] == 0.25
+    assert rows[1]["to_first"] == {"n": 4, "difference": 0.0, "low": None, "high": None, "p": 1.0}
+
+
+def test_the_table_fits_80_columns(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / f"arithmetic-tiny-uniform_skill-seed{seed}", standard("-" * 50 + "+" * 50, marks))
+        for seed, marks in ((0, "+" * 80 + "-" * 20), (1, "-" * 80 + "+" * 20))
+    ]
+    print_comparison(compare(runs), Console(file=(output := StringIO()), width=80, color_system=None))
+    text = output.getvalue()
+    assert "…" not in text
+    assert "−60.0" in text and "p < 0.001" in text
+
+
+def test_the_table_shows_accuracy_gain_and_difference(tmp_path: Path) -> None:
+    first = write_run(tmp_path / "[a]", standard("+---", "++--"))
+    second = write_run(tmp_path / "b", standard("+---", "++++"))
+    print_comparison(compare([first, second]), Console(file=(output := StringIO()), width=200, color_system=None))
+    lines = [line.strip() for line in output.getvalue().splitlines()]
+    row = next(index for index, line in enumerate(lines) if line.startswith("b "))
+    assert lines[row].split() == ["b", "4", "25.0", "100.0", "+75.0", "+50.0"]
+    # Clopper-Pearson for 4 of 4: low^4 = 0.025. Mid-p for two gained, none lost: 1 / 2^2.
+    assert "39.8 to 100.0" in lines[row + 1]
+    assert lines[row + 2].endswith("p = 0.250")
+    assert any(line.startswith("[a] ") for line in lines)
