@@ -1,0 +1,38 @@
+# make demo        three arms on the tiny student, then the table that compares them (4 minutes on two cores)
+# make test        the tests that take seconds
+# make test-all    the slow ones too: several processes, packaging, interrupted runs
+# make soak        long fault runs: 20 interruptions at seeded moments
+# make lint        formatting, linting, types
+PYTHON ?= python3
+CONSTRAINTS ?= constraints/cpu.txt
+RUNS ?= runs/demo
+SEED ?= 0
+BIN := .venv/bin
+ARMS := pool uniform_skill stat_sel
+PYTEST := HF_HUB_OFFLINE=1 WANDB_MODE=disabled $(BIN)/python -m pytest -q
+
+.PHONY: demo test test-all soak lint
+.venv/installed: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) torch
+	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e '.[dev]'
+	touch $@
+
+demo: .venv/installed
+	@for arm in $(ARMS); do \
+	  echo; echo "== data_recipe=$$arm"; \
+	  $(BIN)/stat-train data_recipe=$$arm seed=$(SEED) run_dir=$(RUNS)/$$arm || exit $$?; \
+	done
+	@$(BIN)/stat-train compare $(addprefix $(RUNS)/,$(ARMS))
+
+test: .venv/installed
+	$(PYTEST) -m "not slow and not soak and not gpu"
+
+test-all: .venv/installed
+	$(PYTEST) -m "not soak and not gpu"
+
+soak: .venv/installed
+	$(PYTEST) -m soak tests/soak
+
+lint: .venv/installed
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
