@@ -16,6 +16,7 @@ from rich.console import Console
 from stat_train import __version__
 from stat_train.errors import StatTrainError, UserError, did_you_mean
 
+WIDTH_WITHOUT_TERMINAL = 110
 HELP = """\
 stat-train: find what a student model cannot do, and train it on that (STAT, arXiv 2510.10023).
 
@@ -26,7 +27,7 @@ Usage
   stat-train --help | --version
 
 Try it
-  stat-train                          the whole method on a tiny student, on a CPU, without network (2 minutes)
+  stat-train                          the whole method, tiny student: CPU, no network, 2 minutes
   stat-train until=profile            stop when it is known what the student cannot do
   stat-train data_recipe=pool         the same budget without targeting: the baseline to beat
 
@@ -35,16 +36,17 @@ Choices (GROUP=CHOICE; each file of a choice says what it is and what it costs)
 
 Common settings
   run_dir=runs/NAME                   where the results are linked together
-  until=STAGE                         last stage: label answer grade diagnose profile curate train evaluate report
+  until=STAGE                         the last stage to run: label answer grade diagnose profile
+                                      curate train evaluate report
   seed=N                              all randomness of the run
   data_recipe.pairs=N                 size of the training set
   train.learning_rate=X  train.epochs=N  train.effective_batch_size=N
-  task.pool=FILE task.benchmark=FILE  your own questions (JSONL or Parquet; with task=jsonl, math or gsm8k)
+  task.pool=FILE task.benchmark=FILE  your own questions, JSONL or Parquet (with task=jsonl)
   student.model=FOLDER_OR_HUB_NAME    your own student (with student=local)
 All settings with their defaults: stat-train --cfg job, or the files in
   {place}
 
-A run that was interrupted goes on where it was when the same command is given again; what is done is not done twice.
+A run that was interrupted goes on where it was when the same command is given again.
 Exit codes: 0 done, 1 a stage failed, 2 something you gave is wrong, 130 and 143 interrupted.
 """
 
@@ -97,8 +99,14 @@ def _run(given: list[str]) -> int:
     from stat_train.pipeline import run
 
     logging.getLogger("datasets").setLevel(logging.ERROR)
-    run(settings, ["stat-train", *given], Console())
+    run(settings, ["stat-train", *given], console())
     return 0
+
+
+def console() -> Console:
+    """Return the console to print to; without a terminal, lines are as wide as tables need."""
+    plain = Console()
+    return plain if plain.is_terminal else Console(width=WIDTH_WITHOUT_TERMINAL)
 
 
 def _take_cfg(given: list[str]) -> bool:
@@ -135,7 +143,7 @@ def _compare(given: list[str]) -> int:
     if arguments.json:
         print(json.dumps(as_json(rows), indent=2))
     else:
-        print_comparison(rows, Console())
+        print_comparison(rows, console())
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,19 +14,35 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from stat_train.config import Config, contradictions
 from stat_train.errors import ConfigError, did_you_mean
 
 PACKAGE = Path(__file__).parent
+MISSING = "???"
+# What composing raises for a value that does not fit; ValueError for a word where a list has a number.
+REFUSED = (HydraException, OmegaConfBaseException, ValueError)
 EXPECTATIONS = {
     "int_type": "a whole number",
     "float_type": "a number",
     "bool_type": "true or false",
     "string_type": "a text",
+    "string_too_short": "a text that is not empty",
     "list_type": "a list, such as [a,b]",
+    "too_short": "a list that is not empty",
     "dict_type": "a group of settings",
+    "model_type": "a group of settings",
 }
+
+
+class Composed(NamedTuple):
+    """What could be composed; the same choices without single settings; what is wrong, and the keys of that."""
+
+    settings: DictConfig
+    defaults: DictConfig
+    problems: list[str]
+    refused: list[str]
 
 
 class Settings(NamedTuple):
@@ -49,33 +66,47 @@ def choices() -> dict[str, list[str]]:
 
 def read_settings(arguments: Sequence[str]) -> Settings:
     """Compose the settings that the arguments ask for; raises ConfigError with everything that is wrong in them."""
-    composed, problems = _compose(arguments)
+    composed, defaults, problems, refused = _compose(arguments)
+    problems += _unresolved(composed, defaults)
     values: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=False)
-    problems += [f"{key}: is required; give it as {key}=..." for key in _missing(values)]
+    problems += [f"{key}: is required; give it as {key}=..." for key, value in leaves(values) if value == MISSING]
     try:
         config = Config.model_validate(values)
+        problems += _contradictions(config)
     except ValidationError as error:
         problems += _schema_problems(error, values)
-        raise ConfigError(problems) from None
-    problems += contradictions(config)
+        problems += _contradictions_of_the_rest(error, composed, defaults)
+    # Below a choice that there is none of, nobody knows what is right.
+    problems = [problem for problem in problems if not problem.startswith(tuple(f"{key}." for key in refused))]
     if problems:
         raise ConfigError(problems)
     return Settings(config, OmegaConf.to_yaml(composed, resolve=True))
 
 
-def _compose(arguments: Sequence[str]) -> tuple[DictConfig, list[str]]:
+def leaves(values: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """Return every setting under its full key; an empty group counts as one."""
+    if not isinstance(values, dict) or (not values and prefix):
+        return [(prefix, values)]
+    return [
+        leaf for name, value in values.items() for leaf in leaves(value, f"{prefix}.{name}" if prefix else str(name))
+    ]
+
+
+def _compose(arguments: Sequence[str]) -> Composed:
     """Compose all arguments that Hydra can take, and describe those that it cannot."""
-    usable, problems = [], []
+    usable, problems, refused = list[str](), list[str](), list[str]()
     for argument in arguments:
         usable_argument, problem = _usable(argument)
         usable += usable_argument
         problems += problem
+        refused += [] if usable_argument else [argument.partition("=")[0].lstrip("+")]
     with initialize_config_dir(str(config_dir()), version_base="1.3", job_name="stat-train"):
+        defaults = compose("config", overrides=[argument for argument in usable if not argument.startswith("++")])
         try:
-            return compose("config", overrides=usable), problems
-        except (HydraException, OmegaConfBaseException):
+            return Composed(compose("config", overrides=usable), defaults, problems, refused)
+        except REFUSED:
             composed, more = _compose_one_by_one(usable)
-            return composed, problems + more
+            return Composed(composed, defaults, problems + more, refused)
 
 
 def _compose_one_by_one(arguments: Sequence[str]) -> tuple[DictConfig, list[str]]:
@@ -85,8 +116,8 @@ def _compose_one_by_one(arguments: Sequence[str]) -> tuple[DictConfig, list[str]
         try:
             composed = compose("config", overrides=[*taken, argument])
             taken.append(argument)
-        except (HydraException, OmegaConfBaseException) as error:
-            problems.append(f"{argument.lstrip('+')}: {str(error).strip().partition(chr(10))[0]}")
+        except REFUSED:
+            problems.append(f"{argument.lstrip('+')}: expected a value of the same kind as the default")
     return composed, problems
 
 
@@ -97,12 +128,18 @@ def _usable(argument: str) -> tuple[list[str], list[str]]:
     except HydraException:
         return [], [f"{argument}: expected KEY=VALUE, with quotes around a value that has spaces, commas or brackets"]
     key, groups = override.key_or_group, choices()
+    if not key:
+        return [], [f"{argument}: expected KEY=VALUE"]
+    if re.split("[./]", key)[0] == "hydra" or override.package is not None:
+        return [], [f"{argument}: no such setting; Hydra's own are not used here"]
     if override.is_delete():
         return [], [f"{argument}: settings cannot be taken away; choose another value"]
     if override.is_sweep_override():
         return [], [f"{argument}: several values; run one at a time, or put quotes around a text with commas"]
+    if key.endswith(".name") and key.removesuffix(".name") in groups:
+        return [], [f"{argument}: comes with the choice; use {key.removesuffix('.name')}=CHOICE"]
     if key in groups:
-        return _usable_choice(key, str(override.value()), groups[key])
+        return _usable_choice(key, _shown(override.value()).strip("'"), groups[key])
     return [f"++{argument.lstrip('+')}"], []
 
 
@@ -114,29 +151,89 @@ def _usable_choice(group: str, chosen: str, known: Sequence[str]) -> tuple[list[
     return nearest, [f"{group} = {chosen}: no such choice; expected one of {', '.join(known)}.{hint}"]
 
 
-def _missing(values: Any, prefix: str = "") -> list[str]:
-    if isinstance(values, dict):
-        return [
-            key
-            for name, value in values.items()
-            for key in _missing(value, f"{prefix}.{name}" if prefix else str(name))
-        ]
-    return [prefix] if values == "???" else []
+def _unresolved(composed: DictConfig, defaults: DictConfig) -> list[str]:
+    """Describe the settings that refer to something absent, and put their default in the place of each."""
+    problems = []
+    given = leaves(OmegaConf.to_container(composed, resolve=False))
+    known = dict(leaves(OmegaConf.to_container(defaults, resolve=False)))
+    for key, value in given:
+        if "${" not in str(value) or value == known.get(key):
+            continue
+        try:
+            OmegaConf.to_container(OmegaConf.create({"value": OmegaConf.select(composed, key)}), resolve=True)
+        except (OmegaConfBaseException, RecursionError) as error:
+            reason = str(error).partition("\n")[0] if isinstance(error, OmegaConfBaseException) else "refers to itself"
+            problems.append(
+                f"{key} = {value}: cannot be resolved: {reason}; expected a value, or ${{KEY}} of a setting"
+            )
+            OmegaConf.update(composed, key, known.get(key))
+    return problems
+
+
+def _contradictions_of_the_rest(error: ValidationError, composed: DictConfig, defaults: DictConfig) -> list[str]:
+    """Return the contradictions between those settings that are right alone, so that they too are said at once."""
+    values: Any = OmegaConf.to_container(composed, resolve=True)
+    usual: Any = OmegaConf.to_container(defaults, resolve=True)
+    keys = [_key(found, values) for found in error.errors()]
+    for found in error.errors():
+        _restore(values, usual, _path(found["loc"], values))
+    try:
+        config = Config.model_validate(values)
+    except ValidationError:
+        return []
+    return [problem for problem in _contradictions(config) if not any(key in problem for key in keys)]
+
+
+def _contradictions(config: Config) -> list[str]:
+    """Return the contradictions, less those with a value that is required and was not given."""
+    return [problem for problem in contradictions(config) if f" = {MISSING}:" not in problem]
+
+
+def _restore(values: Any, usual: Any, path: Sequence[int | str]) -> None:
+    """Put the default back at `path`, or take away what has none; an item of a list goes back with its list."""
+    for part in path[:-1]:
+        if not isinstance(values.get(part), dict):
+            path = [part]
+            break
+        values, usual = values[part], usual[part]
+    if path[-1] in usual:
+        values[path[-1]] = usual[path[-1]]
+    else:
+        values.pop(path[-1], None)
 
 
 def _schema_problems(error: ValidationError, values: Any) -> list[str]:
-    problems = []
-    for found in error.errors():
-        path = _path(found["loc"], values)
-        key = ".".join(map(str, path))
-        if found["type"] == "missing" or found["input"] == "???":
-            continue
-        if found["type"] == "extra_forbidden":
-            problems.append(f"{key} = {found['input']}: no such setting.{_nearest_key(path, values)}")
-        else:
-            expectation = EXPECTATIONS.get(found["type"]) or _plain(found["msg"])
-            problems.append(f"{key} = {found['input']!r}: expected {expectation}")
-    return problems
+    found = [one for one in error.errors() if one["type"] != "missing" and one["input"] != MISSING]
+    unknown = [_key(one, values) for one in found if one["type"] == "extra_forbidden"]
+    known = [key for key, _ in leaves(values) if not any(f"{key}.".startswith(f"{one}.") for one in unknown)]
+    problems: dict[str, list[str]] = {}
+    for one in found:
+        key = _key(one, values)
+        # A group that was given in the place of one setting is named setting by setting, as it was given.
+        for full_key, value in leaves(one["input"], key):
+            if one["type"] == "extra_forbidden":
+                text = f"no such setting.{_nearest_key(full_key, key, known)}"
+            else:
+                below = "" if full_key == key else f"nothing below {key}, which is "
+                text = f"expected {below}{_expectation(one)}"
+            problems.setdefault(f"{full_key} = {_shown(value)}", []).append(text)
+    # A setting that may be one thing or another is wrong as both.
+    return [f"{given}: {'; or '.join(dict.fromkeys(texts))}" for given, texts in problems.items()]
+
+
+def _key(found: ErrorDetails, values: Any) -> str:
+    return ".".join(map(str, _path(found["loc"], values)))
+
+
+def _expectation(found: ErrorDetails) -> str:
+    text = EXPECTATIONS.get(found["type"]) or _plain(found["msg"])
+    hint = did_you_mean(str(found["input"]), re.findall("'([^']*)'", text)) if found["type"] == "literal_error" else ""
+    return f"{text}.{hint}" if hint else text
+
+
+def _shown(value: Any) -> str:
+    """Return a value as it is given on the command line."""
+    return {"None": "null", "True": "true", "False": "false"}.get(repr(value), repr(value))
 
 
 def _plain(message: str) -> str:
@@ -156,10 +253,12 @@ def _path(location: tuple[int | str, ...], values: Any) -> list[int | str]:
     return path
 
 
-def _nearest_key(path: Sequence[int | str], values: Any) -> str:
-    for part in path[:-1]:
-        values = values[part]
-    siblings = [str(name) for name in values if name != path[-1]]
-    hint = did_you_mean(str(path[-1]), siblings)
-    prefix = "".join(f"{part}." for part in path[:-1])
-    return hint.replace('"', f'"{prefix}', 1) if hint else f" Known here: {', '.join(sorted(siblings))}"
+def _nearest_key(full_key: str, unknown: str, known: Sequence[str]) -> str:
+    """Return a hint at the nearest known key: among the neighbours, or anywhere when a whole group is unknown."""
+    group, _, name = unknown.rpartition(".")
+    prefix = f"{group}." if group else ""
+    if full_key != unknown and not group and (hint := did_you_mean(full_key, known)):
+        return hint
+    neighbours = sorted({key.removeprefix(prefix).partition(".")[0] for key in known if key.startswith(prefix)})
+    hint = did_you_mean(name, neighbours)
+    return hint.replace('"', f'"{prefix}', 1) or f" Known here: {', '.join(neighbours)}"

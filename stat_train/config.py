@@ -6,6 +6,7 @@ A setting is *identity* (it changes what a stage makes) unless its field is mark
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,7 +28,7 @@ Text = Annotated[str, Field(min_length=1)]
 class Node(BaseModel):
     """A group of settings: unknown keys and values of the wrong type are refused."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that a stage's hash covers."""
@@ -284,8 +285,16 @@ def is_local(place: str) -> bool:
     return place.startswith((".", "/", "~")) or place.endswith((".jsonl", ".json", ".parquet"))
 
 
+def local_path(place: str) -> Path:
+    """Return the path of a file or folder; `FOLDER:CONFIG@REVISION` is a local folder laid out as on the hub."""
+    path, folder = Path(place).expanduser(), Path(re.split("[:@]", place)[0]).expanduser()
+    return folder if folder.is_dir() and folder != Path() and not path.exists() else path
+
+
 def absent_file(key: str, place: str, remedy: str = "") -> str | None:
     """Return the problem when `place` names a local file that is not there."""
-    if Path(place).expanduser().exists() or not (is_local(place) or key == "student.path"):
+    is_questions = key in ("task.pool", "task.benchmark", "task.validation")
+    path = local_path(place) if is_questions else Path(place).expanduser()
+    if path.exists() or not (is_local(place) or key == "student.path"):
         return None
-    return f"{key} = {place}: no such file (looked in {Path(place).expanduser().absolute().parent}){remedy}"
+    return f"{key} = {place}: no such file (looked in {path.absolute().parent}){remedy}"

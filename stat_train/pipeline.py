@@ -9,7 +9,8 @@ not change is not run again, whichever run made it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +20,23 @@ from stat_train import __version__, stage
 from stat_train.compose import Settings
 from stat_train.config import (
     ConsistencyDifficulty,
-    GoldDifficulty,
     LocalStudent,
     RecordedStudent,
     SftTraining,
 )
 from stat_train.curation.source import make_source
 from stat_train.curation.training_set import answer_source, make_training_set
-from stat_train.diagnosis import difficulty as difficulties
 from stat_train.diagnosis.answering import AnswerJob, recorded_answers
+from stat_train.diagnosis.difficulty import find_difficult
 from stat_train.diagnosis.profile import skill_profile
 from stat_train.diagnosis.skill_map import label as label_questions
-from stat_train.diagnosis.step_rewards import ExactChecker
 from stat_train.evaluation.report import report_numbers
 from stat_train.evaluation.results import write_evaluation, write_report
 from stat_train.evaluation.terminal import print_profile, print_summary
 from stat_train.models.generator import Sampling
 from stat_train.models.places import model_place
 from stat_train.models.recorded import read_recording
+from stat_train.progress import track
 from stat_train.records import (
     Answer,
     Diagnosed,
@@ -128,8 +128,9 @@ def label(run: Run, questions: Artifact) -> Artifact:
     def build(folder: Path) -> None:
         known = json.loads((questions.folder / "skills.json").read_text())
         validation = questions.records("validation.jsonl", Question)
-        pool = (Question.model_validate(row) for row in open_pool(questions.folder))
-        labelled, dropped = label_questions([*validation, *pool], make_teacher(run.config.teacher), known)
+        pool = open_pool(questions.folder)
+        every = chain(validation, track(map(Question.model_validate, pool), "Labelling", len(pool)))
+        labelled, dropped = label_questions(every, make_teacher(run.config.teacher), known)
         write_records(folder / "skill_map.jsonl", labelled)
         write_records(folder / "dropped.jsonl", dropped)
 
@@ -202,7 +203,8 @@ def grade(run: Run, questions: Artifact, answers: Artifact) -> Artifact:
     def build(folder: Path) -> None:
         asked = {question.id: question for question in questions.records("validation.jsonl", Question)}
         given = answers.records("answers.jsonl", Answer)
-        write_records(folder / "grades.jsonl", (grading.grade(asked[a.question_id], a, grader) for a in given))
+        graded = (grading.grade(asked[a.question_id], a, grader) for a in track(given, "Grading", len(given)))
+        write_records(folder / "grades.jsonl", graded)
 
     return run.make("grade", 1, [questions, answers], {"grader": grader}, build, "grades.jsonl")
 
@@ -213,7 +215,8 @@ def diagnose(run: Run, questions: Artifact, answers: Artifact, grades: Artifact)
     def build(folder: Path) -> None:
         asked = {question.id: question for question in questions.records("validation.jsonl", Question)}
         given = answers.records("answers.jsonl", Answer)
-        found, dropped = _difficulties(run, asked, given, grades)
+        graded = grades.records("grades.jsonl", Grade)
+        found, dropped = find_difficult(run.config.difficulty, asked, given, graded)
         by_attempt = {(a.question_id, a.attempt): a for a in given}
         hard = [d for d in found if d.difficult]
         pairs = ((asked[d.question_id], by_attempt[d.question_id, d.attempt]) for d in hard)
@@ -226,17 +229,6 @@ def diagnose(run: Run, questions: Artifact, answers: Artifact, grades: Artifact)
     identity = {"difficulty": run.config.difficulty.identity(), "teacher": run.config.teacher.identity()}
     inputs = [questions, answers, grades]
     return run.make("diagnose", 1, inputs, identity, build, "difficulty.jsonl", "diagnoses.jsonl")
-
-
-def _difficulties(
-    run: Run, asked: Mapping[str, Question], given: list[Answer], grades: Artifact
-) -> tuple[list[Difficulty], list[Dropped]]:
-    settings = run.config.difficulty
-    if isinstance(settings, GoldDifficulty):
-        return difficulties.by_gold(grades.records("grades.jsonl", Grade), settings)
-    if isinstance(settings, ConsistencyDifficulty):
-        return difficulties.by_consistency(given, settings), []
-    return difficulties.by_step_rewards(asked, given, ExactChecker(), settings), []
 
 
 def _undiagnosed(diagnosis: Diagnosis) -> Dropped:
@@ -306,15 +298,11 @@ def _benchmark_questions(questions: Artifact) -> Iterator[Question]:
 
 
 def _say_shortfalls(run: Run, training_set: Artifact) -> None:
-    summary = json.loads((training_set.folder / "curation.json").read_text())
-    run.console.print(
-        f"           {summary['pairs']} pairs from {summary['unique_questions']} questions, answers: {summary['answers']}"
-    )
-    for skill, count in summary["shortfalls"].items():
-        has = (
-            f"only {count} pool questions carry it" if count else "no pool question carries it: nothing can be selected"
-        )
-        run.console.print(f"           missing skill {skill}: {has}", highlight=False)
+    made = json.loads((training_set.folder / "curation.json").read_text())
+    run.say(f"{made['pairs']} pairs from {made['unique_questions']} questions, answers: {made['answers']}")
+    for skill, count in made["shortfalls"].items():
+        has = f"only {count} pool questions carry it" if count else "no pool question carries it, so none is selected"
+        run.say(f"missing skill {skill}: {has}")
 
 
 def train(run: Run, settings: SftTraining, training_set: Artifact) -> Artifact:
@@ -331,8 +319,8 @@ def train(run: Run, settings: SftTraining, training_set: Artifact) -> Artifact:
         settings=settings,
         seed=run.config.seed,
     )
-    identity = {"train": settings.identity(), "model": run.fingerprint(weights), "revision": student.revision}
-    identity |= {"prompt": run.prompt.model_dump(), "seed": run.config.seed}
+    identity: Summary = {"train": settings.identity(), "prompt": run.prompt.model_dump(), "seed": run.config.seed}
+    identity |= {"model": run.fingerprint(weights), "revision": student.revision}
 
     def build(folder: Path) -> None:
         stage.launch("train", job.model_copy(update={"folder": folder}), folder)
@@ -349,7 +337,7 @@ def evaluate(run: Run, questions: Artifact, checkpoint: Artifact | None) -> Arti
     if checkpoint:
         arms["sft"] = (str(checkpoint.folder / "checkpoint"), checkpoint.name)
     benchmarks = sorted((questions.folder / "benchmarks").iterdir())
-    made = {(arm, place): _benchmark(run, place, *arms[arm]) for arm in arms for place in benchmarks}
+    made = {(arm, place): _benchmark(run, arm, place, *arms[arm]) for arm in arms for place in benchmarks}
 
     def build(folder: Path) -> None:
         graded: dict[str, dict[str, Any]] = {arm: {} for arm in arms}
@@ -366,15 +354,17 @@ def evaluate(run: Run, questions: Artifact, checkpoint: Artifact | None) -> Arti
     return run.make("evaluate", 1, inputs, identity, build, "evaluation.json", "benchmark_grades.jsonl")
 
 
-def _benchmark(run: Run, questions: Path, weights: str, fingerprint: str) -> Artifact:
+def _benchmark(run: Run, arm: str, questions: Path, weights: str, fingerprint: str) -> Artifact:
     settings = run.config.evaluate
     sampling = Sampling(settings.temperature, settings.max_new_tokens)
     identity = {"model": fingerprint, "attempts": 1}
-    return _answer(run, "benchmark", questions, weights, identity, sampling, settings.batch_size)
+    made = _answer(run, "benchmark", questions, weights, identity, sampling, settings.batch_size)
+    run.say(f"{arm} on {questions.stem}")
+    return made
 
 
 def report(run: Run, profiled: Artifact, training_set: Artifact, evaluation: Artifact | None) -> Artifact:
-    """The result for people: a page, the same as numbers, and a summary on the terminal."""
+    """Write the result for people: a page, the same as numbers, and a summary on the terminal."""
     made = list(run.folder.made)
     stages = [{"name": a.stage, "hash": a.hash, "seconds": a.seconds} for a in made]
 

@@ -56,7 +56,7 @@ class Answer(Record):
     question_id: str
     attempt: int
     text: str
-    final: str | None
+    final: str | None = None
     finish_reason: str
     output_tokens: int
     prompt_hash: str

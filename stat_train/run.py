@@ -36,10 +36,14 @@ class Run:
         """Make a stage's artifact, or find it made; link its files into the run folder and say so."""
         artifact = make(self.cache_dir, name, version, inputs, identity, build)
         self.folder.add(artifact, links)
-        state = "found" if artifact.reused else f"{artifact.seconds:6.1f} s"
-        left_out = "".join(f", {count} x {reason}" for reason, count in dropped_counts(artifact.dropped()).items())
-        self.console.print(f"{name:<10} {state:>8}{'  left out' + left_out[1:] if left_out else ''}", highlight=False)
+        state = "done before" if artifact.reused else f"{artifact.seconds:.1f} s"
+        left_out = ", ".join(f"{count:,} x {reason}" for reason, count in dropped_counts(artifact.dropped()).items())
+        self.console.print(f"{name:<10} {state:>11}{'  left out: ' + left_out if left_out else ''}", highlight=False)
         return artifact
+
+    def say(self, text: str) -> None:
+        """Print a line under the stage's own."""
+        self.console.print(f"{'':<22}  {text}", highlight=False, markup=False)
 
     def fingerprint(self, place: str) -> str:
         """Return what identifies a file, a folder or a hub name: the content of what is local, else the name."""

@@ -1,4 +1,4 @@
-"""The data recipes that select from the pool: each gives passes of draws, and is a pure function of its random source."""
+"""The data recipes that select from the pool: pure functions of a random source that give passes of draws."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from stat_train.config import Prompt
 from stat_train.models.generator import Completion, Request, Sampling
+from stat_train.progress import Progress
 from stat_train.records import Answer, Question
 from stat_train.store import chunk_seed, in_chunks, read_records
 from stat_train.tasks.answers import extract_final
@@ -34,7 +35,6 @@ class AnswerJob(BaseModel):
 
 def answer_with_weights(job: AnswerJob) -> None:
     """Write `answers.jsonl`: the model's answers to every question of the job, chunk by chunk."""
-    from rich.progress import Progress
     from torch import manual_seed
 
     from stat_train.models.transformers import TransformersGenerator
@@ -43,14 +43,13 @@ def answer_with_weights(job: AnswerJob) -> None:
     asked = [_Asked(question, attempt) for question in questions for attempt in range(job.attempts)]
     generator = TransformersGenerator(job.model, job.revision, job.prompt, job.batch_size)
     prompt_hash = generator.renderer.hash()
-    with Progress(transient=False) as progress:
-        bar = progress.add_task(f"Answering ({job.questions.stem})", total=len(asked))
+    with Progress(f"Answering ({job.questions.stem})", len(asked)) as progress:
 
         def work(chunk: Sequence[_Asked], index: int) -> list[Answer]:
             manual_seed(chunk_seed(job.seed, "answer", index))
-            requests = [Request(a.question.id, messages(job.prompt, a.question.question), job.sampling, a.attempt) for a in chunk]  # fmt: skip
+            requests = [_request(job, asked) for asked in chunk]
             completions = list(generator.generate(requests))
-            progress.advance(bar, len(chunk))
+            progress.advance(len(chunk))
             return in_order(completions, prompt_hash)
 
         in_chunks(job.folder, "answers.jsonl", asked, CHUNK_SIZE, work)
@@ -59,6 +58,10 @@ def answer_with_weights(job: AnswerJob) -> None:
 class _Asked(NamedTuple):
     question: Question
     attempt: int
+
+
+def _request(job: AnswerJob, asked: _Asked) -> Request:
+    return Request(asked.question.id, messages(job.prompt, asked.question.question), job.sampling, asked.attempt)
 
 
 def in_order(completions: Iterable[Completion], prompt_hash: str) -> list[Answer]:

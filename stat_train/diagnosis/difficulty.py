@@ -7,11 +7,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from stat_train.config import ConsistencyDifficulty, GoldDifficulty, StepRewardDifficulty
-from stat_train.diagnosis.step_rewards import StepRewarder
+from stat_train.diagnosis.step_rewards import ExactChecker, StepRewarder
 from stat_train.records import Answer, Difficulty, Dropped, Grade, Question
 from stat_train.tasks.steps import split_steps
 
 T = TypeVar("T", Answer, Grade)
+
+
+Settings = GoldDifficulty | StepRewardDifficulty | ConsistencyDifficulty
+
+
+def find_difficult(
+    settings: Settings, questions: Mapping[str, Question], answers: Sequence[Answer], grades: Sequence[Grade]
+) -> tuple[list[Difficulty], list[Dropped]]:
+    """Return the difficulty of each question by the strategy of the settings, and the questions it cannot judge."""
+    if isinstance(settings, GoldDifficulty):
+        return by_gold(grades, settings)
+    if isinstance(settings, ConsistencyDifficulty):
+        return by_consistency(answers, settings), []
+    return by_step_rewards(questions, answers, ExactChecker(), settings), []
 
 
 def by_gold(grades: Iterable[Grade], settings: GoldDifficulty) -> tuple[list[Difficulty], list[Dropped]]:

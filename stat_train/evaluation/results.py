@@ -35,6 +35,7 @@ def _rows(arms: Arms) -> list[BenchmarkGrade]:
         for arm, benchmarks in arms.items()
         for name, (_, grades) in benchmarks.items()
         for grade in grades
+        if grade.attempt == 0
     ]
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from stat_train.config import ArithmeticTask, TextTask, is_local
 from stat_train.errors import InputError
+from stat_train.progress import track
 from stat_train.records import Dropped, Question
 from stat_train.store import write_json, write_records
 from stat_train.tasks.arithmetic import world
 from stat_train.tasks.arithmetic.skills import MIXES, SKILL_NAMES
-from stat_train.tasks.text import read_questions, skill_list
+from stat_train.tasks.text import Split, read_questions, skill_list
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -47,7 +48,8 @@ def _make_arithmetic(folder: Path, task: ArithmeticTask, seed: int) -> None:
     )
     write_json(folder / "skills.json", {"": list(SKILL_NAMES)})
     write_records(folder / "dropped.jsonl", [])
-    _write_pool(folder, world.questions(str(seed), "pool", "pool", task.pool, mixed))
+    pool = world.questions(str(seed), "pool", "pool", task.pool, mixed)
+    _write_pool(folder, track(pool, "Making questions", task.pool))
 
 
 def _arithmetic_benchmark(name: str, task: ArithmeticTask, mixed: world.Family) -> Iterator[Question]:
@@ -65,7 +67,7 @@ def _read_text(folder: Path, task: TextTask, recorded: Sequence[str] | None) -> 
         validation, unknown = _recorded_validation(recorded, benchmark, pool)
         dropped += unknown
     elif isinstance(task.validation, str):
-        validation = _read(task.validation, "validation", task, dropped, "task.validation")
+        validation = _read(task.validation, "test", task, dropped, "task.validation")
     else:
         validation = _by_id_hash(benchmark, task.validation)
     taken = {question.id for question in validation}
@@ -77,7 +79,7 @@ def _read_text(folder: Path, task: TextTask, recorded: Sequence[str] | None) -> 
     _write_pool(folder, (question for question in pool if question.id not in taken))
 
 
-def _read(source: str, split: str, task: TextTask, dropped: list[Dropped], key: str) -> list[Question]:
+def _read(source: str, split: Split, task: TextTask, dropped: list[Dropped], key: str) -> list[Question]:
     place = str(Path(source).expanduser()) if is_local(source) else source
     questions = list(read_questions(place, split, task.fields, dropped, task.max_bad_rows, key))
     if not questions:

@@ -6,14 +6,14 @@ import re
 
 from stat_train.tasks.answers import extract_final
 
-_BLANK_LINE = re.compile(r"\n[ \t]*\n")
+_BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
 _FINAL_WORDS = {"the", "final", "answer", "is", "boxed", "so", "therefore", "thus", "hence"}
 
 
 def split_steps(text: str) -> list[str]:
-    """Return the steps of an answer: its paragraphs, then its final answer as a step of its own.
+    r"""Return the steps of an answer: its paragraphs, then its final answer as a step of its own.
 
-    The last step is added ("The final answer is: \\boxed{...}") unless the last paragraph says nothing else
+    The last step is added ("The final answer is: \boxed{...}") unless the last paragraph says nothing else
     (arXiv 2510.10023, stage 1). A text without a final answer gets no such step.
     """
     steps = [step.strip() for step in _BLANK_LINE.split(text) if step.strip()]
@@ -24,5 +24,7 @@ def split_steps(text: str) -> list[str]:
 
 
 def _states_only(paragraph: str, final: str) -> bool:
-    words = re.findall(r"[^\W_]+", paragraph.replace(final, " ", 1).lower())
-    return final in paragraph and set(words) <= _FINAL_WORDS
+    # The last occurrence: an answer such as x is a letter of the words before it, too.
+    before, found, after = paragraph.rpartition(final)
+    words = re.findall(r"[^\W_]+", f"{before} {after}".lower())
+    return bool(found) and set(words) <= _FINAL_WORDS

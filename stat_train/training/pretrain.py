@@ -90,7 +90,8 @@ def batches(
     """Yield shuffled batches of examples of similar length; the loss counts the answer only."""
     random, order = Random(seed), list(range(len(encoded)))
     random.shuffle(order)
-    groups = [sorted(order[i : i + 50 * batch_size], key=lambda j: len(encoded[j][0])) for i in range(0, len(order), 50 * batch_size)]  # fmt: skip
+    span = 50 * batch_size
+    groups = [sorted(order[i : i + span], key=lambda j: len(encoded[j][0])) for i in range(0, len(order), span)]
     chunks = [group[i : i + batch_size] for group in groups for i in range(0, len(group), batch_size)]
     random.shuffle(chunks)
     for chunk in chunks:
@@ -149,7 +150,7 @@ def _accuracy(model: Any, tokenizer: Any, asked: list[Any]) -> float:
     inputs = tokenizer(prompts, return_tensors="pt", padding=True, return_token_type_ids=False)
     output = model.generate(**inputs, max_new_tokens=64, do_sample=False)
     texts = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    right = sum(text.endswith(f"The answer is {q.answer}.") for text, q in zip(texts, asked, strict=True))
+    right: int = sum(text.endswith(f"The answer is {q.answer}.") for text, q in zip(texts, asked, strict=True))
     return right / len(asked)
 
 
@@ -162,13 +163,13 @@ def model_card(arguments: argparse.Namespace, scores: dict[str, float], curve: l
         [
             "---\nlicense: apache-2.0\nlibrary_name: transformers\npipeline_tag: text-generation\n---",
             f"# A tiny student for the `arithmetic` task (mix {arguments.mix}, seed {arguments.seed})\n",
-            "A Llama-architecture model of about 0.7 million parameters, trained from scratch on chains of 1 to 3 named",
-            "arithmetic skills. Its gaps come from its training mix alone. Made by\n",
+            "A Llama-architecture model of about 0.7 million parameters, trained from scratch on chains of 1 to 3",
+            "named arithmetic skills. Its gaps come from its training mix alone. Made by\n",
             f"    python -m stat_train.training.pretrain --mix {arguments.mix} --seed {arguments.seed} --examples "
             f"{arguments.examples} --batch-size {arguments.batch_size} --learning-rate {arguments.learning_rate} "
             f"--output DIR\n",
             f"in {curve[-1]['seconds']:.0f} seconds on {torch.get_num_threads()} CPU threads. On the way: {points}.\n",
-            f"Greedy accuracy on single-skill questions ({arguments.card_questions} a skill, not in its training data):\n",
+            f"Greedy accuracy on single-skill questions ({arguments.card_questions} a skill, none trained on):\n",
             "| skill | share of the training mix | accuracy |\n|---|---|---|",
             *rows,
             "",

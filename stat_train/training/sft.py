@@ -6,18 +6,19 @@ import json
 import math
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
-from rich.console import Console
-from rich.progress import Progress, TaskID
-from transformers import TrainerCallback
+from datasets import Dataset, disable_progress_bars
+from transformers import PrinterCallback, TrainerCallback
+from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer
 
 from stat_train.errors import StatTrainError
 from stat_train.models.transformers import load_model, load_tokenizer
+from stat_train.progress import Progress
 from stat_train.records import Dropped, TrainingExample
 from stat_train.store import read_records, write_json, write_records, write_text
 from stat_train.tasks.prompts import IGNORED, PromptRenderer, messages
@@ -29,6 +30,7 @@ TIMINGS = ("train_runtime", "train_samples_per_second", "train_steps_per_second"
 
 def train(job: TrainJob) -> None:
     """Fine-tune the student; write `checkpoint/`, `metrics.jsonl` and `training.json` to the job's folder."""
+    _quiet()
     tokenizer = load_tokenizer(job.model, job.revision)
     renderer = PromptRenderer(tokenizer, job.prompt)
     dataset, dropped = tokenized(job, renderer)
@@ -41,10 +43,19 @@ def train(job: TrainJob) -> None:
         processing_class=tokenizer,
         callbacks=[_ShowProgress(sample)],
     )
+    trainer.remove_callback(PrinterCallback)
     steps = trainer.train(resume_from_checkpoint=last_whole_checkpoint(job.folder / "trainer")).global_step
     if steps < 1:
         raise StatTrainError("training ended without a single step; is the training set empty?")
     _write_results(job, trainer, dataset, renderer)
+
+
+def _quiet() -> None:
+    """Keep the libraries' own bars and notes off the terminal; ours say the same."""
+    disable_progress_bars()
+    logging.set_verbosity_error()
+    # TRL reads this argument under its old name only, which transformers 5.23 announces to be renamed.
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated")
 
 
 def tokenized(job: TrainJob, renderer: PromptRenderer) -> tuple[Dataset, list[Dropped]]:
@@ -90,7 +101,7 @@ def sft_config(job: TrainJob, rows: int) -> SFTConfig:
         max_grad_norm=settings.gradient_clip,
         per_device_train_batch_size=device_batch,
         gradient_accumulation_steps=settings.effective_batch_size // device_batch,
-        max_length=settings.max_length,
+        max_length=None,
         save_strategy="steps",
         save_steps=max(1, math.ceil(steps / (settings.checkpoints + 1))),
         save_total_limit=2,
@@ -145,27 +156,25 @@ def _write_results(job: TrainJob, trainer: SFTTrainer, dataset: Dataset, rendere
 
 
 class _ShowProgress(TrainerCallback):  # type: ignore[misc]
-    """A progress bar on a terminal, a line at each log without one."""
+    """Shows one row as it is trained on, then the steps and the loss."""
 
     def __init__(self, sample: str) -> None:
-        self.console = Console()
         self.sample = sample
-        self.progress = Progress(console=self.console, disable=not self.console.is_terminal)
-        self.bar: TaskID | None = None
+        self.progress: Progress | None = None
+        self.loss = ""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.console.print(self.sample, markup=False, highlight=False)
-        self.progress.start()
-        self.bar = self.progress.add_task("Training", total=state.max_steps, completed=state.global_step)
+        print(self.sample, flush=True)
+        self.progress = Progress("Training", state.max_steps, done=state.global_step)
+        self.progress.__enter__()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self.bar is not None:
-            self.progress.update(self.bar, completed=state.global_step)
+        if self.progress:
+            self.progress.advance(note=self.loss)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        every = max(1, state.max_steps // 10)
-        if not self.console.is_terminal and logs and "loss" in logs and state.global_step % every < args.logging_steps:
-            self.console.print(f"Training: step {state.global_step}/{state.max_steps}, loss {logs['loss']}")
+        self.loss = f"loss {logs['loss']}" if logs and "loss" in logs else self.loss
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.progress.stop()
+        if self.progress:
+            self.progress.__exit__(None, None, None)

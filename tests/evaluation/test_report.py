@@ -78,7 +78,7 @@ def numbers(**changes: Any) -> dict[str, Any]:
         "training_rows_per_skill": {"addition": 1000, "linear_equation": 3000},
         "evaluation": scores(),
         "dropped": {"curate": {"answer does not match": 12, ATTACK: 3}},
-        "stages": [{"name": "train", "hash": "train-0a1b2c", "seconds": 61.25, "reused": False}],
+        "stages": [{"name": "train", "hash": "train-0a1b2c", "seconds": 61.25}],
         "versions": {"stat-train": "0.1.0", "torch": "2.9"},
     }
     return report_numbers(**{**parts, **changes})
