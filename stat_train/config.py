@@ -189,7 +189,6 @@ class SftTraining(Node):
     gradient_clip: Rate
     device_batch_size: Annotated[int, Field(ge=1), OPERATIONAL]
     checkpoints: Annotated[int, Field(ge=1), OPERATIONAL]
-    processes: Annotated[Literal[1], OPERATIONAL]
 
 
 class NoTraining(Node):
@@ -236,7 +235,7 @@ class Config(Node):
 
 def contradictions(config: Config) -> list[str]:
     """Return what is wrong between settings that are each right alone, files that are absent included."""
-    checks = (_check_task, _check_student, _check_recipe)
+    checks = (_check_task, _check_student, _check_recipe, _check_training)
     return [problem for check in checks for problem in check(config)]
 
 
@@ -278,6 +277,19 @@ def _check_recipe(config: Config) -> list[str]:
     if config.teacher.name == "labels" and answers in ("rewrites", "both"):
         return [f"data_recipe.answers = {answers}: teacher=labels cannot rewrite; use data_recipe.answers=own"]
     return []
+
+
+def _check_training(config: Config) -> list[str]:
+    train = config.train
+    if (
+        isinstance(train, NoTraining)
+        or train.effective_batch_size % min(train.device_batch_size, train.effective_batch_size) == 0
+    ):
+        return []
+    return [
+        f"train.effective_batch_size = {train.effective_batch_size}: expected a multiple of "
+        f"train.device_batch_size = {train.device_batch_size}, or at most that"
+    ]
 
 
 def is_local(place: str) -> bool:

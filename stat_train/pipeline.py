@@ -58,7 +58,7 @@ from stat_train.store import (
     write_records,
 )
 from stat_train.tasks import answers as grading
-from stat_train.tasks.load import load_questions, open_pool
+from stat_train.tasks.load import load_questions, open_pool, pool_questions
 from stat_train.teacher.contract import make_teacher
 from stat_train.training.job import TrainJob
 
@@ -129,7 +129,7 @@ def label(run: Run, questions: Artifact) -> Artifact:
         known = json.loads((questions.folder / "skills.json").read_text())
         validation = questions.records("validation.jsonl", Question)
         pool = open_pool(questions.folder)
-        every = chain(validation, track(map(Question.model_validate, pool), "Labelling", len(pool)))
+        every = chain(validation, track(pool_questions(pool), "Labelling", len(pool)))
         labelled, dropped = label_questions(every, make_teacher(run.config.teacher), known)
         write_records(folder / "skill_map.jsonl", labelled)
         write_records(folder / "dropped.jsonl", dropped)

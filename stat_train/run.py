@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from stat_train.compose import Settings
-from stat_train.config import Config, LocalStudent, Prompt, is_local
+from stat_train.config import Config, LocalStudent, Prompt, is_local, local_path
 from stat_train.store import Artifact, RunFolder, dropped_counts, file_hash, make
 
 Build = Callable[[Path], None]
@@ -47,8 +47,12 @@ class Run:
 
     def fingerprint(self, place: str) -> str:
         """Return what identifies a file, a folder or a hub name: the content of what is local, else the name."""
-        local = Path(place).expanduser()
-        return file_hash(local, self.cache_dir) if local.exists() or is_local(place) else place
+        local = local_path(place)
+        if not (local.exists() or is_local(place)):
+            return place
+        # `FOLDER:CONFIG` is another set of questions than the folder alone.
+        part = Path(place).name.removeprefix(local.name)
+        return file_hash(local, self.cache_dir) + part
 
     @property
     def prompt(self) -> Prompt:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +31,7 @@ R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 HEARTBEAT_SECONDS = 5.0
 LEASE_EXPIRES_SECONDS = 60.0
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
@@ -65,9 +67,10 @@ def in_chunks(
 
     Chunks are cut from the full list, so an interrupted run that skips the finished ones writes the same bytes.
     """
-    if (folder / name).exists():
-        return
     chunks = folder / f"{name}.chunks"
+    if (folder / name).exists():
+        shutil.rmtree(chunks, ignore_errors=True)
+        return
     chunks.mkdir(exist_ok=True)
     paths = [chunks / f"{index:06d}" for index in range((len(items) + size - 1) // size)]
     for index, path in enumerate(paths):
@@ -145,14 +148,18 @@ def make(
     names = [artifact.name for artifact in inputs]
     digest = content_hash({"stage": stage, "version": version, "inputs": names, "identity": identity})
     folder = cache_dir / "artifacts" / f"{stage}-{digest}"
+    right = folder.with_name(folder.name + ".lease")
     if folder.exists():
+        # Its holder has no more use for it, or was killed right after the renaming.
+        right.unlink(missing_ok=True)
         return _finished(stage, digest, folder, reused=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with lease(folder.with_name(folder.name + ".lease")):
+    with lease(right):
         if folder.exists():
             return _finished(stage, digest, folder, reused=True)
         partial = folder.with_name(folder.name + ".partial")
         partial.mkdir(exist_ok=True)
+        _remove_temporaries(partial)
         started = time.monotonic()
         build(partial)
         manifest = {"stage": stage, "version": version, "inputs": names, "identity": identity}
@@ -160,6 +167,13 @@ def make(
         write_json(partial / "manifest.json", manifest)
         os.rename(partial, folder)
     return _finished(stage, digest, folder, reused=False)
+
+
+def _remove_temporaries(partial: Path) -> None:
+    """Remove the half-written files of an interrupted process, which could be taken for results."""
+    for path in list(partial.rglob(".*")):
+        if TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def _finished(stage: str, digest: str, folder: Path, reused: bool) -> Artifact:
@@ -177,28 +191,30 @@ def lease(path: Path) -> Iterator[None]:
     Works on shared storage without locks: the file names its holder, who touches it every few seconds. A holder whose
     process is gone (same host), or whose file stays untouched for a minute of our own clock, has lost it.
     """
-    holder = {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "job": os.environ.get("SLURM_JOB_ID"),
-        "id": uuid4().hex,
-    }
-    while not _take(path, holder):
+    text = json.dumps(
+        {
+            "host": _host(),
+            "pid": os.getpid(),
+            "job": os.environ.get("SLURM_JOB_ID"),
+            "id": uuid4().hex,
+        }
+    )
+    while not _take(path, text):
         _wait_until_free(path)
     stop = threading.Event()
-    beat = threading.Thread(target=_keep_touching, args=(path, stop), daemon=True)
+    beat = threading.Thread(target=_keep_touching, args=(path, text, stop), daemon=True)
     beat.start()
     try:
         yield
     finally:
         stop.set()
         beat.join()
-        path.unlink(missing_ok=True)
+        _remove(path, text)
 
 
-def _take(path: Path, holder: Mapping[str, Any]) -> bool:
-    mine = path.with_name(f".{path.name}.{holder['id']}")
-    mine.write_text(json.dumps(holder))
+def _take(path: Path, text: str) -> bool:
+    mine = path.with_name(f".{path.name}.{uuid4().hex}")
+    mine.write_text(text)
     try:
         os.link(mine, path)
     except FileExistsError:
@@ -209,23 +225,33 @@ def _take(path: Path, holder: Mapping[str, Any]) -> bool:
 
 
 def _wait_until_free(path: Path) -> None:
-    """Return when the lease file is gone; remove it when its holder is."""
+    """Return when the lease file is gone or another's; remove it when its holder is gone."""
     try:
         text, touched = path.read_text(), path.stat().st_mtime_ns
         seen = time.monotonic()
         while _is_running(text) and time.monotonic() - seen < LEASE_EXPIRES_SECONDS:
             time.sleep(0.2)
+            if path.read_text() != text:
+                return
             if path.stat().st_mtime_ns != touched:
                 touched, seen = path.stat().st_mtime_ns, time.monotonic()
-        _remove(path, text)
     except FileNotFoundError:
         return
+    _remove(path, text)
+
+
+def _host() -> str:
+    """Return where our process numbers hold: containers can share a host's name without seeing each other's."""
+    try:
+        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return socket.gethostname()
 
 
 def _is_running(text: str) -> bool:
     """Tell whether a lease's holder may be alive; only a process of this host can be known to be gone."""
     holder = json.loads(text)
-    if holder["host"] != socket.gethostname():
+    if holder["host"] != _host():
         return True
     try:
         os.kill(holder["pid"], 0)
@@ -233,22 +259,37 @@ def _is_running(text: str) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    return not _is_zombie(holder["pid"])
+
+
+def _is_zombie(pid: int) -> bool:
+    """Tell whether a process has ended unnoticed by its parent, as in a container that has no init; Linux only."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return False
 
 
 def _remove(path: Path, text: str) -> None:
-    """Take away the lease that was read as `text`, and put it back if it has become another's meanwhile."""
+    """Take away the lease that reads `text`; one that has become another's meanwhile stays, or is put back."""
     aside = path.with_name(f".{path.name}.{uuid4().hex}")
-    os.rename(path, aside)
+    try:
+        if path.read_text() != text:
+            return
+        os.rename(path, aside)
+    except FileNotFoundError:
+        return
     if aside.read_text() != text:
-        os.link(aside, path)
+        with suppress(FileExistsError):
+            os.link(aside, path)
     aside.unlink()
 
 
-def _keep_touching(path: Path, stop: threading.Event) -> None:
+def _keep_touching(path: Path, text: str, stop: threading.Event) -> None:
     while not stop.wait(HEARTBEAT_SECONDS):
         try:
-            os.utime(path)
+            if path.read_text() == text:
+                os.utime(path)
         except FileNotFoundError:
             return
 

@@ -7,6 +7,7 @@ from random import Random
 
 from stat_train.config import PoolRecipe, StatSelRecipe, UntargetedRecipe
 from stat_train.curation.source import Draw, Source
+from stat_train.errors import UserError
 from stat_train.records import Diagnosed
 
 
@@ -19,6 +20,12 @@ def stat_sel(
     asked gives all it has; a pass that can draw nothing ends the passes.
     """
     missing = [(d.question_id, skill) for d in diagnosed.diagnoses for skill in d.missing_skills]
+    if not missing:
+        raise UserError(
+            f"data_recipe = stat_sel: {diagnosed.profile.difficult} of {diagnosed.profile.questions} validation "
+            "questions are difficult for the student and no skill is missing, so there is nothing to select for. Use "
+            "harder validation questions, another difficulty, or data_recipe=random"
+        )
     while True:
         draws = []
         for question_id, skill in missing:

@@ -15,7 +15,11 @@ def read_recording(path: Path) -> dict[str, list[str]]:
     would change who counts as difficult.
     """
     recording: dict[str, list[str]] = {}
-    with path.open(encoding="utf-8") as lines:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened: {error.strerror}") from error
+    with file as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 identifier, responses = _read_row(line, f"{path}:{number}")
@@ -27,11 +31,13 @@ def read_recording(path: Path) -> dict[str, list[str]]:
     return recording
 
 
-def _read_row(line: str, place: str) -> tuple[str, list[str]]:
+def _read_row(line: bytes, place: str) -> tuple[str, list[str]]:
     try:
-        row = json.loads(line)
+        row = json.loads(line.decode("utf-8-sig"))
         identifier, responses = row["id"], row["responses"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        # JSON can escape half of a character pair, which no file can then hold.
+        json.dumps([identifier, responses], ensure_ascii=False).encode()
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{place}: expected a JSON object with id and responses ({error})") from error
     texts = isinstance(responses, list) and responses and all(isinstance(text, str) for text in responses)
     if not isinstance(identifier, str) or not texts:

@@ -14,7 +14,7 @@ from stat_train.records import Dropped, Question
 from stat_train.store import write_json, write_records
 from stat_train.tasks.arithmetic import world
 from stat_train.tasks.arithmetic.skills import MIXES, SKILL_NAMES
-from stat_train.tasks.text import Split, read_questions, skill_list
+from stat_train.tasks.text import Split, normalised, read_questions, skill_list
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -26,7 +26,7 @@ def load_questions(folder: Path, task: ArithmeticTask | TextTask, seed: int, rec
     `recorded` are the ids that a recorded student answered: they are the validation set then, and leave the rest.
     """
     if isinstance(task, ArithmeticTask):
-        _make_arithmetic(folder, task, seed)
+        _make_arithmetic(folder, task, seed, None if recorded is None else list(recorded))
     else:
         _read_text(folder, task, None if recorded is None else list(recorded))
 
@@ -38,16 +38,25 @@ def open_pool(folder: Path) -> Dataset:
     return Dataset.from_file(str(folder / "pool.arrow"))
 
 
-def _make_arithmetic(folder: Path, task: ArithmeticTask, seed: int) -> None:
+def pool_questions(pool: Dataset) -> Iterator[Question]:
+    """Yield the pool's questions, read a thousand at a time (row by row is twenty times slower)."""
+    for batch in pool.iter(batch_size=1000):
+        for values in zip(*batch.values(), strict=True):
+            yield Question.model_validate(dict(zip(batch, values, strict=True)))
+
+
+def _make_arithmetic(folder: Path, task: ArithmeticTask, seed: int, recorded: Sequence[str] | None) -> None:
     steps = (task.min_steps, task.max_steps)
     mixed = world.Family(steps=steps, weights=MIXES[task.mix])
     _write_benchmarks(folder, {name: list(_arithmetic_benchmark(name, task, mixed)) for name in task.benchmarks})
     even = world.Family(steps=steps)
-    write_records(
-        folder / "validation.jsonl", world.questions(str(seed), "validation", "validation", task.validation, even)
-    )
+    validation = list(world.questions(str(seed), "validation", "validation", task.validation, even))
+    unknown: list[Dropped] = []
+    if recorded is not None:
+        validation, unknown = _recorded_validation(recorded, validation, ())
+    write_records(folder / "validation.jsonl", validation)
     write_json(folder / "skills.json", {"": list(SKILL_NAMES)})
-    write_records(folder / "dropped.jsonl", [])
+    write_records(folder / "dropped.jsonl", unknown)
     pool = world.questions(str(seed), "pool", "pool", task.pool, mixed)
     _write_pool(folder, track(pool, "Making questions", task.pool))
 
@@ -70,6 +79,7 @@ def _read_text(folder: Path, task: TextTask, recorded: Sequence[str] | None) -> 
         validation = _read(task.validation, "test", task, dropped, "task.validation")
     else:
         validation = _by_id_hash(benchmark, task.validation)
+    _refuse_shared_ids(pool, benchmark, validation)
     taken = {question.id for question in validation}
     left = [question for question in benchmark if question.id not in taken]
     _write_benchmarks(folder, {task.name: left})
@@ -85,6 +95,23 @@ def _read(source: str, split: Split, task: TextTask, dropped: list[Dropped], key
     if not questions:
         raise InputError(f"{key} = {source}: holds no questions")
     return questions
+
+
+def _refuse_shared_ids(*parts: Sequence[Question]) -> None:
+    """Refuse two questions of one id: questions are joined by id, so labels and answers would be mixed up."""
+    first: dict[str, Question] = {}
+    shared = {
+        question.id
+        for part in parts
+        for question in part
+        if normalised(first.setdefault(question.id, question).question) != normalised(question.question)
+    }
+    if shared:
+        raise InputError(
+            f"task.fields.id: {len(shared)} ids (such as {min(shared)!r}) name different questions in task.pool, "
+            "task.benchmark or task.validation; expected each question to have an id of its own. With "
+            "task.fields.id=null a row is known by its file's name and its line"
+        )
 
 
 def _recorded_validation(

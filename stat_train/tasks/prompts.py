@@ -48,9 +48,11 @@ class PromptRenderer:
         if self.tokenizer.chat_template is not None:
             question = self.question_text(conversation[:-1])
             whole = self._template(conversation, add_generation_prompt=False)
-            if whole.startswith(question + answer):
-                return whole[len(question) :]
-        return answer + str(self.tokenizer.eos_token)
+            after = whole.removeprefix(question + answer)
+            # A template that writes nothing there would teach the model never to stop.
+            if after != whole and after.strip():
+                return answer + after
+        return answer + (self.tokenizer.eos_token or "")
 
     def training_tokens(self, conversation: Sequence[Message]) -> tuple[list[int], list[int]]:
         """Return (token ids, labels) of a question with its answer; the question's labels are ignored by the loss."""

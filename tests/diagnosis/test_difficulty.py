@@ -1,0 +1,173 @@
+"""Which questions are difficult, by each rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from stat_train.config import ConsistencyDifficulty, GoldDifficulty, StepRewardDifficulty
+from stat_train.diagnosis.difficulty import by_consistency, by_gold, by_step_rewards, low_rewards
+from stat_train.diagnosis.step_rewards import ExactChecker
+from stat_train.records import Answer, Grade, Question, Verdict
+from stat_train.tasks.answers import extract_final
+
+VERDICTS: Mapping[str, Verdict] = {"+": "correct", "-": "wrong", "?": "unscored"}
+CHAIN = "addition(34; 58) subtraction(20)"  # 34 -> 92 -> 72
+RIGHT = "34 + 58 = 92\n\n92 - 20 = 72\n\nThe answer is 72."
+CARRIED = "34 + 58 = 82\n\n82 - 20 = 62\n\nThe answer is 62."
+
+
+def _grades(verdicts: str, question: str = "q") -> list[Grade]:
+    return [
+        Grade(question_id=question, attempt=attempt, verdict=VERDICTS[sign], reason="why" if sign == "?" else None)
+        for attempt, sign in enumerate(verdicts)
+    ]
+
+
+def _gold(attempts: str) -> GoldDifficulty:
+    return GoldDifficulty.model_validate({"name": "gold", "attempts": attempts})
+
+
+def _answers(*texts: str) -> list[Answer]:
+    return [
+        Answer(
+            question_id="q",
+            attempt=attempt,
+            text=text,
+            final=extract_final(text),
+            finish_reason="stop",
+            output_tokens=0,
+            prompt_hash="",
+        )
+        for attempt, text in enumerate(texts)
+    ]
+
+
+# -- by the gold answer -----------------------------------------------------------------------------------------------
+
+# Verdicts of the attempts (+ right, - wrong, ? unscored); difficult by first, any, majority.
+GOLD = [
+    ("+", False, False, False),
+    ("-", True, True, True),
+    ("+-", False, True, False),  # 1 of 2 is not more than half
+    ("-+", True, True, False),
+    ("+--", False, True, True),
+    ("-++", True, True, False),
+    # Unscored attempts are neither right nor wrong: the first scored one counts as the first.
+    ("?-", True, True, True),
+    ("?+-", False, True, False),
+    ("-??", True, True, True),
+    ("+?--?", False, True, True),  # 2 of 3 scored ones
+]
+
+
+@pytest.mark.parametrize("rule", ["first", "any", "majority"])
+@pytest.mark.parametrize(("verdicts", "first", "some", "majority"), GOLD)
+def test_gold(rule: str, verdicts: str, first: bool, some: bool, majority: bool) -> None:
+    (found,), dropped = by_gold(_grades(verdicts), _gold(rule))
+    assert found.difficult == {"first": first, "any": some, "majority": majority}[rule]
+    assert (found.rule, dropped) == (f"gold/{rule}", [])
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "rule", "attempt"),
+    [("++-+-", "any", 2), ("+--", "majority", 1), ("?-", "first", 1), ("?+", "first", 1), ("+-", "first", 0)],
+)
+def test_the_first_wrong_attempt_is_diagnosed(verdicts: str, rule: str, attempt: int) -> None:
+    """Of a question that is not difficult, the first scored attempt is named."""
+    (found,), _ = by_gold(_grades(verdicts), _gold(rule))
+    assert found.attempt == attempt
+
+
+def test_a_question_without_a_scored_attempt_is_left_out_with_the_reason() -> None:
+    found, dropped = by_gold([*_grades("??", "a"), *_grades("-?", "b")], _gold("any"))
+    assert [row.question_id for row in found] == ["b"]
+    assert [(row.stage, row.id, row.reason, row.detail) for row in dropped] == [("diagnose", "a", "unscored", "why")]
+
+
+# -- by step rewards --------------------------------------------------------------------------------------------------
+
+# The paper's rule: the last reward or the mean at most tau1, or an earlier one at most tau2. All numbers are exact
+# binary fractions, so that a boundary is one.
+TAU1, TAU2 = 0.5, 0.25
+
+
+@pytest.mark.parametrize(
+    ("rewards", "low"),
+    [
+        ([], True),
+        ([0.5], True),  # the last, on the boundary
+        ([0.5625], False),
+        ([1.0, 0.5], True),  # the last; the mean is 0.75
+        ([1.0, 0.5625], False),
+        ([0.375, 0.625], True),  # the mean, on the boundary: no earlier one is at most 0.25, the last is over 0.5
+        ([0.375, 0.6875], False),  # mean 0.53125
+        ([0.25, 1.0, 1.0], True),  # an earlier one, on the boundary; the mean is 0.75
+        ([0.3125, 1.0, 1.0], False),
+        ([1.0, 0.25, 1.0], True),
+        ([1.0, 1.0, 1.0], False),
+    ],
+)
+def test_low_rewards(rewards: Sequence[float], low: bool) -> None:
+    assert low_rewards(rewards, TAU1, TAU2) is low
+
+
+def test_tau2_is_not_asked_of_the_last_step() -> None:
+    """With tau1 below tau2 the last reward 0.375 is low for an earlier step only."""
+    assert not low_rewards([1.0, 0.375], tau1=0.25, tau2=0.5)
+    assert low_rewards([0.375, 1.0], tau1=0.25, tau2=0.5)
+
+
+def _by_checker(attempts: str, *texts: str) -> tuple[bool, int, list[float] | None]:
+    settings = StepRewardDifficulty.model_validate(
+        {"name": "step_rewards", "attempts": attempts, "step_rewarder": "checker", "tau1": 0.85, "tau2": 0.7}
+    )
+    question = Question(id="q", question="?", source=CHAIN)
+    (found,) = by_step_rewards({"q": question}, _answers(*texts), ExactChecker(), settings)
+    assert found.rule == f"step_rewards/{attempts}"
+    return found.difficult, found.attempt, found.step_rewards
+
+
+def test_step_rewards_of_the_attempt_that_is_diagnosed() -> None:
+    assert _by_checker("first", RIGHT) == (False, 0, [1.0, 1.0, 1.0])
+    assert _by_checker("first", RIGHT, CARRIED) == (False, 0, [1.0, 1.0, 1.0])
+    assert _by_checker("any", RIGHT, CARRIED) == (True, 1, [0.0, 0.0, 0.0])
+    assert _by_checker("majority", RIGHT, CARRIED) == (False, 0, [1.0, 1.0, 1.0])
+
+
+def test_a_right_answer_with_a_wrong_step_is_difficult() -> None:
+    """Rewards 0, 1, 1: the last is 1, the mean is 2/3 and an earlier one is 0. A gold answer would not tell."""
+    assert _by_checker("first", "34 + 58 = 93\n\nthat less 20 = 72\n\nThe answer is 72.") == (True, 0, [0, 1, 1])
+
+
+def test_an_empty_answer_is_difficult() -> None:
+    assert _by_checker("first", "") == (True, 0, [])
+
+
+# -- by consistency ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("finals", "difficult"),
+    [
+        ("1 2 3 4 5", True),  # the commonest appears once, fewer than 2 times
+        ("1 2 3 4 1", False),
+        ("1 1 1 1 1", False),
+        ("- - - - 1", True),  # answers that state nothing do not agree with each other
+        ("- - - - -", True),
+        ("- - 1 - 1", False),
+    ],
+)
+def test_consistency(finals: str, difficult: bool) -> None:
+    settings = ConsistencyDifficulty(name="consistency", samples=5, temperature=1.0, min_agreement=2)
+    texts = ["no idea" if final == "-" else f"\\boxed{{{final}}}" for final in finals.split()]
+    (found,) = by_consistency(_answers(*texts), settings)
+    assert (found.difficult, found.rule, found.attempt) == (difficult, "consistency", 0)
+
+
+@pytest.mark.parametrize(("least", "difficult"), [(2, False), (3, False), (4, True)])
+def test_the_agreement_that_is_asked_for(least: int, difficult: bool) -> None:
+    settings = ConsistencyDifficulty(name="consistency", samples=5, temperature=1.0, min_agreement=least)
+    (found,) = by_consistency(_answers(*(f"\\boxed{{{final}}}" for final in "11122")), settings)
+    assert found.difficult == difficult

@@ -1,0 +1,148 @@
+"""What is done is not done twice: runs of the real command line, repeated, changed, and side by side."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+SETTINGS = [
+    *("task.pool=600", "task.validation=60", "task.benchmark=80"),
+    *("student=tiny", "student.max_new_tokens=48", "evaluate.max_new_tokens=48"),
+    *("data_recipe.pairs=96", "train.epochs=1", "train.effective_batch_size=16"),
+]
+RESULTS = ["training_set.jsonl", "profile.json", "evaluation.json", "checkpoint/model.safetensors"]
+AFTER_CURATION = Counter(["curate", "train", "benchmark", "evaluate", "report"])
+# The benchmark is answered twice: before the training and after it.
+DIAGNOSIS = Counter(["questions", "label", "answer", "grade", "diagnose", "profile", "benchmark"])
+EVERY_STAGE = DIAGNOSIS + AFTER_CURATION
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder and a cache folder, and the command that fills them."""
+
+    folder: Path
+    cache: Path
+
+    def start(self, *more: str) -> subprocess.Popen[str]:
+        places = [f"run_dir={self.folder}", f"cache_dir={self.cache}"]
+        environment = {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        return subprocess.Popen(
+            [sys.executable, "-m", "stat_train.cli", *SETTINGS, *places, *more],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | environment,
+        )
+
+    def finish(self, *more: str) -> str:
+        return words_of(self.start(*more))
+
+    def artifacts(self) -> set[str]:
+        return {path.name for path in (self.cache / "artifacts").iterdir()}
+
+    def results(self) -> dict[str, bytes]:
+        return {name: (self.folder / name).read_bytes() for name in RESULTS}
+
+
+def words_of(process: subprocess.Popen[str]) -> str:
+    words, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, words
+    return words
+
+
+def stages(artifacts: set[str]) -> Counter[str]:
+    return Counter(name.partition("-")[0] for name in artifacts)
+
+
+def fresh(words: str) -> int:
+    """Return how many stages a run says that it ran."""
+    found = re.search(r"Done: (\d+) stages? w", words)
+    return int(found[1]) if found else 0
+
+
+def states(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return which file each name is and when it was last written, folders included."""
+    found = {str(path.relative_to(folder)): path.lstat() for path in folder.rglob("*")}
+    return {name: (state.st_ino, state.st_mtime_ns) for name, state in found.items()}
+
+
+def contents(folder: Path) -> dict[str, bytes | str]:
+    """Return what each file holds and where each link points."""
+    return {
+        str(path.relative_to(folder)): os.readlink(path) if path.is_symlink() else path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_symlink() or path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Return a run that was made once, in a cache of its own."""
+    folder = tmp_path_factory.mktemp("finished")
+    run = Run(folder / "run", folder / "cache")
+    assert fresh(run.finish()) == EVERY_STAGE.total()
+    assert stages(run.artifacts()) == EVERY_STAGE
+    return run
+
+
+def test_finished_run_repeated_does_nothing(finished: Run) -> None:
+    made, shown = states(finished.cache), contents(finished.folder)
+    started = time.monotonic()
+    words = finished.finish()
+    seconds = time.monotonic() - started
+    assert "all stages were done before" in words
+    assert seconds < 5
+    assert states(finished.cache) == made
+    assert contents(finished.folder) == shown
+
+
+def test_another_recipe_runs_curation_and_what_depends_on_it_only(finished: Run) -> None:
+    """So the second arm also shares the first one's answers, and its base scores."""
+    before, made = finished.artifacts(), states(finished.cache / "artifacts")
+    arm = Run(finished.folder.with_name("pool"), finished.cache)
+    arm.finish("data_recipe=pool")
+    assert stages(arm.artifacts() - before) == AFTER_CURATION
+    assert before <= arm.artifacts()
+    assert {name: state for name, state in states(finished.cache / "artifacts").items() if name in made} == made
+    for shared in ("answers.jsonl", "profile.json"):
+        assert (arm.folder / shared).resolve() == (finished.folder / shared).resolve()
+    assert (arm.folder / "training_set.jsonl").read_bytes() != finished.results()["training_set.jsonl"]
+
+
+def test_settings_that_are_operational_run_nothing_again(finished: Run) -> None:
+    """Only the report shows them, so it alone is written again."""
+    before = finished.artifacts()
+    again = Run(finished.folder.with_name("again"), finished.cache)
+    again.finish("train.checkpoints=2", "student.batch_size=7", "evaluate.batch_size=7", "train.device_batch_size=8")
+    assert stages(again.artifacts() - before) == Counter(["report"])
+
+
+@pytest.mark.slow
+def test_same_seed_in_another_cache_gives_the_same_bytes(finished: Run, tmp_path: Path) -> None:
+    other = Run(tmp_path / "run", tmp_path / "cache")
+    assert fresh(other.finish()) == EVERY_STAGE.total()
+    assert other.results() == finished.results()
+    assert stages(other.artifacts() & finished.artifacts()) == EVERY_STAGE - Counter(["report"])
+
+
+@pytest.mark.slow
+def test_two_runs_at_the_same_moment_share_every_stage(finished: Run, tmp_path: Path) -> None:
+    """Each stage is run by one of the two and found by the other, except the reports, which name their run."""
+    runs = [Run(tmp_path / name, tmp_path / "cache") for name in ("first", "second")]
+    processes = [run.start() for run in runs]
+    counts = [fresh(words_of(process)) for process in processes]
+    assert stages(runs[0].artifacts()) == EVERY_STAGE + Counter(["report"])
+    assert sum(counts) == EVERY_STAGE.total() + 1
+    for run in runs:
+        assert run.results() == finished.results()

@@ -1,0 +1,303 @@
+"""Settings that are wrong: what is said about each, alone and with others; and what the schema promises."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from stat_train.cli import main
+from stat_train.compose import leaves, read_settings
+from stat_train.config import OPERATIONAL, Config, Node
+from stat_train.errors import ConfigError
+
+ROOT = Path(__file__).parents[1]
+TEXT_TASK = ["task=jsonl", "teacher=labels", "difficulty=gold"]
+
+
+class Wrong(NamedTuple):
+    """Arguments with something wrong in them, and for each problem what its line must hold: key, value, expectation."""
+
+    given: list[str]
+    problems: list[list[str]]
+
+    @property
+    def groups(self) -> set[str]:
+        """Return the parts of the settings that the arguments touch."""
+        return {argument.lstrip("+~").partition("=")[0].partition(".")[0].partition("@")[0] for argument in self.given}
+
+
+WRONG = {
+    "unknown key": Wrong(["sed=3"], [["sed = 3", "no such setting", 'Did you mean "seed"?']]),
+    "unknown key in a group": Wrong(
+        ["train.learningrate=1"], [["train.learningrate = 1", "no such setting", 'Did you mean "train.learning_rate"?']]
+    ),
+    "unknown key, none near": Wrong(["train.zzz=1"], [["train.zzz = 1", "no such setting", "Known here:", "epochs"]]),
+    "unknown group": Wrong(["tasc.pool=1"], [["tasc.pool = 1", "no such setting", 'Did you mean "task.pool"?']]),
+    "added": Wrong(["+foo=1"], [["foo = 1", "no such setting", "Known here:", "run_dir"]]),
+    "added by force": Wrong(
+        ["++student.temprature=1"], [["student.temprature = 1", 'Did you mean "student.temperature"?']]
+    ),
+    "text for a whole number": Wrong(["train.epochs=many"], [["train.epochs = 'many'", "expected a whole number"]]),
+    "fraction for a whole number": Wrong(["train.epochs=2.5"], [["train.epochs = 2.5", "expected a whole number"]]),
+    "text for a number": Wrong(["difficulty.tau2=high"], [["difficulty.tau2 = 'high'", "expected a number"]]),
+    "number for a text": Wrong(["run_dir=5"], [["run_dir = 5", "expected a text"]]),
+    "empty text": Wrong(["cache_dir="], [["cache_dir = ''", "expected a text that is not empty"]]),
+    "null for a number": Wrong(["seed=null"], [["seed = null", "expected a whole number"]]),
+    "word for a switch": Wrong(
+        ["data_recipe.allow_short=perhaps"], [["data_recipe.allow_short = 'perhaps'", "expected true or false"]]
+    ),
+    "word for a list": Wrong(["task.benchmarks=standard"], [["task.benchmarks = 'standard'", "expected a list"]]),
+    "empty list": Wrong(["task.benchmarks=[]"], [["task.benchmarks = []", "expected a list that is not empty"]]),
+    "too low": Wrong(["seed=-1"], [["seed = -1", "expected", "0"]]),
+    "too high": Wrong(["difficulty.tau1=1.5"], [["difficulty.tau1 = 1.5", "expected less than or equal to 1"]]),
+    "infinite": Wrong(["train.learning_rate=inf"], [["train.learning_rate = inf", "expected a finite number"]]),
+    "unknown choice": Wrong(
+        ["data_recipe=stat_sell"],
+        [["data_recipe = stat_sell", "expected one of", "uniform_skill", 'Did you mean "stat_sel"?']],
+    ),
+    "unknown choice, none near": Wrong(["train=xyz"], [["train = xyz", "no such choice", "expected one of none, sft"]]),
+    "unknown word": Wrong(["until=currate"], [["until = 'currate'", "expected 'label'", 'Did you mean "curate"?']]),
+    "unknown word in a list": Wrong(
+        ["task.benchmarks=[standard,retentoin]"],
+        [["task.benchmarks.1 = 'retentoin'", "expected 'standard'", 'Did you mean "retention"?']],
+    ),
+    "absent pool": Wrong(
+        [*TEXT_TASK, "task.pool=gone/pool.jsonl", "task.benchmark=owner/name"],
+        [["task.pool = gone/pool.jsonl", "no such file", "looked in", "/gone)"]],
+    ),
+    "absent recording": Wrong(
+        ["student=recorded", "student.path=gone", "train=none"],
+        [["student.path = gone", "no such file", "give a JSONL file"]],
+    ),
+    "absent weights": Wrong(["student=local", "student.model=./gone"], [["student.model = ./gone", "no such file"]]),
+    "required": Wrong(["student=local"], [["student.model: is required", "student.model=..."]]),
+    "required path": Wrong(["student=recorded", "train=none"], [["student.path: is required", "student.path=..."]]),
+    "required, twice": Wrong(TEXT_TASK, [["task.pool: is required"], ["task.benchmark: is required"]]),
+    "teacher that cannot rewrite": Wrong(
+        ["teacher=labels", "data_recipe.answers=rewrites"],
+        [["data_recipe.answers = rewrites", "teacher=labels cannot rewrite", "use data_recipe.answers=own"]],
+    ),
+    "teacher of another task": Wrong(
+        ["task=jsonl", "teacher=arithmetic", "difficulty=gold", "task.pool=o/n", "task.benchmark=o/n"],
+        [["teacher = arithmetic", "task=arithmetic only", "try teacher=labels"]],
+    ),
+    "student that cannot be trained": Wrong(
+        ["student=recorded", f"student.path={__file__}", "until=train"],
+        [["student = recorded", "no weights to train", "until=curate or train=none"]],
+    ),
+    "minimum above maximum": Wrong(
+        ["task.min_steps=3", "task.max_steps=2"], [["task.min_steps = 3", "expected at most task.max_steps = 2"]]
+    ),
+    "group taken away": Wrong(["~train"], [["~train", "cannot be taken away", "choose another value"]]),
+    "setting taken away": Wrong(["~train.epochs"], [["~train.epochs", "cannot be taken away"]]),
+    "several values": Wrong(["seed=1,2"], [["seed=1,2", "run one at a time"]]),
+    "no value": Wrong(["seed=0", "foo"], [["foo", "expected KEY=VALUE"]]),
+    "no key": Wrong(["=3"], [["=3", "expected KEY=VALUE"]]),
+    "open bracket": Wrong(["run_dir=[1"], [["run_dir=[1", "expected KEY=VALUE", "quotes"]]),
+    "below a number": Wrong(
+        ["difficulty.tau1.x=3"], [["difficulty.tau1.x = 3", "nothing below difficulty.tau1", "number"]]
+    ),
+    "below a list": Wrong(["task.benchmarks.x=1"], [["task.benchmarks.x=1", "expected a value of the same kind"]]),
+    "group in the place of a list": Wrong(["task.benchmarks={a:1}"], [["task.benchmarks={a:1}", "of the same kind"]]),
+    "reference to nothing": Wrong(
+        ["run_dir=${task.nme}"], [["run_dir = ${task.nme}", "cannot be resolved", "expected"]]
+    ),
+    "reference to itself": Wrong(["seed=${seed}"], [["seed = ${seed}", "cannot be resolved", "expected"]]),
+    "name without its choice": Wrong(["student.name=local"], [["student.name=local", "use student=CHOICE"]]),
+    "Hydra's own setting": Wrong(["hydra.run.dir=x"], [["hydra.run.dir=x", "no such setting"]]),
+    "choice for another place": Wrong(["train@foo=sft"], [["train@foo=sft", "no such setting"]]),
+}
+NAMES = list(WRONG)
+
+
+def with_two_others(name: str) -> tuple[str, str, str]:
+    """Return the case and two from further down the table; no two of the three touch the same part of the settings."""
+    start = NAMES.index(name) + 5
+    first, *rest = name, *NAMES[start:], *NAMES[:start]
+    chosen = [first]
+    for other in rest:
+        if len(chosen) < 3 and not any(WRONG[other].groups & WRONG[one].groups for one in chosen):
+            chosen.append(other)
+    one, two, three = chosen
+    return one, two, three
+
+
+THREES = [with_two_others(name) for name in NAMES]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def check(text: str, problems: list[list[str]]) -> None:
+    """Check that the message lists these problems, each in a line of its own, and nothing else."""
+    count = "1 setting is wrong:" if len(problems) == 1 else f"{len(problems)} settings are wrong:"
+    heading, *lines = text.splitlines()
+    assert heading == f"stat-train: {count}", text
+    assert len(lines) == len(problems), text
+    for parts in problems:
+        assert any(line.startswith("  - ") and all(part in line for part in parts) for line in lines), (parts, text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_wrong_setting_is_refused_before_anything_is_made(
+    name: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(WRONG[name].given) == 2
+    said = capsys.readouterr()
+    check(said.err, WRONG[name].problems)
+    assert (said.out, list(here.iterdir())) == ("", [])
+
+
+@pytest.mark.parametrize("names", THREES, ids=" + ".join)
+def test_three_wrong_settings_are_all_named_at_once(
+    names: tuple[str, str, str], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([argument for name in names for argument in WRONG[name].given]) == 2
+    said = capsys.readouterr()
+    check(said.err, [problem for name in names for problem in WRONG[name].problems])
+    assert (said.out, list(here.iterdir())) == ("", [])
+
+
+def test_the_threes_are_different_ones() -> None:
+    assert len({frozenset(names) for names in THREES}) == len(NAMES) >= 10
+
+
+@pytest.mark.parametrize("name", ["unknown key in a group", "several values", "teacher that cannot rewrite"])
+def test_the_command_itself_refuses(name: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "stat_train.cli", *WRONG[name].given]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)})
+    assert (done.returncode, done.stdout) == (2, "")
+    check(done.stderr, WRONG[name].problems)
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- what is not said -------------------------------------------------------------------------------------------------
+
+
+def problems_of(*arguments: str) -> list[str]:
+    """Return what is wrong with these settings."""
+    with pytest.raises(ConfigError) as caught:
+        read_settings(arguments)
+    return caught.value.problems
+
+
+def test_a_name_that_is_itself_unknown_is_no_suggestion() -> None:
+    assert not any("Did you mean" in problem for problem in problems_of("+foo=1", "+fooo=2"))
+
+
+def test_a_default_in_the_place_of_a_wrong_value_contradicts_nothing() -> None:
+    """task.max_steps is 3 by default, which is less than the 5 given, but was never asked for."""
+    (problem,) = problems_of("task.min_steps=5", "task.max_steps=many")
+    assert problem.startswith("task.max_steps = 'many'")
+
+
+def test_nothing_is_said_about_the_settings_of_a_choice_that_there_is_none_of() -> None:
+    (problem,) = problems_of("task=xyz", "task.pool=./gone.jsonl")
+    assert problem.startswith("task = xyz")
+
+
+# -- files and folders ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("place", "accepted"),
+    [
+        ("./folder", True),
+        ("./folder:CONFIG", True),
+        ("./folder:CONFIG@REVISION", True),
+        ("./folder@REVISION", True),
+        ("./folder:*", True),
+        ("pool.jsonl", True),
+        ("with:colon.jsonl", True),
+        ("owner/name:CONFIG@REVISION", True),
+        ("./gone:CONFIG", False),
+        ("./pool.jsonl:CONFIG", False),
+        ("gone.parquet", False),
+    ],
+)
+def test_questions_may_lie_in_a_folder_laid_out_as_on_the_hub(place: str, accepted: bool, here: Path) -> None:
+    (here / "folder").mkdir()
+    for name in ("pool.jsonl", "with:colon.jsonl"):
+        (here / name).touch()
+    arguments = [*TEXT_TASK, f"task.pool='{place}'", "task.benchmark=owner/name"]
+    if accepted:
+        assert read_settings(arguments).config.task.pool == place
+    else:
+        assert problems_of(*arguments)[0].startswith(f"task.pool = {place}: no such file (looked in {here})")
+
+
+@pytest.mark.parametrize("key", ["task.benchmark", "task.validation", "task.skills"])
+def test_every_file_of_the_task_is_looked_for(key: str, here: Path) -> None:
+    places = {"task.pool": "owner/name", "task.benchmark": "owner/name"} | {key: "./gone.json"}
+    (problem,) = problems_of(*TEXT_TASK, *(f"{name}={place}" for name, place in places.items()))
+    assert problem.startswith(f"{key} = ./gone.json: no such file")
+
+
+def test_a_model_folder_has_no_configurations(here: Path) -> None:
+    (here / "folder").mkdir()
+    assert problems_of("student=local", "student.model='./folder:CONFIG'")[0].startswith(
+        "student.model = ./folder:CONFIG"
+    )
+
+
+# -- the schema -------------------------------------------------------------------------------------------------------
+
+
+def nodes(node: type[Node] = Node) -> list[type[Node]]:
+    """Return every group of settings in the schema."""
+    return [found for each in node.__subclasses__() for found in (each, *nodes(each))]
+
+
+def test_every_default_is_in_the_settings_files() -> None:
+    """A setting without a default in the schema must be in the files, or no settings are valid."""
+    assert {Config, type(read_settings([]).config.task)} < set(nodes())
+    hidden = [
+        f"{node.__name__}.{name}"
+        for node in nodes()
+        for name, field in node.model_fields.items()
+        if not field.is_required()
+    ]
+    assert hidden == []
+
+
+# How fast, not what: a batch for inference, how often a state is saved, how many processes share the work.
+OPERATIONAL_SETTINGS = {
+    "student.batch_size",
+    "train.device_batch_size",
+    "train.checkpoints",
+    "train.processes",
+    "evaluate.batch_size",
+}
+
+
+def test_what_is_operational_is_not_in_the_identity() -> None:
+    config = read_settings([]).config
+    every = {key for key, _ in leaves(config.model_dump())}
+    assert every - {key for key, _ in leaves(config.identity())} == OPERATIONAL_SETTINGS
+
+
+@pytest.mark.parametrize("key", sorted(OPERATIONAL_SETTINGS - {"train.processes"}))
+def test_an_operational_setting_does_not_change_the_identity(key: str) -> None:
+    changed = read_settings([f"{key}=7"]).config
+    assert dict(leaves(changed.model_dump()))[key] == 7
+    assert changed.identity() == read_settings([]).config.identity()
+
+
+@pytest.mark.parametrize("key", ["train.epochs", "train.effective_batch_size", "evaluate.max_new_tokens", "task.pool"])
+def test_any_other_setting_changes_the_identity(key: str) -> None:
+    usual = dict(leaves(read_settings([]).config.identity()))
+    changed = dict(leaves(read_settings([f"{key}=7"]).config.identity()))
+    assert {name: value for name, value in changed.items() if value != usual[name]} == {key: 7}
+
+
+def test_only_settings_that_say_so_are_operational() -> None:
+    marked = {name for node in nodes() for name, field in node.model_fields.items() if OPERATIONAL in field.metadata}
+    assert marked == {key.rpartition(".")[2] for key in OPERATIONAL_SETTINGS}
