@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stat_train.config import ArithmeticTask, TextTask, is_local
+from stat_train.config import ArithmeticTask, TextTask
 from stat_train.errors import InputError
 from stat_train.progress import track
 from stat_train.records import Dropped, Question
 from stat_train.store import write_json, write_records
 from stat_train.tasks.arithmetic import world
 from stat_train.tasks.arithmetic.skills import MIXES, SKILL_NAMES
-from stat_train.tasks.text import Split, normalised, read_questions, skill_list
+from stat_train.tasks.text import normalised, read_questions, skill_list
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -53,7 +53,7 @@ def _make_arithmetic(folder: Path, task: ArithmeticTask, seed: int, recorded: Se
     validation = list(world.questions(str(seed), "validation", "validation", task.validation, even))
     unknown: list[Dropped] = []
     if recorded is not None:
-        validation, unknown = _recorded_validation(recorded, validation, ())
+        validation, unknown = _recorded_validation(recorded, validation)
     write_records(folder / "validation.jsonl", validation)
     write_json(folder / "skills.json", {"": list(SKILL_NAMES)})
     write_records(folder / "dropped.jsonl", unknown)
@@ -70,60 +70,70 @@ def _arithmetic_benchmark(name: str, task: ArithmeticTask, mixed: world.Family) 
 
 def _read_text(folder: Path, task: TextTask, recorded: Sequence[str] | None) -> None:
     dropped: list[Dropped] = []
-    benchmark = _read(task.benchmark, "test", task, dropped, "task.benchmark")
-    pool = _read(task.pool, "train", task, dropped, "task.pool")
-    if recorded is not None:
-        validation, unknown = _recorded_validation(recorded, benchmark, pool)
-        dropped += unknown
-    elif isinstance(task.validation, str):
-        validation = _read(task.validation, "test", task, dropped, "task.validation")
-    else:
+    benchmark = _read(task.benchmark, task, dropped, "task.benchmark")
+    validation: list[Question] = []
+    if isinstance(task.validation, str) and recorded is None:
+        validation = _read(task.validation, task, dropped, "task.validation")
+    elif isinstance(task.validation, int) and recorded is None:
         validation = _by_id_hash(benchmark, task.validation)
-    _refuse_shared_ids(pool, benchmark, validation)
-    taken = {question.id for question in validation}
-    left = [question for question in benchmark if question.id not in taken]
-    _write_benchmarks(folder, {task.name: left})
+    taken = {question.id for question in validation} if recorded is None else set(recorded)
+    from_pool = _stream_pool(folder, task, dropped, [*benchmark, *validation], taken)
+    if recorded is not None:
+        validation, unknown = _recorded_validation(recorded, [*from_pool, *benchmark])
+        dropped += unknown
+    _write_benchmarks(folder, {task.name: [question for question in benchmark if question.id not in taken]})
     write_records(folder / "validation.jsonl", validation)
     write_json(folder / "skills.json", skill_list(task.skills))
     write_records(folder / "dropped.jsonl", dropped)
-    _write_pool(folder, (question for question in pool if question.id not in taken))
 
 
-def _read(source: str, split: Split, task: TextTask, dropped: list[Dropped], key: str) -> list[Question]:
-    place = str(Path(source).expanduser()) if is_local(source) else source
-    questions = list(read_questions(place, split, task.fields, dropped, task.max_bad_rows, key))
+def _read(source: str, task: TextTask, dropped: list[Dropped], key: str) -> list[Question]:
+    questions = list(read_questions(source, "test", task.fields, dropped, task.max_bad_rows, key))
     if not questions:
         raise InputError(f"{key} = {source}: holds no questions")
     return questions
 
 
-def _refuse_shared_ids(*parts: Sequence[Question]) -> None:
-    """Refuse two questions of one id: questions are joined by id, so labels and answers would be mixed up."""
-    first: dict[str, Question] = {}
-    shared = {
-        question.id
-        for part in parts
-        for question in part
-        if normalised(first.setdefault(question.id, question).question) != normalised(question.question)
-    }
+def _stream_pool(
+    folder: Path, task: TextTask, dropped: list[Dropped], measured: Sequence[Question], taken: set[str]
+) -> list[Question]:
+    """Write the pool as it is read, less the questions of the validation set; return those."""
+    known: dict[str, str] = {}
+    shared = [q.id for q in measured if known.setdefault(q.id, normalised(q.question)) != normalised(q.question)]
+    found, kept = list[Question](), 0
+
+    def usable() -> Iterator[Question]:
+        nonlocal kept
+        for question in read_questions(task.pool, "train", task.fields, dropped, task.max_bad_rows, "task.pool"):
+            if known.get(question.id, normalised(question.question)) != normalised(question.question):
+                shared.append(question.id)
+            if question.id in taken:
+                found.append(question)
+            else:
+                kept += 1
+                yield question
+
+    _write_pool(folder, usable())
     if shared:
         raise InputError(
             f"task.fields.id: {len(shared)} ids (such as {min(shared)!r}) name different questions in task.pool, "
             "task.benchmark or task.validation; expected each question to have an id of its own. With "
             "task.fields.id=null a row is known by its file's name and its line"
         )
+    if not kept:
+        raise InputError(f"task.pool = {task.pool}: holds no questions beside those of the validation set")
+    return found
 
 
 def _recorded_validation(
-    recorded: Sequence[str], benchmark: Sequence[Question], pool: Sequence[Question]
+    recorded: Sequence[str], questions: Sequence[Question]
 ) -> tuple[list[Question], list[Dropped]]:
-    known = {question.id: question for question in (*pool, *benchmark)}
+    known = {question.id: question for question in questions}
     found = [known[identifier] for identifier in recorded if identifier in known]
     if not found:
-        example = recorded[0]
         raise InputError(
-            f"student.path: none of its {len(recorded)} ids (such as {example!r}) is a question of the task; expected "
-            f"ids of task.benchmark or task.pool, such as {benchmark[0].id!r}"
+            f"student.path: none of its {len(recorded)} ids (such as {recorded[0]!r}) is a question of the task; "
+            f"expected ids of task.benchmark or task.pool, such as {questions[0].id!r}"
         )
     unknown = [identifier for identifier in recorded if identifier not in known]
     return found, [Dropped(stage="questions", id=i, reason="recorded answer to an unknown question") for i in unknown]
