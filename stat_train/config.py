@@ -235,7 +235,7 @@ class Config(Node):
 
 def contradictions(config: Config) -> list[str]:
     """Return what is wrong between settings that are each right alone, files that are absent included."""
-    checks = (_check_task, _check_student, _check_recipe, _check_training)
+    checks = (_check_task, _check_student, _check_difficulty, _check_recipe, _check_training)
     return [problem for check in checks for problem in check(config)]
 
 
@@ -269,6 +269,14 @@ def _check_student(config: Config) -> list[str]:
         return problems
     problem = absent_file("student.model", student.model) if student.model.startswith((".", "/", "~")) else None
     return [problem] if problem else []
+
+
+def _check_difficulty(config: Config) -> list[str]:
+    difficulty = config.difficulty
+    if isinstance(difficulty, ConsistencyDifficulty) and difficulty.min_agreement > difficulty.samples:
+        given = f"difficulty.min_agreement = {difficulty.min_agreement}"
+        return [f"{given}: expected at most difficulty.samples = {difficulty.samples}, or every question is difficult"]
+    return []
 
 
 def _check_recipe(config: Config) -> list[str]:

@@ -24,7 +24,7 @@ def find_difficult(
     if isinstance(settings, GoldDifficulty):
         return by_gold(grades, settings)
     if isinstance(settings, ConsistencyDifficulty):
-        return by_consistency(answers, settings), []
+        return _with_enough_samples(answers, settings)
     return by_step_rewards(questions, answers, ExactChecker(), settings), []
 
 
@@ -78,6 +78,19 @@ def by_consistency(answers: Iterable[Answer], settings: ConsistencyDifficulty) -
         difficult = agreement < settings.min_agreement
         found.append(Difficulty(question_id=question_id, difficult=difficult, rule="consistency", attempt=0))
     return found
+
+
+def _with_enough_samples(
+    answers: Sequence[Answer], settings: ConsistencyDifficulty
+) -> tuple[list[Difficulty], list[Dropped]]:
+    """Judge the questions with enough samples to agree at all; the others would all count as difficult."""
+    counts = Counter(answer.question_id for answer in answers)
+    few = {question_id: count for question_id, count in counts.items() if count < settings.min_agreement}
+    dropped = [
+        Dropped(stage="diagnose", id=question_id, reason="too few samples to agree", detail=f"{count} samples")
+        for question_id, count in few.items()
+    ]
+    return by_consistency((answer for answer in answers if answer.question_id not in few), settings), dropped
 
 
 def _by_question(rows: Iterable[T]) -> dict[str, list[T]]:

@@ -50,7 +50,7 @@ def _draw_divisor(random: Random, x: int, scale: int) -> Operands | None:
 
 
 def _draw_modulus(random: Random, x: int, scale: int) -> Operands | None:
-    return (random.randint(3, min(x - 1, 12 * scale)),) if x > 4 else None
+    return (random.randint(3, min(x - 1, 15 * scale)),) if x > 4 else None
 
 
 def _draw_percentage(random: Random, x: int, scale: int) -> Operands | None:
@@ -152,7 +152,7 @@ SKILLS: tuple[Skill, ...] = (
     ),
     Skill(
         name="remainder",
-        start=(10, 99),
+        start=(10, 150),
         draw=_draw_modulus,
         compute=lambda x, o: x % o[0] if o[0] else None,
         asks=(
@@ -190,7 +190,7 @@ SKILLS: tuple[Skill, ...] = (
     ),
     Skill(
         name="greatest_common_divisor",
-        start=(6, 99),
+        start=(6, 120),
         draw=_draw_common_divisor,
         compute=lambda x, o: math.gcd(x, o[0]),
         asks=(
@@ -229,7 +229,7 @@ SKILLS: tuple[Skill, ...] = (
     Skill(
         name="arithmetic_sequence",
         start=(2, 60),
-        draw=lambda random, x, scale: (random.randint(2, 9 * scale), random.randint(3, 9 * scale)),
+        draw=lambda random, x, scale: (random.randint(2, 12 * scale), random.randint(3, 12 * scale)),
         compute=_sequence_term,
         asks=(
             "count up from {x} by {a} and take term {b}",
@@ -237,7 +237,7 @@ SKILLS: tuple[Skill, ...] = (
             "start a list at {x} with step {a} and take entry {b}",
             "find the sum of {x} and all steps of {a} before term {b}",
         ),
-        unseen="find entry {b} counting from {x} by {a}",
+        unseen="find entry {b} of the list at {x} with step {a}",
         shows=(
             "term {b} from {x} by {a} = {y}",
             "term {b} of the sequence from {x} with step {a} is {y}",
@@ -345,21 +345,15 @@ SKILLS: tuple[Skill, ...] = (
 SKILL_NAMES: tuple[str, ...] = tuple(skill.name for skill in SKILLS)
 BY_NAME: dict[str, Skill] = {skill.name: skill for skill in SKILLS}
 
-MIXES: dict[str, dict[str, float]] = {
-    "a": {
-        "addition": 1.0, "subtraction": 1.0, "multiplication": 0.8, "division": 0.7, "remainder": 0.14,
-        "percentage": 0.5, "greatest_common_divisor": 0.12, "linear_equation": 0.12, "arithmetic_sequence": 0.6,
-        "comparison": 0.12, "powers": 0.6, "digit_sum": 0.4, "rounding": 0.14, "average": 0.4,
-    },
-    "b": {
-        "addition": 1.0, "subtraction": 0.9, "multiplication": 0.7, "division": 0.12, "remainder": 0.12,
-        "percentage": 0.12, "greatest_common_divisor": 0.5, "linear_equation": 0.6, "arithmetic_sequence": 0.6,
-        "comparison": 0.5, "powers": 0.6, "digit_sum": 0.14, "rounding": 0.12, "average": 0.4,
-    },
-    "c": {
-        "addition": 0.9, "subtraction": 1.0, "multiplication": 0.6, "division": 0.6, "remainder": 0.5,
-        "percentage": 0.6, "greatest_common_divisor": 0.14, "linear_equation": 0.5, "arithmetic_sequence": 0.12,
-        "comparison": 0.14, "powers": 0.12, "digit_sum": 0.5, "rounding": 0.5, "average": 0.12,
-    },
+_COMMON = {
+    "addition": 1.0, "subtraction": 1.0, "multiplication": 0.8, "division": 0.7, "remainder": 0.4,
+    "percentage": 0.5, "greatest_common_divisor": 0.4, "linear_equation": 0.4, "arithmetic_sequence": 0.6,
+    "comparison": 0.4, "powers": 0.6, "digit_sum": 0.4, "rounding": 0.4, "average": 0.4,
 }  # fmt: skip
+_RARE = {
+    "a": ("linear_equation", "greatest_common_divisor", "average", "comparison", "rounding"),
+    "b": ("remainder", "percentage", "average", "digit_sum", "division"),
+    "c": ("arithmetic_sequence", "remainder", "greatest_common_divisor", "powers", "rounding"),
+}
+MIXES: dict[str, dict[str, float]] = {mix: _COMMON | dict.fromkeys(rare, 0.1) for mix, rare in _RARE.items()}
 """How often each skill appears in a student's own training data; the pool of the task has the same mix."""

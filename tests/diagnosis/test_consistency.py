@@ -1,0 +1,29 @@
+"""Consistency as a strategy of the pipeline: questions that cannot agree are left out, not called difficult."""
+
+from stat_train.config import ConsistencyDifficulty
+from stat_train.diagnosis.difficulty import find_difficult
+from stat_train.records import Answer
+
+SETTINGS = ConsistencyDifficulty(name="consistency", samples=5, temperature=1.0, min_agreement=2)
+
+
+def answers(question_id: str, finals: list[str]) -> list[Answer]:
+    return [
+        Answer(
+            question_id=question_id,
+            attempt=attempt,
+            text=final,
+            final=final,
+            finish_reason="stop",
+            output_tokens=1,
+            prompt_hash="",
+        )
+        for attempt, final in enumerate(finals)
+    ]
+
+
+def test_a_question_with_one_sample_is_left_out_with_its_reason() -> None:
+    given = answers("one", ["4"]) + answers("agree", ["4", "4"]) + answers("differ", ["4", "5"])
+    found, dropped = find_difficult(SETTINGS, {}, given, [])
+    assert {row.question_id: row.difficult for row in found} == {"agree": False, "differ": True}
+    assert [(row.id, row.reason, row.detail) for row in dropped] == [("one", "too few samples to agree", "1 samples")]
