@@ -29,6 +29,7 @@ EXPECTATIONS = {
     "bool_type": "true or false",
     "string_type": "a text",
     "string_too_short": "a text that is not empty",
+    "string_pattern_mismatch": "a text that contains {question}",
     "list_type": "a list, such as [a,b]",
     "too_short": "a list that is not empty",
     "dict_type": "a group of settings",

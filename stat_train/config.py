@@ -83,7 +83,7 @@ class Prompt(Node):
     """How a question becomes a prompt; the same for answering, training and evaluation."""
 
     system: Text | None
-    template: Text
+    template: Annotated[str, Field(pattern=r"\{question\}")]
     chat_template_arguments: dict[str, Any]
 
 

@@ -54,6 +54,18 @@ WRONG = {
     "empty list": Wrong(["task.benchmarks=[]"], [["task.benchmarks = []", "expected a list that is not empty"]]),
     "too low": Wrong(["seed=-1"], [["seed = -1", "expected", "0"]]),
     "too high": Wrong(["difficulty.tau1=1.5"], [["difficulty.tau1 = 1.5", "expected less than or equal to 1"]]),
+    "template without the question": Wrong(
+        ["student.prompt.template='Answer this:'"],
+        [["student.prompt.template = 'Answer this:'", "expected a text that contains {question}"]],
+    ),
+    "batch that cannot be split": Wrong(
+        ["train.effective_batch_size=96"],
+        [["train.effective_batch_size = 96", "expected a multiple of", "train.device_batch_size = 64"]],
+    ),
+    "agreement of more than all": Wrong(
+        ["difficulty=consistency", "difficulty.min_agreement=6"],
+        [["difficulty.min_agreement = 6", "expected at most difficulty.samples = 5"]],
+    ),
     "infinite": Wrong(["train.learning_rate=inf"], [["train.learning_rate = inf", "expected a finite number"]]),
     "unknown choice": Wrong(
         ["data_recipe=stat_sell"],

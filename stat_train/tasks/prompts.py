@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from stat_train.config import Prompt
-from stat_train.errors import UserError
 from stat_train.records import Message
 
 IGNORED = -100
@@ -29,10 +28,6 @@ class PromptRenderer:
     """Renders conversations for one tokenizer: its chat template, or plain text for a base model without one."""
 
     def __init__(self, tokenizer: Any, prompt: Prompt) -> None:
-        if "{question}" not in prompt.template:
-            raise UserError(
-                f"student.prompt.template = {prompt.template!r}: expected a text that contains {{question}}"
-            )
         self.tokenizer = tokenizer
         self.prompt = prompt
 

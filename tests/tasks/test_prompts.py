@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from stat_train.config import Prompt
-from stat_train.errors import UserError
 from stat_train.records import Message
 from stat_train.tasks.prompts import IGNORED, PromptRenderer, messages
 
@@ -78,11 +77,6 @@ def test_a_question_with_braces_is_asked_as_it_is() -> None:
 
 def test_an_empty_answer_is_an_answer() -> None:
     assert messages(_prompt(), "1 + 1?", "")[-1] == {"role": "assistant", "content": ""}
-
-
-def test_a_template_without_the_question_is_refused() -> None:
-    with pytest.raises(UserError, match=r"student.prompt.template = 'Answer:': .*\{question\}"):
-        PromptRenderer(None, _prompt(template="Answer:"))
 
 
 # -- texts ------------------------------------------------------------------------------------------------------------
