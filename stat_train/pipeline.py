@@ -72,7 +72,11 @@ def run(settings: Settings, command: Sequence[str], console: Console) -> Path:
             break
     this.folder.close(command)
     fresh = sum(not artifact.reused for artifact in this.folder.made)
-    done = "all stages were done before; nothing was run" if not fresh else f"{fresh} stages were run"
+    done = (
+        "all stages were done before; nothing was run"
+        if not fresh
+        else f"{fresh} {'stage was' if fresh == 1 else 'stages were'} run"
+    )
     console.print(f"\nDone: {done}. Results in {this.folder.folder}", highlight=False)
     return this.folder.folder
 
