@@ -25,11 +25,15 @@ from stat_train.tasks.prompts import IGNORED, PromptRenderer, messages
 from stat_train.training.job import TrainJob
 
 LEAST_SUPERVISED_SHARE = 0.01
-TIMINGS = ("train_runtime", "train_samples_per_second", "train_steps_per_second")
+LOGS = 50
 
 
 def train(job: TrainJob) -> None:
     """Fine-tune the student; write `checkpoint/`, `metrics.jsonl` and `training.json` to the job's folder."""
+    if (job.folder / "checkpoint").exists():
+        # It is written last: an interrupted process had only the trainer's own files left to remove.
+        shutil.rmtree(job.folder / "trainer", ignore_errors=True)
+        return
     _quiet()
     tokenizer = load_tokenizer(job.model, job.revision)
     renderer = PromptRenderer(tokenizer, job.prompt)
@@ -90,6 +94,9 @@ def sft_config(job: TrainJob, rows: int) -> SFTConfig:
     settings = job.settings
     device_batch = min(settings.device_batch_size, settings.effective_batch_size)
     steps = math.ceil(rows / settings.effective_batch_size) * settings.epochs
+    # Saved at a multiple of the logged steps, so that a resumed training logs losses over the same steps.
+    logging_steps = max(1, steps // LOGS)
+    save_steps = math.ceil(steps / (settings.checkpoints + 1) / logging_steps) * logging_steps
     on_gpu = torch.cuda.is_available()
     return SFTConfig(
         output_dir=str(job.folder / "trainer"),
@@ -102,10 +109,11 @@ def sft_config(job: TrainJob, rows: int) -> SFTConfig:
         per_device_train_batch_size=device_batch,
         gradient_accumulation_steps=settings.effective_batch_size // device_batch,
         max_length=None,
+        train_sampling_strategy="group_by_length",
         save_strategy="steps",
-        save_steps=max(1, math.ceil(steps / (settings.checkpoints + 1))),
+        save_steps=save_steps,
         save_total_limit=2,
-        logging_steps=max(1, steps // 50),
+        logging_steps=logging_steps,
         bf16=on_gpu,
         fp16=False,
         use_cpu=not on_gpu,
@@ -134,7 +142,7 @@ def last_whole_checkpoint(folder: Path) -> str | None:
 
 
 def _write_results(job: TrainJob, trainer: SFTTrainer, dataset: Dataset, renderer: PromptRenderer) -> None:
-    history = [{key: row[key] for key in row if key not in TIMINGS} for row in trainer.state.log_history]
+    history = [_without_process(row) for row in trainer.state.log_history if "loss" in row]
     write_text(job.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in history))
     tokens = sum(len(ids) for ids in dataset["input_ids"]) * job.settings.epochs
     write_json(
@@ -144,7 +152,7 @@ def _write_results(job: TrainJob, trainer: SFTTrainer, dataset: Dataset, rendere
             "steps": trainer.state.global_step,
             "trained_tokens": tokens,
             "prompt_hash": renderer.hash(),
-            "final_loss": next(row["loss"] for row in reversed(history) if "loss" in row),
+            "final_loss": history[-1]["loss"],
         },
     )
     temporary = job.folder / "checkpoint.new"
@@ -153,6 +161,11 @@ def _write_results(job: TrainJob, trainer: SFTTrainer, dataset: Dataset, rendere
     (temporary / "training_args.bin").unlink(missing_ok=True)
     os.replace(temporary, job.folder / "checkpoint")
     shutil.rmtree(job.folder / "trainer")
+
+
+def _without_process(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a logged row without what the trainer counts from the start of its own process, not of the training."""
+    return {key: value for key, value in row.items() if key != "num_tokens"}
 
 
 class _ShowProgress(TrainerCallback):  # type: ignore[misc]
