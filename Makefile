@@ -1,4 +1,4 @@
-# make demo        three arms on the tiny student, then the table that compares them (4 minutes on two cores)
+# make demo        three arms on the tiny student, then the table that compares them
 # make test        the tests that take seconds
 # make test-all    the slow ones too: several processes, packaging, interrupted runs
 # make soak        long fault runs: 20 interruptions at seeded moments

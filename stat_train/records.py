@@ -132,8 +132,8 @@ class Origin(Record):
     `seed_ids` are the pool questions it was made from; `call_ids` the teacher calls behind it.
     """
 
-    question_id: str | None
-    skill: str | None
+    question_id: str | None = None
+    skill: str | None = None
     seed_ids: list[str]
     call_ids: list[str] = Field(default_factory=list)
 

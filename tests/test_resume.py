@@ -96,17 +96,31 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
-def test_finished_run_repeated_does_nothing(finished: Run) -> None:
-    made, shown = states(finished.cache), contents(finished.folder)
+def repeat(run: Run, *more: str) -> None:
+    """Repeat a finished run, which must say that all is done, take under 5 seconds and change no file."""
+    made, shown = states(run.cache), contents(run.folder)
     started = time.monotonic()
-    words = finished.finish()
+    words = run.finish(*more)
     seconds = time.monotonic() - started
     assert "all stages were done before" in words
     assert seconds < 5
-    assert states(finished.cache) == made
-    assert contents(finished.folder) == shown
+    assert states(run.cache) == made
+    assert contents(run.folder) == shown
 
 
+def test_run_until_a_stage_repeated_does_nothing(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", tmp_path / "cache")
+    assert fresh(run.finish("until=label")) == 2
+    assert stages(run.artifacts()) == Counter(["questions", "label"])
+    repeat(run, "until=label")
+
+
+@pytest.mark.slow
+def test_finished_run_repeated_does_nothing(finished: Run) -> None:
+    repeat(finished)
+
+
+@pytest.mark.slow
 def test_another_recipe_runs_curation_and_what_depends_on_it_only(finished: Run) -> None:
     """So the second arm also shares the first one's answers, and its base scores."""
     before, made = finished.artifacts(), states(finished.cache / "artifacts")
@@ -120,6 +134,7 @@ def test_another_recipe_runs_curation_and_what_depends_on_it_only(finished: Run)
     assert (arm.folder / "training_set.jsonl").read_bytes() != finished.results()["training_set.jsonl"]
 
 
+@pytest.mark.slow
 def test_settings_that_are_operational_run_nothing_again(finished: Run) -> None:
     """Only the report shows them, so it alone is written again."""
     before = finished.artifacts()

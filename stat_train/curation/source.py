@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 from stat_train.errors import UserError
-from stat_train.records import Dropped
+from stat_train.records import Dropped, Question
 from stat_train.tasks.text import normalised
 
 if TYPE_CHECKING:
@@ -44,8 +45,9 @@ def make_source(
     """
     forbidden = {normalised(question) for question in held_out}
     rows, rows_by_skill, dropped = [], defaultdict(list), []
-    columns = zip(pool["id"], pool["question"], pool["solution"], strict=True)
-    for row, (identifier, question, solution) in enumerate(columns):
+    batches = pool.select_columns(["id", "question", "solution"]).iter(batch_size=1000)
+    columns = (zip(batch["id"], batch["question"], batch["solution"], strict=True) for batch in batches)
+    for row, (identifier, question, solution) in enumerate(chain.from_iterable(columns)):
         reason = _reason_against(question, solution, forbidden, needs_solution)
         if reason:
             dropped.append(Dropped(stage="curate", id=identifier, reason=reason))
@@ -60,6 +62,15 @@ def _reason_against(question: str, solution: str | None, forbidden: set[str], ne
     if normalised(question) in forbidden:
         return "equals a held-out question"
     return "no solution" if needs_solution and not solution else None
+
+
+def questions_at(pool: Dataset, rows: Sequence[int]) -> list[Question]:
+    """Return the pool's questions at these rows, read in one go."""
+    columns = pool[list(rows)]
+    return [
+        Question.model_validate(dict(zip(columns, values, strict=True)))
+        for values in zip(*columns.values(), strict=True)
+    ]
 
 
 def fill(passes: Iterator[list[Draw]], pairs: int, random: Random) -> list[Draw]:

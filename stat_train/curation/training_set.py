@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from stat_train.config import AnswerSource, PoolRecipe, Prompt, StatSelRecipe, UntargetedRecipe
 from stat_train.curation.recipes import passes, shortfalls
-from stat_train.curation.source import OWN, Draw, Source, fill, require_enough
+from stat_train.curation.source import OWN, Draw, Source, fill, questions_at, require_enough
 from stat_train.records import Diagnosed, Origin, Question, TrainingExample
 from stat_train.tasks.prompts import messages
 from stat_train.teacher.contract import RewriteRequest, Teacher
@@ -49,7 +49,7 @@ def make_training_set(
     chosen = fill(passes(recipe, source, diagnosed, answers, random), recipe.pairs, random)
     require_enough(chosen, recipe.pairs, recipe.allow_short, source)
     random.shuffle(chosen)
-    rows = [Question.model_validate(source.pool[draw.row]) for draw in chosen]
+    rows = questions_at(source.pool, [draw.row for draw in chosen])
     texts = _answer_texts(chosen, rows, teacher)
     examples = [
         TrainingExample(

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from datasets import Dataset, disable_progress_bars
 from transformers import PrinterCallback, TrainerCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer
 
@@ -20,7 +21,7 @@ from stat_train.errors import StatTrainError
 from stat_train.models.transformers import load_model, load_tokenizer
 from stat_train.progress import Progress
 from stat_train.records import Dropped, TrainingExample
-from stat_train.store import read_records, write_json, write_records, write_text
+from stat_train.store import chunk_seed, read_records, write_json, write_records, write_text
 from stat_train.tasks.prompts import IGNORED, PromptRenderer, messages
 from stat_train.training.job import TrainJob
 
@@ -40,7 +41,7 @@ def train(job: TrainJob) -> None:
     dataset, dropped = tokenized(job, renderer)
     write_records(job.folder / "dropped.jsonl", dropped)
     sample = check_supervision(dataset, tokenizer)
-    trainer = SFTTrainer(
+    trainer = _Trainer(
         model=load_model(job.model, job.revision, dtype=torch.float32),
         args=sft_config(job, len(dataset)),
         train_dataset=dataset,
@@ -109,7 +110,6 @@ def sft_config(job: TrainJob, rows: int) -> SFTConfig:
         per_device_train_batch_size=device_batch,
         gradient_accumulation_steps=settings.effective_batch_size // device_batch,
         max_length=None,
-        train_sampling_strategy="group_by_length",
         save_strategy="steps",
         save_steps=save_steps,
         save_total_limit=2,
@@ -141,9 +141,33 @@ def last_whole_checkpoint(folder: Path) -> str | None:
     return None
 
 
+class _ByLength(LengthGroupedSampler):  # type: ignore[misc]
+    """Puts rows of similar length together, in an order that seed and epoch alone decide.
+
+    The library's own order is drawn from the process' random state, which a resumed training has not at that point.
+    """
+
+    def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
+        super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
+        self.seed = seed
+
+    def set_epoch(self, epoch: int) -> None:
+        self.generator.manual_seed(chunk_seed(self.seed, "train", epoch))
+
+
+class _Trainer(SFTTrainer):  # type: ignore[misc]
+    """The library's trainer, with our order of the rows."""
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> _ByLength:
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        lengths = [len(ids) for ids in rows["input_ids"]]
+        batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return _ByLength(batch_size, lengths, self.args.data_seed)
+
+
 def _write_results(job: TrainJob, trainer: SFTTrainer, dataset: Dataset, renderer: PromptRenderer) -> None:
     history = [_without_process(row) for row in trainer.state.log_history if "loss" in row]
-    write_text(job.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in history))
+    write_text(job.folder / "metrics.jsonl", "".join(json.dumps(row, sort_keys=True) + "\n" for row in history))
     tokens = sum(len(ids) for ids in dataset["input_ids"]) * job.settings.epochs
     write_json(
         job.folder / "training.json",

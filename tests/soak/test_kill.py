@@ -81,7 +81,8 @@ Moment = At | Seen
 SHORT = [
     Seen("answer", "answers.jsonl.chunks/000000", 0.3, "orchestrator"),
     At("curate", "half", "training_set.jsonl"),
-    At("train", "half", "optimizer.pt", count=3),
+    # Goes on inside the second epoch, where the order of the rows must be the second's.
+    At("train", "half", "optimizer.pt", count=5),
     At("train", "after", "checkpoint"),
     At("evaluate", "before", "evaluate-*"),
 ]

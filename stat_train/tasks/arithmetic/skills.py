@@ -229,7 +229,7 @@ SKILLS: tuple[Skill, ...] = (
     Skill(
         name="arithmetic_sequence",
         start=(2, 60),
-        draw=lambda random, x, scale: (random.randint(2, 12 * scale), random.randint(3, 12 * scale)),
+        draw=lambda random, x, scale: (random.randint(2, 9 * scale), random.randint(3, 9 * scale)),
         compute=_sequence_term,
         asks=(
             "count up from {x} by {a} and take term {b}",
@@ -340,20 +340,59 @@ SKILLS: tuple[Skill, ...] = (
             "half of the sum of {x} and {a} is {y}",
         ),
     ),
+    Skill(
+        name="last_digit",
+        start=(10, 999),
+        draw=lambda random, x, scale: () if x > 9 else None,
+        compute=lambda x, o: x % 10,
+        asks=(
+            "find the last digit of {x}",
+            "find the ones of {x}",
+            "keep the last digit of {x}",
+            "take the digit that {x} ends in",
+        ),
+        unseen="take the ones of {x}",
+        shows=(
+            "last digit of {x} = {y}",
+            "the last digit of {x} is {y}",
+            "{x} ends in {y}",
+            "keeping the ones of {x} gives {y}",
+        ),
+    ),
+    Skill(
+        name="place_shift",
+        start=(2, 99),
+        draw=lambda random, x, scale: () if 0 < x < 100 * scale else None,
+        compute=lambda x, o: x * 10,
+        asks=(
+            "put a zero after {x}",
+            "shift {x} by one place",
+            "take ten times {x}",
+            "find the number of ten groups of {x}",
+        ),
+        unseen="take {x} and a zero after it",
+        shows=(
+            "{x} with a zero = {y}",
+            "ten times {x} is {y}",
+            "shifting {x} gives {y}",
+            "a zero after {x} makes {y}",
+        ),
+    ),
 )
 
 SKILL_NAMES: tuple[str, ...] = tuple(skill.name for skill in SKILLS)
 BY_NAME: dict[str, Skill] = {skill.name: skill for skill in SKILLS}
 
-_COMMON = {
-    "addition": 1.0, "subtraction": 1.0, "multiplication": 0.8, "division": 0.7, "remainder": 0.4,
+_USUAL = {
+    "addition": 1.0, "subtraction": 1.0, "multiplication": 0.8, "division": 0.7, "remainder": 0.6,
     "percentage": 0.5, "greatest_common_divisor": 0.4, "linear_equation": 0.4, "arithmetic_sequence": 0.6,
-    "comparison": 0.4, "powers": 0.6, "digit_sum": 0.4, "rounding": 0.4, "average": 0.4,
+    "comparison": 0.4, "powers": 0.6, "digit_sum": 0.4, "rounding": 0.4, "average": 0.5,
+    "last_digit": 0.04, "place_shift": 0.04,
 }  # fmt: skip
 _RARE = {
-    "a": ("linear_equation", "greatest_common_divisor", "average", "comparison", "rounding"),
-    "b": ("remainder", "percentage", "average", "digit_sum", "division"),
-    "c": ("arithmetic_sequence", "remainder", "greatest_common_divisor", "powers", "rounding"),
+    "a": ("comparison", "digit_sum", "rounding"),
+    "b": ("division", "percentage", "rounding"),
+    "c": ("comparison", "digit_sum", "powers"),
 }
-MIXES: dict[str, dict[str, float]] = {mix: _COMMON | dict.fromkeys(rare, 0.1) for mix, rare in _RARE.items()}
+MIXES: dict[str, dict[str, float]] = {mix: _USUAL | dict.fromkeys(rare, 0.02) for mix, rare in _RARE.items()}
 """How often each skill appears in a student's own training data; the pool of the task has the same mix."""
