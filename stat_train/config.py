@@ -201,7 +201,6 @@ class Evaluation(Node):
     """How a checkpoint answers the benchmarks."""
 
     temperature: Temperature
-    max_new_tokens: Positive
     batch_size: Annotated[int, Field(ge=1), OPERATIONAL]
 
 

@@ -30,6 +30,7 @@ from stat_train.diagnosis.answering import AnswerJob, recorded_answers
 from stat_train.diagnosis.difficulty import find_difficult
 from stat_train.diagnosis.profile import skill_profile
 from stat_train.diagnosis.skill_map import label as label_questions
+from stat_train.diagnosis.skill_map import with_skills
 from stat_train.evaluation.report import report_numbers
 from stat_train.evaluation.results import write_evaluation, write_report
 from stat_train.evaluation.terminal import print_profile, print_summary
@@ -87,12 +88,14 @@ def method(run: Run) -> Iterator[Artifact]:
     yield (skill_map := label(run, questions))
     yield (answers := answer(run, questions))
     yield (grades := grade(run, questions, answers))
-    yield (diagnoses := diagnose(run, questions, answers, grades))
+    yield (diagnoses := diagnose(run, questions, skill_map, answers, grades))
     yield (profiled := profile(run, questions, skill_map, diagnoses))
     yield (training_set := curate(run, questions, skill_map, diagnoses, profiled))
     checkpoint = None
     if isinstance(run.config.train, SftTraining):
         yield (checkpoint := train(run, run.config.train, training_set))
+    if run.config.until == "train":
+        return
     evaluation = None
     if isinstance(run.config.student, LocalStudent):
         yield (evaluation := evaluate(run, questions, checkpoint))
@@ -213,11 +216,12 @@ def grade(run: Run, questions: Artifact, answers: Artifact) -> Artifact:
     return run.make("grade", 1, [questions, answers], {"grader": grader}, build, "grades.jsonl")
 
 
-def diagnose(run: Run, questions: Artifact, answers: Artifact, grades: Artifact) -> Artifact:
+def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifact, grades: Artifact) -> Artifact:
     """Stages 1 and 2: which questions are difficult for the student, and which skills it missed there."""
 
     def build(folder: Path) -> None:
-        asked = {question.id: question for question in questions.records("validation.jsonl", Question)}
+        labelled = skill_map.records("skill_map.jsonl", QuestionSkills)
+        asked = with_skills(questions.records("validation.jsonl", Question), labelled)
         given = answers.records("answers.jsonl", Answer)
         graded = grades.records("grades.jsonl", Grade)
         found, dropped = find_difficult(run.config.difficulty, asked, given, graded)
@@ -231,7 +235,7 @@ def diagnose(run: Run, questions: Artifact, answers: Artifact, grades: Artifact)
         write_records(folder / "dropped.jsonl", dropped)
 
     identity = {"difficulty": run.config.difficulty.identity(), "teacher": run.config.teacher.identity()}
-    inputs = [questions, answers, grades]
+    inputs = [questions, skill_map, answers, grades]
     return run.make("diagnose", 1, inputs, identity, build, "difficulty.jsonl", "diagnoses.jsonl")
 
 
@@ -359,8 +363,9 @@ def evaluate(run: Run, questions: Artifact, checkpoint: Artifact | None) -> Arti
 
 
 def _benchmark(run: Run, arm: str, questions: Path, weights: str, fingerprint: str) -> Artifact:
-    settings = run.config.evaluate
-    sampling = Sampling(settings.temperature, settings.max_new_tokens)
+    settings, student = run.config.evaluate, run.config.student
+    assert isinstance(student, LocalStudent)
+    sampling = Sampling(settings.temperature, student.max_new_tokens)
     identity = {"model": fingerprint, "attempts": 1}
     made = _answer(run, "benchmark", questions, weights, identity, sampling, settings.batch_size)
     run.say(f"{arm} on {questions.stem}")

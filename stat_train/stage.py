@@ -47,7 +47,9 @@ def launch(name: str, job: BaseModel, folder: Path) -> None:
 def _environment() -> dict[str, str]:
     """Return the environment of a stage; without a GPU, DeepSpeed is told so, or it announces its guess on stdout."""
     quiet = QUIET if not Path("/dev/nvidiactl").exists() else QUIET | {"DS_ACCELERATOR": "cuda"}
-    return quiet | os.environ
+    # Seeing several, the trainer would multiply the effective batch size by their number.
+    one_gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+    return quiet | os.environ | {"CUDA_VISIBLE_DEVICES": one_gpu}
 
 
 def main(arguments: list[str]) -> int:

@@ -292,6 +292,9 @@ def _keep_touching(path: Path, text: str, stop: threading.Event) -> None:
                 os.utime(path)
         except FileNotFoundError:
             return
+        except OSError:
+            # Shared storage fails now and then; the next beat tries again.
+            continue
 
 
 # -- the run folder ---------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[1]
 SETTINGS = [
     *("task.pool=600", "task.validation=60", "task.benchmark=80"),
-    *("student=tiny", "student.max_new_tokens=48", "evaluate.max_new_tokens=48"),
+    *("student=tiny", "student.max_new_tokens=48"),
     *("data_recipe.pairs=96", "train.epochs=1", "train.effective_batch_size=16"),
 ]
 RESULTS = ["training_set.jsonl", "profile.json", "evaluation.json", "checkpoint/model.safetensors"]

@@ -37,21 +37,25 @@ def stat_sel(
         yield draws
 
 
-def uniform_skill(source: Source, answers: Sequence[int], random: Random) -> Iterator[list[Draw]]:
-    """Yield passes with one question of every skill of the pool."""
+def uniform_skill(source: Source, pairs: int, answers: Sequence[int], random: Random) -> Iterator[list[Draw]]:
+    """Yield passes with as many questions of one skill of the pool as of another, enough to fill the set in one pass.
+
+    A pass holds every answer of a question, as those of `stat_sel` do, and the set is a random subset of it: so the
+    recipes differ in which skills they draw for, not in how many different questions they show.
+    """
     while source.rows_by_skill:
+        share = -(-pairs // len(source.rows_by_skill))
         yield [
             Draw(row, answer, skill)
             for skill, rows in sorted(source.rows_by_skill.items())
-            for row in [random.choice(rows)]
+            for row in random.choices(rows, k=share)
             for answer in answers
         ]
 
 
-def uniform_question(source: Source, answers: Sequence[int], random: Random) -> Iterator[list[Draw]]:
-    """Yield the pool's questions in random order, each once, with all its answers."""
-    for row in random.sample(source.rows, len(source.rows)):
-        yield [Draw(row, answer) for answer in answers]
+def uniform_question(source: Source, answers: Sequence[int]) -> Iterator[list[Draw]]:
+    """Yield one pass with every answer of every question of the pool; the training set is a random subset of it."""
+    yield [Draw(row, answer) for row in source.rows for answer in answers]
 
 
 def passes(
@@ -65,8 +69,8 @@ def passes(
     if isinstance(recipe, StatSelRecipe):
         return stat_sel(source, diagnosed, recipe, answers, random)
     if recipe.name == "uniform_skill":
-        return uniform_skill(source, answers, random)
-    return uniform_question(source, answers, random)
+        return uniform_skill(source, recipe.pairs, answers, random)
+    return uniform_question(source, answers)
 
 
 def shortfalls(source: Source, diagnosed: Diagnosed, recipe: StatSelRecipe) -> dict[str, int]:

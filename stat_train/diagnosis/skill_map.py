@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from stat_train.errors import UserError
 from stat_train.records import Dropped, Question, QuestionSkills
 from stat_train.teacher.contract import Teacher
 
@@ -30,7 +31,18 @@ def label(
             labelled.append(QuestionSkills(id=question.id, skills=skills))
         else:
             dropped.append(_dropped(question, "no skill label", question.subject or ""))
+    if not labelled:
+        raise UserError(
+            "task: no question has a skill label, so no gap can be named; give rows with skills (a list of names) and "
+            "say which column holds them with task.fields.skills=COLUMN"
+        )
     return labelled, dropped
+
+
+def with_skills(questions: Iterable[Question], labelled: Iterable[QuestionSkills]) -> dict[str, Question]:
+    """Return the questions by id, each with the skills of the skill map in the place of its file's."""
+    skills = {row.id: row.skills for row in labelled}
+    return {question.id: question.model_copy(update={"skills": skills.get(question.id)}) for question in questions}
 
 
 def _with_labels(questions: Iterable[Question], teacher: Teacher) -> Iterable[tuple[Question, list[str]]]:

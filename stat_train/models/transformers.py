@@ -11,7 +11,7 @@ from transformers.utils import logging
 
 from stat_train.config import Prompt
 from stat_train.errors import UserError
-from stat_train.models.generator import Completion, Request
+from stat_train.models.generator import Completion, Request, Sampling
 from stat_train.models.places import model_place
 from stat_train.tasks.prompts import PromptRenderer
 
@@ -42,6 +42,10 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].rstrip(".")
 
 
+def _ends(given: int | list[int] | None) -> set[int]:
+    return set(given) if isinstance(given, list) else set() if given is None else {given}
+
+
 class TransformersGenerator:
     """Answers requests in batches of similar length; all requests of a call share one sampling."""
 
@@ -49,6 +53,7 @@ class TransformersGenerator:
         self.tokenizer = load_tokenizer(name, revision)
         self.model = load_model(name, revision).eval()
         self.renderer = PromptRenderer(self.tokenizer, prompt)
+        self.stops = self.renderer.end_token_ids() | _ends(self.model.generation_config.eos_token_id)
         self.batch_size = batch_size
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
@@ -64,22 +69,25 @@ class TransformersGenerator:
         inputs = self.tokenizer(
             texts, return_tensors="pt", padding=True, add_special_tokens=False, return_token_type_ids=False
         ).to(self.model.device)
-        sampling = requests[0].sampling
-        choice = (
-            {"do_sample": True, "temperature": sampling.temperature} if sampling.temperature else {"do_sample": False}
-        )
-        output = self.model.generate(
-            **inputs, max_new_tokens=sampling.max_new_tokens, pad_token_id=self.tokenizer.pad_token_id, **choice
-        )
+        output = self.model.generate(**inputs, **self._generation_arguments(requests[0].sampling))
         prompt_tokens = inputs["attention_mask"].sum(dim=1).tolist()
         replies = output[:, inputs["input_ids"].shape[1] :].tolist()
         for request, reply, count in zip(requests, replies, prompt_tokens, strict=True):
             yield self._completion(request, reply, count)
 
+    def _generation_arguments(self, sampling: Sampling) -> dict[str, Any]:
+        """Return the settings of generation in full, because a checkpoint's own would fill what is left out."""
+        greedy = {"do_sample": False, "repetition_penalty": 1.0}
+        sampled = {"do_sample": True, "temperature": sampling.temperature, "top_p": 1.0, "top_k": 0}
+        return {
+            **(greedy | sampled if sampling.temperature else greedy),
+            "max_new_tokens": sampling.max_new_tokens,
+            "pad_token_id": self.tokenizer.pad_token_id,
+            "eos_token_id": sorted(self.stops),
+        }
+
     def _completion(self, request: Request, reply: list[int], prompt_tokens: int) -> Completion:
-        ends = self.model.generation_config.eos_token_id
-        stops = set(ends if isinstance(ends, list) else [ends]) | {self.tokenizer.eos_token_id}
-        length = next((index for index, token in enumerate(reply) if token in stops), None)
+        length = next((index for index, token in enumerate(reply) if token in self.stops), None)
         tokens = reply if length is None else reply[:length]
         text = self.tokenizer.decode(tokens, skip_special_tokens=True)
         reason = "length" if length is None else "stop"

@@ -60,6 +60,12 @@ class PromptRenderer:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
+    def end_token_ids(self) -> set[int]:
+        """Return the tokens that end an answer: what training teaches to write after it, and the tokenizer's own."""
+        after = self.answer_text(messages(self.prompt, _SAMPLE, "2")).removeprefix("2")
+        own = self.tokenizer.eos_token_id
+        return set(self.token_ids(after)[:1]) | ({own} if own is not None else set())
+
     def hash(self) -> str:
         """Return a short hash of how this renderer writes prompts."""
         text = self.question_text(messages(self.prompt, _SAMPLE)) + self.answer_text(

@@ -286,8 +286,9 @@ def test_an_exhausted_pool_is_an_error_unless_short_is_allowed(source: Source, n
 
 
 def test_random_is_uniform_over_questions(source: Source) -> None:
-    """Each of the 73 rows comes first equally often."""
-    first = Counter(next(uniform_question(source, [OWN], Random(seed)))[0].row for seed in range(2000))
+    """The one pass holds each of the 73 rows once, and one drawn of it is each row equally often."""
+    assert sorted(d.row for d in next(uniform_question(source, [OWN]))) == sorted(source.rows)
+    first = Counter(fill(uniform_question(source, [OWN]), 1, Random(seed))[0].row for seed in range(2000))
     assert chisquare([first[row] for row in source.rows]).pvalue > 0.01
 
 
@@ -295,7 +296,7 @@ def test_uniform_skill_is_uniform_over_skills_and_their_rows(source: Source) -> 
     """Over the pool's own skills 400 pairs are 100 each; the same pairs at random follow the pool (40 of 73 are a)."""
     drawn = _make(source, _recipe("uniform_skill", pairs=400)).summary["pairs_drawn_for_skill"]
     assert chisquare([drawn[skill] for skill in CARRIED]).pvalue > 0.01
-    rows = Counter(d.row for one in islice(uniform_skill(source, [OWN], Random(0)), 1000) for d in one)
+    rows = Counter(d.row for one in islice(uniform_skill(source, 4, [OWN], Random(0)), 1000) for d in one)
     for carrying in source.rows_by_skill.values():
         assert chisquare([rows[row] for row in carrying]).pvalue > 0.01
     carried = _make(source, _recipe("random", pairs=50)).summary["pairs_carrying_skill"]

@@ -28,7 +28,7 @@ MARK = "STAT_TRAIN_SOAK_RUN"
 # 600 answers are two chunks of 500; twice 96 pairs in batches of 32 are 6 steps, each of which is saved.
 SETTINGS = [
     *("task.pool=600", "task.validation=60", "task.benchmark=80"),
-    *("student=tiny", "student.attempts=10", "student.max_new_tokens=48", "evaluate.max_new_tokens=48"),
+    *("student=tiny", "student.attempts=10", "student.max_new_tokens=48"),
     *("data_recipe.pairs=96", "train.epochs=2", "train.effective_batch_size=32"),
 ]
 RESULTS = ["training_set.jsonl", "profile.json", "evaluation.json", "checkpoint/model.safetensors"]
