@@ -272,7 +272,9 @@ def _check_student(config: Config) -> list[str]:
 
 def _check_difficulty(config: Config) -> list[str]:
     difficulty = config.difficulty
-    if isinstance(difficulty, ConsistencyDifficulty) and difficulty.min_agreement > difficulty.samples:
+    if not isinstance(difficulty, ConsistencyDifficulty) or isinstance(config.student, RecordedStudent):
+        return []
+    if difficulty.min_agreement > difficulty.samples:
         given = f"difficulty.min_agreement = {difficulty.min_agreement}"
         return [f"{given}: expected at most difficulty.samples = {difficulty.samples}, or every question is difficult"]
     return []
