@@ -63,7 +63,7 @@ WRONG = {
         [["train.effective_batch_size = 96", "expected a multiple of", "train.device_batch_size = 64"]],
     ),
     "agreement of more than all": Wrong(
-        ["difficulty=consistency", "difficulty.min_agreement=6"],
+        ["student=tiny", "difficulty=consistency", "difficulty.min_agreement=6"],
         [["difficulty.min_agreement = 6", "expected at most difficulty.samples = 5"]],
     ),
     "infinite": Wrong(["train.learning_rate=inf"], [["train.learning_rate = inf", "expected a finite number"]]),
