@@ -280,12 +280,11 @@ def test_every_default_is_in_the_settings_files() -> None:
     assert hidden == []
 
 
-# How fast, not what: a batch for inference, how often a state is saved, how many processes share the work.
+# How fast, not what: a batch for inference, how often a state is saved.
 OPERATIONAL_SETTINGS = {
     "student.batch_size",
     "train.device_batch_size",
     "train.checkpoints",
-    "train.processes",
     "evaluate.batch_size",
 }
 
@@ -296,14 +295,14 @@ def test_what_is_operational_is_not_in_the_identity() -> None:
     assert every - {key for key, _ in leaves(config.identity())} == OPERATIONAL_SETTINGS
 
 
-@pytest.mark.parametrize("key", sorted(OPERATIONAL_SETTINGS - {"train.processes"}))
+@pytest.mark.parametrize("key", sorted(OPERATIONAL_SETTINGS))
 def test_an_operational_setting_does_not_change_the_identity(key: str) -> None:
-    changed = read_settings([f"{key}=7"]).config
-    assert dict(leaves(changed.model_dump()))[key] == 7
+    changed = read_settings([f"{key}=8"]).config
+    assert dict(leaves(changed.model_dump()))[key] == 8
     assert changed.identity() == read_settings([]).config.identity()
 
 
-@pytest.mark.parametrize("key", ["train.epochs", "train.effective_batch_size", "evaluate.max_new_tokens", "task.pool"])
+@pytest.mark.parametrize("key", ["train.epochs", "train.effective_batch_size", "student.max_new_tokens", "task.pool"])
 def test_any_other_setting_changes_the_identity(key: str) -> None:
     usual = dict(leaves(read_settings([]).config.identity()))
     changed = dict(leaves(read_settings([f"{key}=7"]).config.identity()))
