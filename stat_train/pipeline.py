@@ -18,15 +18,10 @@ from rich.console import Console
 
 from stat_train import __version__, stage
 from stat_train.compose import Settings
-from stat_train.config import (
-    ConsistencyDifficulty,
-    LocalStudent,
-    RecordedStudent,
-    SftTraining,
-)
+from stat_train.config import ConsistencyDifficulty, EndpointStudent, LocalStudent, RecordedStudent, SftTraining
 from stat_train.curation.source import make_source
 from stat_train.curation.training_set import answer_source, make_training_set
-from stat_train.diagnosis.answering import AnswerJob, recorded_answers
+from stat_train.diagnosis.answering import AnswerJob, answer_with_endpoint, recorded_answers
 from stat_train.diagnosis.difficulty import find_difficult
 from stat_train.diagnosis.profile import skill_profile
 from stat_train.diagnosis.skill_map import label as label_questions
@@ -50,14 +45,7 @@ from stat_train.records import (
     SkillProfile,
 )
 from stat_train.run import Run, Summary
-from stat_train.store import (
-    Artifact,
-    dropped_counts,
-    file_hash,
-    read_records,
-    write_json,
-    write_records,
-)
+from stat_train.store import Artifact, dropped_counts, file_hash, read_records, write_json, write_records
 from stat_train.tasks import answers as grading
 from stat_train.tasks.load import load_questions, open_pool, pool_questions
 from stat_train.teacher.contract import make_teacher
@@ -165,9 +153,24 @@ def answer(run: Run, questions: Artifact) -> Artifact:
     if isinstance(settings, ConsistencyDifficulty):
         attempts, temperature = settings.samples, settings.temperature
     sampling = Sampling(temperature, student.max_new_tokens)
+    if isinstance(student, EndpointStudent):
+        return _answer_with_endpoint(run, questions, student, sampling, attempts)
     weights = model_place(student.model)
     identity = {"model": run.fingerprint(weights), "attempts": attempts}
     return _answer(run, "answer", validation, weights, identity, sampling, student.batch_size, "answers.jsonl")
+
+
+def _answer_with_endpoint(
+    run: Run, questions: Artifact, student: EndpointStudent, sampling: Sampling, attempts: int
+) -> Artifact:
+    def build(folder: Path) -> None:
+        asked = questions.records("validation.jsonl", Question)
+        with run.calls() as (ledger, budget):
+            given = answer_with_endpoint(asked, student, sampling, attempts, ledger, budget)
+        write_records(folder / "answers.jsonl", given)
+
+    identity = student.identity() | {"sampling": sampling, "attempts": attempts}
+    return run.make("answer", 1, [questions], identity, build, "answers.jsonl")
 
 
 def _answer(
