@@ -35,6 +35,13 @@ class Claims:
             self.held.remove(key)
             _remove(self.folder / f"{key}.claim", self.owner)
 
+    def close(self) -> None:
+        """Give up all claims, and remove those that killed processes have left."""
+        for key in list(self.held):
+            self.release(key)
+        for path in self.folder.glob("*.claim"):
+            self._remove_if_left(path)
+
     def _remove_if_left(self, path: Path) -> bool:
         """Remove a claim whose holder is gone; False when the holder lives."""
         holder = _holder(path)

@@ -41,8 +41,8 @@ from stat_train.models.servers import Servers, Timed, addresses
 from stat_train.models.tally import Tally
 from stat_train.models.wire import Fault, SchemaRefused
 
-# Claimed and charged ahead of those that are sent, so that sending never waits for the disk.
-LOOKAHEAD = 16
+# Requests are claimed and charged ahead, a share of those sent and a few, so that sending never waits for the disk.
+AHEAD_SHARE, AHEAD = 0.25, 4
 POLL_SECONDS = 0.1
 FIRST_WAIT_SECONDS = 0.5
 
@@ -92,7 +92,7 @@ class EndpointGenerator:
         self.price = Price(endpoint.usd_per_million_input_tokens, endpoint.usd_per_million_output_tokens)
         budget.check_price(self.price, endpoint.model)
         self.servers = Servers(endpoint, role)
-        self.ready = Gate(lambda: self.servers.concurrency.now + LOOKAHEAD)
+        self.ready = Gate(lambda: self.servers.concurrency.now * (1 + AHEAD_SHARE) + AHEAD)
         self.tally = Tally()
         self.flights: dict[str, asyncio.Future[None]] = {}
         self.attempts_before: dict[str, int] = {}
@@ -133,7 +133,7 @@ class EndpointGenerator:
         spent; what was under way is finished, kept and yielded before.
         """
         source, work, self.stopping = iter(requests), _Work(), False
-        window = self.endpoint.max_concurrency + 2 * LOOKAHEAD
+        window = 2 * (self.endpoint.max_concurrency + AHEAD)
         try:
             for request in source:
                 if kept := self._kept(request, self.key(request), cached=True):

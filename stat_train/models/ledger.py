@@ -214,8 +214,7 @@ class Ledger:
                     if job.claim:
                         claims.release(job.claim[0])
                     job.done.set_exception(error)
-        for key in list(claims.held):
-            claims.release(key)
+        claims.close()
         own.close()
 
     def _next_batch(self, own: SegmentWriter) -> list[_Job] | None:

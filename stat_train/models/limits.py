@@ -17,7 +17,7 @@ from statistics import median, quantiles
 START = 32
 LEAST_SAMPLES = 8
 DECREASE = 0.7
-STEPS_TO_MOST = 32
+STEPS_TO_MOST, STEPS_TO_DOUBLE = 32, 8
 # Cuts that leave replies this slow, compared to before, were not what they needed.
 HELPED = 0.9
 CUTS_TO_HELP = 3
@@ -134,8 +134,8 @@ class Concurrency:
 
     def _grow(self) -> None:
         if self.gate.waiting:
-            step = self.now if self.doubling else math.ceil(self.most / STEPS_TO_MOST)
-            self.now = min(self.most, self.now + step)
+            step = max(1.0, min(self.most / STEPS_TO_MOST, self.now / STEPS_TO_DOUBLE))
+            self.now = min(self.most, self.now + (self.now if self.doubling else step))
             self.gate.admit()
 
     def _cut(self) -> None:
