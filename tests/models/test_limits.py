@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -103,7 +103,7 @@ class Endpoint:
         self.clock = Clock()
         self.limit = Concurrency(most, max_slowdown, self.clock)
         # There is always somebody waiting: only then is a larger number of use.
-        self.limit.gate.waiting.append(asyncio.Future(loop=asyncio.new_event_loop()))
+        self.limit.gate.waiting.append(cast(Any, None))
         self.limit.gate.inside = 10**9
 
     def round(self, latency: Any, tokens: int = 50) -> float:
