@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import math
-import queue
 import threading
 import time
 from collections.abc import Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from random import uniform
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from stat_train.config import Endpoint
-from stat_train.errors import BudgetReached, StatTrainError
+from stat_train.errors import StatTrainError
 from stat_train.models.budget import Budget, Charge, Price
 from stat_train.models.generator import Completion, Request
 from stat_train.models.ledger import Ledger, Spent, call_key
@@ -40,6 +40,7 @@ from stat_train.models.segments import Row
 from stat_train.models.servers import Servers, Timed, addresses
 from stat_train.models.tally import Tally
 from stat_train.models.wire import Fault, SchemaRefused
+from stat_train.models.work import Stopped, Work, ending
 
 # Requests are claimed and charged ahead, a share of those sent and a few, so that sending never waits for the disk.
 AHEAD_SHARE, AHEAD = 0.25, 4
@@ -132,7 +133,7 @@ class EndpointGenerator:
         Raises UserError or StatTrainError when the endpoint does not work, BudgetReached when nothing more may be
         spent; what was under way is finished, kept and yielded before.
         """
-        source, work, self.stopping = iter(requests), _Work(), False
+        source, work, self.stopping = iter(requests), Work(), False
         window = 2 * (self.endpoint.max_concurrency + AHEAD)
         try:
             for request in source:
@@ -144,21 +145,21 @@ class EndpointGenerator:
                 while len(work.pending) >= window or not work.done.empty():
                     yield from self._finished(work)
                 if work.failures:
-                    work.failures += [_Stopped() for left in source if not self._kept(left, self.key(left), True)]
+                    work.failures += [Stopped() for left in source if not self._kept(left, self.key(left), True)]
             while work.pending:
                 yield from self._finished(work)
         finally:
             for future in work.pending:
                 future.cancel()
         if work.failures:
-            raise _ending(work.failures)
+            raise ending(work.failures)
 
     # -- between the caller's thread and ours -------------------------------------------------------------------------
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
-    def _finished(self, work: _Work) -> Iterator[Completion]:
+    def _finished(self, work: Work) -> Iterator[Completion]:
         """Wait for one completion and yield it, or note its failure and let no further request be sent."""
         future = work.done.get()
         work.pending.remove(future)
@@ -215,9 +216,11 @@ class EndpointGenerator:
         call = _Call(request, key, self.ledger.attempts(key) + 1)
         reserved = await self._charge(call)
         try:
-            if not await _on_disk(self.ledger.claim(key, call.attempt, [reserved])):
+            undo = [self.budget.settle_row(call.charge, Spent())] if call.charge else []
+            if not await _on_disk(self.ledger.claim(key, call.attempt, [reserved], undo)):
                 self._settle(call, Spent())
-                await asyncio.sleep(POLL_SECONDS)
+                # At random, so that two that give way to each other do not do so again.
+                await asyncio.sleep(uniform(0.5, 1.5) * POLL_SECONDS)
                 return False
             rows = await self._make(call)
         except BaseException as error:
@@ -251,6 +254,12 @@ class EndpointGenerator:
         return [reply_row(request, call.key, model, reply, latency_seconds), *self._settle(call, cost)]
 
     async def _answered(self, call: _Call) -> Timed:
+        """Send a call until it is answered; raises the last Fault when no more tries are left."""
+        try:
+            # Most calls end here; the library's bookkeeping would cost them more time than all of ours.
+            return await self._send(call)
+        except Fault as fault:
+            faults = [fault]
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(Fault),
             stop=stop_after_attempt(self.endpoint.max_retries + 1),
@@ -258,7 +267,13 @@ class EndpointGenerator:
             before_sleep=self._note_retry,
             reraise=True,
         )
-        return await retrying(self._send, call)
+
+        async def first_fails() -> Timed:
+            if faults:
+                raise faults.pop()
+            return await self._send(call)
+
+        return await retrying(first_fails)
 
     def _out_of_reach(self, fault: Fault) -> StatTrainError:
         tries, places = self.endpoint.max_retries + 1, ", ".join(addresses(self.endpoint))
@@ -277,7 +292,7 @@ class EndpointGenerator:
     def _note_retry(self, state: RetryCallState) -> None:
         self.tally.retries += 1
         if self.stopping:
-            raise _Stopped
+            raise Stopped
 
     async def _send(self, call: _Call) -> Timed:
         """Send a call once, as soon as the limits allow."""
@@ -308,7 +323,7 @@ class EndpointGenerator:
     def _sent(self, call: _Call) -> dict[str, Any]:
         """Return what is to be sent now; nothing is once the work has been ended."""
         if self.stopping:
-            raise _Stopped
+            raise Stopped
         call.sent = True
         return self._body(call.request)
 
@@ -347,7 +362,7 @@ class EndpointGenerator:
                 call.charge = charge
                 return self.budget.reserve_row(charge, call.key, call.attempt)
             await asyncio.sleep(POLL_SECONDS)
-        raise _Stopped
+        raise Stopped
 
     def _settle(self, call: _Call, actual: Spent) -> list[Row]:
         """Settle what was reserved for a call, if it was not used up, and return the row that says so."""
@@ -358,35 +373,6 @@ class EndpointGenerator:
         return [self.budget.settle_row(charge, actual)]
 
 
-class _Work:
-    """The requests of one `generate` that are under way, those that are done, and why others are not."""
-
-    def __init__(self) -> None:
-        self.pending = set[Future[Completion]]()
-        self.done = queue.SimpleQueue[Future[Completion]]()
-        self.failures = list[BaseException]()
-
-    def add(self, future: Future[Completion]) -> None:
-        """Take in a request that is under way."""
-        self.pending.add(future)
-        future.add_done_callback(self.done.put)
-
-
-class _Stopped(StatTrainError):
-    """A request was not sent because another one has ended the work."""
-
-
 async def _on_disk(written: Future[bool]) -> bool:
     """Wait for the ledger; what is on its way there goes there, even if who waits is cancelled."""
     return await asyncio.shield(asyncio.wrap_future(written))
-
-
-def _ending(failures: list[BaseException]) -> BaseException:
-    """Return the error that ends the work; for a budget, with what is missing and how to go on."""
-    first = next((error for error in failures if not isinstance(error, _Stopped)), failures[0])
-    if not isinstance(first, BudgetReached):
-        return first
-    missing = "1 request has" if len(failures) == 1 else f"{len(failures):,} requests have"
-    return BudgetReached(
-        f"{first}; {missing} no reply yet. What was paid for is kept: raise the cap, and the same command goes on"
-    )

@@ -2,12 +2,17 @@
 
 It is a folder of append-only segments, one per writing process, merged by all readers; of the replies to one call the
 first that can be used wins. Rows are on the disk before anything is done with them. There are these kinds of rows:
-`reply`, `reject` (its reader could not parse it), `reserve` and `settle` (what a call may cost, and what it did),
-`no_schema` (a model whose server does not hold replies to a JSON schema).
+`claim` and `release` (who makes a call), `reserve` and `settle` (what it may cost, and what it did), `reply`, `reject`
+(a reply's reader could not parse it), `no_schema` (a model whose server does not hold replies to a JSON schema).
+
+Two processes that want the same call do not both make it: each writes its claim first and looks at the claims of the
+others then, so at least one of them sees the other's, and whoever sees one of a live process gives up its own for a
+while. This needs nothing of the file system but that what was written can be read.
 """
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import time
@@ -18,10 +23,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
-from stat_train.models.claims import Claims
 from stat_train.models.generator import Request
 from stat_train.models.segments import Row, Segment, SegmentWriter
 from stat_train.store import HEARTBEAT_SECONDS, content_hash
+
+# A trip to the disk takes as long for one row as for many, so the first waits a moment for others.
+GATHER_SECONDS = 0.004
 
 Outcome = Literal["ok", "refusal", "cut_off", "unparseable", "error"]
 
@@ -73,6 +80,7 @@ class _Index:
         self.spent: defaultdict[str, Spent] = defaultdict(Spent)
         self.open_charges: dict[tuple[str, int], tuple[str, Spent]] = {}
         self.without_schema = set[str]()
+        self.claims: defaultdict[str, set[str]] = defaultdict(set)
 
     def add(self, segment: str, row: Row) -> None:
         """Take in a row of a segment; unknown kinds are passed over."""
@@ -82,6 +90,10 @@ class _Index:
             first = self.replies[row["key"]].setdefault(reply.attempt, reply)
             if reply.time < first.time:
                 self.replies[row["key"]][reply.attempt] = reply
+        elif kind == "claim":
+            self.claims[row["key"]].add(segment)
+        elif kind == "release":
+            self.claims[row["key"]].discard(segment)
         elif kind == "reject":
             self.rejected.add((row["key"], row["attempt"]))
         elif kind == "reserve":
@@ -100,11 +112,11 @@ class _Index:
 
 
 class _Job(NamedTuple):
-    """Rows to write; with a `claim` (key, attempt) only if it is granted. `release` is given up once they are."""
+    """Rows to write; with a `claim` (key, attempt) only if the call is free, and `undo` too if it proves not to be."""
 
     rows: Sequence[Row]
     claim: tuple[str, int] | None
-    release: str | None
+    undo: Sequence[Row]
     done: Future[bool]
 
 
@@ -159,16 +171,19 @@ class Ledger:
 
     # -- what is added ------------------------------------------------------------------------------------------------
 
-    def claim(self, key: str, attempt: int, rows: Sequence[Row]) -> Future[bool]:
+    def claim(self, key: str, attempt: int, rows: Sequence[Row], undo: Sequence[Row] = ()) -> Future[bool]:
         """Claim the right to make a call and write rows about it, before it is made.
 
         False when another live process has it, or when it had that many attempts meanwhile: look for its reply again.
+        The rows are then not written, or followed by those that undo them.
         """
-        return self._submit(_Job(rows, (key, attempt), None, Future()))
+        claimed, released = ({"kind": kind, "key": key} for kind in ("claim", "release"))
+        return self._submit(_Job([claimed, *rows], (key, attempt), [*undo, released], Future()))
 
     def write(self, rows: Sequence[Row], release: str | None = None) -> Future[bool]:
-        """Write rows, then release the claim on a call."""
-        return self._submit(_Job(rows, None, release, Future()))
+        """Write rows, and give up the claim on a call with them."""
+        released = [{"kind": "release", "key": release}] if release else []
+        return self._submit(_Job([*rows, *released], None, (), Future()))
 
     def reject(self, key: str) -> None:
         """Take back the reply of a call because its reader could not parse it; the call may then be made again."""
@@ -205,16 +220,13 @@ class Ledger:
 
     def _work(self, own: SegmentWriter) -> None:
         """Write until closed; jobs that wait together share one trip to the disk."""
-        claims = Claims(self.folder, own.path.name, self._is_alive)
         while (batch := self._next_batch(own)) is not None:
             try:
-                self._commit(batch, own, claims)
+                self._commit(batch, own)
             except Exception as error:
                 for job in batch:
-                    if job.claim:
-                        claims.release(job.claim[0])
-                    job.done.set_exception(error)
-        claims.close()
+                    if not job.done.done():
+                        job.done.set_exception(error)
         own.close()
 
     def _next_batch(self, own: SegmentWriter) -> list[_Job] | None:
@@ -225,6 +237,7 @@ class Ledger:
                 break
             except queue.Empty:
                 own.touch()
+        time.sleep(GATHER_SECONDS)
         while not self.jobs.empty():
             jobs.append(self.jobs.get())
         if None in jobs:
@@ -232,40 +245,43 @@ class Ledger:
         batch = [job for job in jobs if job is not None]
         return batch or None
 
-    def _commit(self, batch: Sequence[_Job], own: SegmentWriter, claims: Claims) -> None:
-        granted = self._granted(batch, own, claims)
-        rows = [row for job, ok in zip(batch, granted, strict=True) if ok for row in job.rows]
+    def _commit(self, batch: Sequence[_Job], own: SegmentWriter) -> None:
+        free = [job for job in batch if not job.claim or not self._holders(job.claim[0])]
+        self._append(own, [row for job in free for row in job.rows])
+        if any(job.claim for job in batch):
+            # A folder that has just changed is not taken from a network file system's cache.
+            os.utime(self.folder)
+            self._read_others(own.path.name)
+        lost = [job for job in free if job.claim and self._is_lost(*job.claim, own.path.name)]
+        self._append(own, [row for job in lost for row in job.undo])
+        granted = {id(job) for job in free} - {id(job) for job in lost}
+        for job in batch:
+            job.done.set_result(id(job) in granted)
+
+    def _append(self, own: SegmentWriter, rows: Sequence[Row]) -> None:
         if rows:
             own.append(rows)
         for row in rows:
             self.index.add(own.path.name, row)
-        for job, ok in zip(batch, granted, strict=True):
-            if job.release:
-                claims.release(job.release)
-            job.done.set_result(ok)
 
-    def _granted(self, batch: Sequence[_Job], own: SegmentWriter, claims: Claims) -> list[bool]:
-        """Claim what the jobs ask for; True where it is granted, or none is asked for."""
-        granted = [job.claim is None or claims.take(job.claim[0]) for job in batch]
-        if any(job.claim for job in batch):
-            # Whoever had a claim before wrote its reply before giving it up, so after this look it is known.
-            self._read_others(own.path.name)
-        for place, job in enumerate(batch):
-            if job.claim and granted[place] and self.attempts(job.claim[0]) >= job.claim[1]:
-                claims.release(job.claim[0])
-                granted[place] = False
-        return granted
+    def _holders(self, key: str) -> set[str]:
+        """Return the segments of the live processes that have claimed a call, ours included."""
+        return {segment for segment in self.index.claims.get(key, ()) if self._is_alive(segment)}
+
+    def _is_lost(self, key: str, attempt: int, own: str) -> bool:
+        """Tell whether a call that we have claimed is another's too, or has been made."""
+        return self._holders(key) != {own} or self.attempts(key) >= attempt
 
     def _read_others(self, own: str) -> None:
         """Take in what other processes have written since the last look."""
-        for path in sorted(self.folder.glob("*.jsonl")):
-            if path.name != own:
-                segment = self.segments.setdefault(path.name, Segment(path))
-                if not segment.closed:
-                    for row in segment.new_rows():
-                        self.index.add(path.name, row)
+        names = os.listdir(self.folder) if self.folder.exists() else []
+        for name in sorted(name for name in names if name.endswith(".jsonl") and name != own):
+            segment = self.segments.setdefault(name, Segment(self.folder / name))
+            if not segment.closed:
+                for row in segment.new_rows():
+                    self.index.add(name, row)
 
     def _is_alive(self, segment: str) -> bool:
-        """Tell whether the process of a segment may live; one that was not read yet may, if it is there."""
+        """Tell whether the process of a segment may live; our own, which is not read, does."""
         known = self.segments.get(segment)
-        return known.is_alive() if known else (self.folder / segment).exists()
+        return known is None or known.is_alive()

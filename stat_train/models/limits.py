@@ -12,9 +12,9 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from statistics import median, quantiles
+from statistics import median
 
-START = 32
+START, GROWTH_AT_START = 8, 4
 LEAST_SAMPLES = 8
 DECREASE = 0.7
 STEPS_TO_MOST, STEPS_TO_DOUBLE = 32, 8
@@ -50,12 +50,12 @@ class Gate:
 
     def __init__(self, size: Callable[[], float]) -> None:
         self.size = size
-        self.inside = 0
+        self.inside, self.was_full = 0, False
         self.waiting: deque[asyncio.Future[None]] = deque()
 
     async def __aenter__(self) -> None:
         if not self.waiting and self.inside < int(self.size()):
-            self.inside += 1
+            self._enter()
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waiting.append(turn)
@@ -79,22 +79,26 @@ class Gate:
         while self.waiting and self.inside < int(self.size()):
             turn = self.waiting.popleft()
             if not turn.done():
-                self.inside += 1
+                self._enter()
                 turn.set_result(None)
+
+    def _enter(self) -> None:
+        self.inside += 1
+        self.was_full = self.was_full or self.inside >= int(self.size())
 
 
 class Concurrency:
     """How many requests are sent at a time: at most `most`, as many as the endpoint bears.
 
-    It doubles with each round of replies until the first sign of too much, and moves in small steps from there on.
+    It grows fourfold with each round of replies until the first sign of too much, and in small steps from there on.
     Replies are too slow when the usual one takes `max_slowdown` times as long per token as the fast ones did at best.
     """
 
     def __init__(self, most: int, max_slowdown: float | None, clock: Callable[[], float] = time.monotonic) -> None:
         self.most, self.max_slowdown, self.clock = most, max_slowdown, clock
         self.now = float(min(most, START))
-        self.doubling = True
-        self.paused_until_seconds = self.cut_at_seconds = -math.inf
+        self.starting = True
+        self.paused_until_seconds = self.changed_at_seconds = -math.inf
         self.slowness: list[float] = []
         self.best_slowness = math.inf
         self.slowness_before_cuts, self.cuts_in_a_row = math.inf, 0
@@ -102,16 +106,16 @@ class Concurrency:
 
     def replied(self, sent_seconds: float, latency_seconds: float, output_tokens: int) -> None:
         """Take note of a reply: when its request was sent, and how long it took."""
-        if sent_seconds <= self.cut_at_seconds:
+        if sent_seconds <= self.changed_at_seconds:
             return
         self.slowness.append(latency_seconds / (output_tokens + TOKENS_TO_START))
         if len(self.slowness) >= max(LEAST_SAMPLES, int(self.now)):
-            self._adapt(median(self.slowness), quantiles(self.slowness, n=10)[0])
+            self._adapt(median(self.slowness), sorted(self.slowness)[len(self.slowness) // 10])
             self.slowness.clear()
 
     def refused(self, sent_seconds: float) -> None:
-        """Take note that the server had too much to do; what was sent before the last cut says nothing new."""
-        if sent_seconds > self.cut_at_seconds:
+        """Take note that the server had too much to do; what was sent before the last change says nothing new."""
+        if sent_seconds > self.changed_at_seconds:
             self._cut()
 
     def pause(self, seconds: float) -> None:
@@ -133,13 +137,20 @@ class Concurrency:
             self._grow()
 
     def _grow(self) -> None:
-        if self.gate.waiting:
+        # More would be of no use while not even this many are asked for.
+        if self.gate.was_full:
             step = max(1.0, min(self.most / STEPS_TO_MOST, self.now / STEPS_TO_DOUBLE))
-            self.now = min(self.most, self.now + (self.now if self.doubling else step))
+            self.now = min(self.most, self.now * GROWTH_AT_START if self.starting else self.now + step)
+            self._changed()
             self.gate.admit()
 
     def _cut(self) -> None:
-        self.doubling = False
+        self.starting = False
         self.now = max(1.0, self.now * DECREASE)
-        self.cut_at_seconds = self.clock()
+        self._changed()
+
+    def _changed(self) -> None:
+        """Forget what was sent before: its latency says nothing about the new number."""
+        self.changed_at_seconds = self.clock()
         self.slowness.clear()
+        self.gate.was_full = False

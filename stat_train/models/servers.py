@@ -42,7 +42,7 @@ class Servers:
         self.endpoint, self.role = endpoint, role
         key, most = _api_key(endpoint, role), endpoint.max_concurrency
         seconds = endpoint.connect_timeout_seconds
-        self.servers = [_Server(Wire(url, key, role, most, seconds)) for url in addresses(endpoint)]
+        self.servers = [_Server(Wire(url, key, role, seconds)) for url in addresses(endpoint)]
         self.concurrency = Concurrency(most, endpoint.max_slowdown)
         self.requests, self.tokens = Pace(endpoint.requests_per_minute), Pace(endpoint.tokens_per_minute)
 

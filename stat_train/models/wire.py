@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import ssl
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any, NamedTuple
@@ -24,6 +26,9 @@ NO_FUNDS = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_act
 SCHEMA_WORDS = ("response_format", "json_schema", "json schema", "structured output")
 NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 WORDS_SHOWN = 500
+# A client looks at each of its idle connections before each request, which takes longer than the request when many lie
+# idle; so connections are shared out over clients.
+CONNECTIONS_PER_CLIENT = 16
 REMEDIES = {
     400: "check {role}.model, {role}.max_new_tokens and {role}.request_overrides",
     401: "check the key in the environment variable that {role}.api_key_env names",
@@ -57,24 +62,31 @@ class SchemaRefused(Exception):
     """The server does not take a JSON schema."""
 
 
-class Wire:
-    """A connection to one address."""
+@dataclass
+class _Client:
+    """An OpenAI client with connections of its own."""
 
-    def __init__(self, base_url: str, api_key: str | None, role: str, connections: int, connect_seconds: float) -> None:
+    openai: AsyncOpenAI
+    in_flight: int = 0
+
+
+class Wire:
+    """Connections to one address."""
+
+    def __init__(self, base_url: str, api_key: str | None, role: str, connect_timeout_seconds: float) -> None:
         self.base_url, self.api_key, self.role = base_url, api_key, role
-        limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
         # The whole request has a time limit of its own, in `ask`.
-        timeout = httpx2.Timeout(None, connect=connect_seconds)
-        http = DefaultAsyncHttpxClient(limits=limits, timeout=timeout)
-        self.client = AsyncOpenAI(
-            base_url=base_url, api_key=api_key or "none", max_retries=0, timeout=timeout, http_client=http
-        )
+        self.timeout = httpx2.Timeout(None, connect=connect_timeout_seconds)
+        self.certificates = ssl.create_default_context()
+        self.clients: list[_Client] = []
 
     async def ask(self, body: dict[str, Any], timeout_seconds: float) -> Served:
         """Send a request and return its reply; raises Fault, SchemaRefused or UserError."""
+        client = self._free_client()
+        client.in_flight += 1
         try:
             async with asyncio.timeout(timeout_seconds):
-                response = await self.client.post("/chat/completions", cast_to=httpx2.Response, body=body)
+                response = await client.openai.post("/chat/completions", cast_to=httpx2.Response, body=body)
         except APIStatusError as error:
             raise self._refusal(error, body) from None
         except APIConnectionError as error:
@@ -84,11 +96,27 @@ class Wire:
             raise Fault(words, billed=sent, overloaded=slow and sent, unreachable=not sent) from None
         except TimeoutError:
             raise Fault(f"no reply within {timeout_seconds:g} s", billed=True, overloaded=True) from None
+        finally:
+            client.in_flight -= 1
         return _served(self._payload(response))
 
     async def close(self) -> None:
         """Close the connections."""
-        await self.client.close()
+        for client in self.clients:
+            await client.openai.close()
+
+    def _free_client(self) -> _Client:
+        """Return the first client that has a connection to spare, so that the others have none that lie idle."""
+        free = (client for client in self.clients if client.in_flight < CONNECTIONS_PER_CLIENT)
+        return next(free, None) or self._new_client()
+
+    def _new_client(self) -> _Client:
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=CONNECTIONS_PER_CLIENT)
+        http = DefaultAsyncHttpxClient(limits=limits, timeout=self.timeout, verify=self.certificates)
+        key = self.api_key or "none"
+        openai = AsyncOpenAI(base_url=self.base_url, api_key=key, max_retries=0, timeout=self.timeout, http_client=http)
+        self.clients.append(_Client(openai))
+        return self.clients[-1]
 
     def _payload(self, response: httpx2.Response) -> dict[str, Any]:
         kind = response.headers.get("content-type", "application/json").partition(";")[0]

@@ -68,7 +68,6 @@ def kill_again_and_again(folder: Path, server: ChatServer, kills: int) -> None:
     served = server.served()
     assert len(served) == REQUESTS
     assert sum(served.values()) <= REQUESTS + kills * CONCURRENCY
-    assert not list((folder / "ledger").glob("*.claim"))
 
 
 @pytest.mark.slow
