@@ -37,13 +37,14 @@ class Tally:
         self.usd = None if self.usd is None or usd is None else self.usd + usd
 
     def words(self, done: int, total: int) -> str:
-        """Return the counts in words, with what the rest will cost if it goes on like this."""
+        """Return the counts in words, with the cost of all if every further item is a call like those so far."""
         seconds = max(time.monotonic() - self.started_seconds, 0.001)
         parts = [f"{self.paid / seconds:.1f} calls/s", f"{self.input_tokens:,} + {self.output_tokens:,} tokens"]
         if self.usd is None:
             parts.append("price unknown")
         elif self.usd:
-            parts.append(f"${self.usd:,.2f} of about ${self.usd * total / max(done, 1):,.2f}")
+            projected = self.usd + self.usd / max(self.paid, 1) * (total - done)
+            parts.append(f"${self.usd:,.2f} of about ${projected:,.2f}")
         parts += [f"{self.cached:,} cached", f"{self.retries:,} retries", f"{self.concurrency} at a time"]
         return "  ".join([*parts, f"{self.unusable:,} unusable"] if self.unusable else parts)
 
