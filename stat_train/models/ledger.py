@@ -19,6 +19,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
@@ -231,12 +232,11 @@ class Ledger:
 
     def _next_batch(self, own: SegmentWriter) -> list[_Job] | None:
         """Return the jobs that wait, after waiting for the first; None when the ledger is closed."""
-        while True:
-            try:
-                jobs = [self.jobs.get(timeout=HEARTBEAT_SECONDS)]
-                break
-            except queue.Empty:
-                own.touch()
+        jobs = list[_Job | None]()
+        while not jobs:
+            own.show_life()
+            with suppress(queue.Empty):
+                jobs.append(self.jobs.get(timeout=HEARTBEAT_SECONDS))
         time.sleep(GATHER_SECONDS)
         while not self.jobs.empty():
             jobs.append(self.jobs.get())

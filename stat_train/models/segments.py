@@ -6,6 +6,7 @@ A process that is killed leaves at most one torn line, the last of its own segme
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import socket
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from stat_train.store import LEASE_EXPIRES_SECONDS, may_run, this_host
+from stat_train.store import HEARTBEAT_SECONDS, LEASE_EXPIRES_SECONDS, may_run, this_host
 
 Row = dict[str, Any]
 
@@ -28,7 +29,7 @@ class SegmentWriter:
         host = re.sub(r"[^\w.-]", "_", socket.gethostname())
         self.path = folder / f"{host}-{os.getpid()}-{uuid4().hex[:8]}.jsonl"
         self.file = self.path.open("xb")
-        self.torn = False
+        self.torn, self.shown_seconds = False, -math.inf
         self.append([{"kind": "open", "host": this_host(), "pid": os.getpid(), "time": time.time()}])
 
     def append(self, rows: Iterable[Row]) -> None:
@@ -39,11 +40,13 @@ class SegmentWriter:
         self.file.write(data)
         self.file.flush()
         os.fsync(self.file.fileno())
-        self.torn = False
+        self.torn, self.shown_seconds = False, time.monotonic()
 
-    def touch(self) -> None:
-        """Show that the writer is alive."""
-        os.utime(self.path)
+    def show_life(self) -> None:
+        """Show now and then that the writer is alive, also while it has nothing to write."""
+        if time.monotonic() - self.shown_seconds >= HEARTBEAT_SECONDS:
+            os.utime(self.path)
+            self.shown_seconds = time.monotonic()
 
     def close(self) -> None:
         """Say that nothing will follow."""

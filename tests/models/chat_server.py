@@ -3,7 +3,8 @@
     python chat_server.py FOLDER '{"fault_share": 0.2, "seed": 1}'
 
 It writes its address to FOLDER/url when it listens, and one line for each request to FOLDER/log.jsonl: which prompt,
-what was done with it (`ok` or a fault's name), whether the whole body was delivered, how many requests were in flight.
+what was done with it (`ok` or a fault's name), whether the whole body was delivered, when it came, and how many requests
+were in flight then.
 The reply to a prompt depends on the prompt alone. Whether the N-th request for a prompt fails, and how, depends on the
 seed, the prompt and N, not on what else happens.
 """
@@ -41,12 +42,11 @@ FAULTS = (
     "refusal",
 )
 STATUS = {"rate_limit": 429, "rate_limit_retry_after": 429, "error_500": 500, "error_503": 503}
-RETRY_AFTER_SECONDS = 0.2
 
 
 @dataclass
 class Plan:
-    """How the server behaves. Times are in seconds; `slots` are the requests that it works on at a time."""
+    """How the server behaves; `slots` are the requests that it works on at a time, `raw` is sent in a reply's place."""
 
     seed: int = 0
     fault_share: float = 0.0
@@ -58,6 +58,8 @@ class Plan:
     out_of_funds: bool = False
     schema: str = "supported"
     words: str = "echo"
+    raw: dict[str, Any] | None = None
+    retry_after: str = "0.2"
 
     def fault(self, prompt: str, nth: int) -> str | None:
         """Return what goes wrong the N-th time that a prompt comes."""
@@ -101,7 +103,7 @@ class Server:
         refused = self.refusal(headers, body)
         done = refused[1] if refused else self.plan.fault(prompt, self.seen[prompt]) or "ok"
         row = {"prompt": prompt, "nth": self.seen[prompt], "done": done, "delivered": False}
-        row |= {"schema": "response_format" in body, "in_flight": self.in_flight}
+        row |= {"schema": "response_format" in body, "in_flight": self.in_flight, "at_seconds": time.monotonic()}
         if done == "hang":
             self.note(row)
             await asyncio.sleep(self.plan.hang_seconds)
@@ -147,7 +149,7 @@ class Server:
         structured = "response_format" in body and self.plan.schema == "supported"
         text = json.dumps({"reply": reply_to(prompt)}) if structured else reply_to(prompt, self.plan.words)
         if done in STATUS:
-            extra = {"Retry-After": str(RETRY_AFTER_SECONDS)} if done == "rate_limit_retry_after" else {}
+            extra = {"Retry-After": self.plan.retry_after} if done == "rate_limit_retry_after" else {}
             await send(writer, STATUS[done], error(f"injected: {done}", done), extra)
         elif done.startswith("reset"):
             if done == "reset_inside":
@@ -160,7 +162,7 @@ class Server:
         elif done == "truncated":
             await send_bytes(writer, 200, json.dumps(completion(prompt, text)).encode()[:-40], {})
         else:
-            await send(writer, 200, completion(prompt, text, done))
+            await send(writer, 200, self.plan.raw or completion(prompt, text, done))
 
 
 def completion(prompt: str, text: str, done: str = "ok") -> dict[str, Any]:

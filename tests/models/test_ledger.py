@@ -287,6 +287,21 @@ def test_a_silent_process_of_another_host_loses_its_claims(tmp_path: Path, monke
         assert value(ledger.claim("k", 1, []))
 
 
+def test_a_process_that_only_waits_for_others_shows_that_it_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "HEARTBEAT_SECONDS", 0.05)
+    write_segment(tmp_path, "other.jsonl", opening(os.getpid()), CLAIM)
+    with Ledger(tmp_path) as ledger:
+        value(ledger.claim("x", 1, []))
+        (own,) = (path for path in (tmp_path / "ledger").iterdir() if path.name != "other.jsonl")
+        before = own.stat()
+        for _ in range(20):
+            assert not value(ledger.claim("k", 1, []))
+        assert own.stat().st_size == before.st_size
+        assert own.stat().st_mtime_ns > before.st_mtime_ns
+
+
 def test_many_ledgers_at_once_make_each_call_once(tmp_path: Path) -> None:
     """Each makes a call as soon as it gets the claim; who does not get it tries again until there is a reply."""
     ledgers, keys = [Ledger(tmp_path) for _ in range(4)], [str(number) for number in range(40)]
