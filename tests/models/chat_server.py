@@ -3,10 +3,9 @@
     python chat_server.py FOLDER '{"fault_share": 0.2, "seed": 1}'
 
 It writes its address to FOLDER/url when it listens, and one line for each request to FOLDER/log.jsonl: which prompt,
-what was done with it (`ok` or a fault's name), whether the whole body was delivered, when it came, and how many requests
-were in flight then.
-The reply to a prompt depends on the prompt alone. Whether the N-th request for a prompt fails, and how, depends on the
-seed, the prompt and N, not on what else happens.
+what was done with it (`ok` or a fault's name), whether the whole body was delivered, when it came, how many requests
+were in flight then. The reply to a prompt depends on the prompt alone. Whether the N-th request for a prompt fails, and
+how, depends on the seed, the prompt and N, not on what else happens.
 """
 
 from __future__ import annotations
