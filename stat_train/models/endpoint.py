@@ -375,4 +375,7 @@ class EndpointGenerator:
 
 async def _on_disk(written: Future[bool]) -> bool:
     """Wait for the ledger; what is on its way there goes there, even if who waits is cancelled."""
-    return await asyncio.shield(asyncio.wrap_future(written))
+    try:
+        return await asyncio.shield(asyncio.wrap_future(written))
+    except OSError as error:
+        raise StatTrainError(f"a reply could not be kept ({error}); make room, and the same command goes on") from error

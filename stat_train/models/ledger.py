@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
+from stat_train.errors import UserError
 from stat_train.models.generator import Request
 from stat_train.models.segments import Row, Segment, SegmentWriter
 from stat_train.store import HEARTBEAT_SECONDS, content_hash
@@ -124,8 +125,8 @@ class _Job(NamedTuple):
 class Ledger:
     """The ledger under one cache folder; a context manager. Nothing is written before the first claim or row.
 
-    All methods may be called from any thread; what takes time gives a future. Futures raise OSError when the disk
-    does not take the rows.
+    All methods may be called from any thread; what takes time gives a future. Futures raise OSError when the disk does
+    not take the rows; the first row of all raises UserError when the folder cannot be written.
     """
 
     def __init__(self, cache_dir: Path) -> None:
@@ -213,11 +214,17 @@ class Ledger:
             if self.closed:
                 raise RuntimeError("the ledger is closed")
             if self.writer is None:
-                own = SegmentWriter(self.folder)
+                own = self._own_segment()
                 self.writer = threading.Thread(target=self._work, args=(own,), name="ledger", daemon=True)
                 self.writer.start()
         self.jobs.put(job)
         return job.done
+
+    def _own_segment(self) -> SegmentWriter:
+        try:
+            return SegmentWriter(self.folder)
+        except OSError as error:
+            raise UserError(f"{self.folder}: cannot be written ({error.strerror}); choose another cache_dir") from error
 
     def _work(self, own: SegmentWriter) -> None:
         """Write until closed; jobs that wait together share one trip to the disk."""
@@ -274,7 +281,7 @@ class Ledger:
 
     def _read_others(self, own: str) -> None:
         """Take in what other processes have written since the last look."""
-        names = os.listdir(self.folder) if self.folder.exists() else []
+        names = os.listdir(self.folder) if self.folder.is_dir() else []
         for name in sorted(name for name in names if name.endswith(".jsonl") and name != own):
             segment = self.segments.setdefault(name, Segment(self.folder / name))
             if not segment.closed:

@@ -232,7 +232,8 @@ class ChatServer:
     def __init__(self, folder: Path, plan: dict[str, Any]) -> None:
         folder.mkdir()
         self.log_file = folder / "log.jsonl"
-        self.process = subprocess.Popen([sys.executable, __file__, str(folder), json.dumps(plan)])
+        command = [sys.executable, __file__, str(folder), json.dumps(plan)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE)
         end = time.monotonic() + 30
         while not (folder / "url").exists():
             assert self.process.poll() is None and time.monotonic() < end, "the server did not start"
@@ -254,7 +255,8 @@ class ChatServer:
 
 
 async def main(folder: Path, plan: Plan) -> None:
-    """Serve until the process ends."""
+    """Serve until the process ends, or the one that started it."""
+    asyncio.get_running_loop().add_reader(sys.stdin, os._exit, 1)
     with (folder / "log.jsonl").open("a") as log:
         server = await asyncio.start_server(Server(plan, log).connected, "127.0.0.1", 0, backlog=1024)
         port = server.sockets[0].getsockname()[1]

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from stat_train.errors import UserError
 from stat_train.models import segments
 from stat_train.models.generator import Request, Sampling
 from stat_train.models.ledger import Ledger, Reply, Spent, call_key
@@ -154,6 +155,12 @@ def test_whoever_waits_is_told_that_the_disk_is_full(tmp_path: Path, monkeypatch
             with pytest.raises(OSError, match="No space left"):
                 value(ledger.claim("b", 1, [row("b", "two")]))
         assert value(ledger.claim("b", 1, []))
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ledger").touch()
+    with pytest.raises(UserError, match=r"ledger: cannot be written .*; choose another cache_dir"):
+        Ledger(tmp_path)._own_segment()
 
 
 def test_the_first_of_two_replies_to_one_call_wins_for_every_reader(tmp_path: Path) -> None:
