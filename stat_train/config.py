@@ -22,6 +22,8 @@ Rate = Annotated[float, Field(gt=0)]
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
+# The largest that numpy takes.
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -217,7 +219,7 @@ class Config(Node):
 
     run_dir: Text
     cache_dir: Text
-    seed: Count
+    seed: Seed
     until: Stage
     task: Task
     student: Student

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from stat_train.compose import Settings
 from stat_train.config import Config, LocalStudent, Prompt, is_local, local_path
-from stat_train.store import Artifact, RunFolder, dropped_counts, file_hash, make
+from stat_train.store import Artifact, RunFolder, dropped_counts, file_hash, make, make_folder
 
 Build = Callable[[Path], None]
 Summary = dict[str, Any]
@@ -28,6 +28,7 @@ class Run:
     def __post_init__(self) -> None:
         self.config: Config = self.settings.config
         self.cache_dir = Path(self.config.cache_dir).expanduser()
+        make_folder(self.cache_dir, "cache_dir")
         self.folder = RunFolder(Path(self.config.run_dir).expanduser())
 
     def make(
