@@ -6,6 +6,7 @@
 # make lint        formatting, linting, types
 PYTHON ?= python3
 CONSTRAINTS ?= constraints/cpu.txt
+RESULTS := benchmarks/results
 RUNS ?= runs/demo
 SEED ?= 0
 SEEDS ?= 0 1 2
@@ -29,8 +30,9 @@ demo: .venv/installed
 
 demo-seeds: .venv/installed
 	for seed in $(SEEDS); do $(MAKE) demo SEED=$$seed RUNS=runs/demo-seed$$seed || exit $$?; done
-	$(BIN)/python benchmarks/demo_gain.py $(SEEDS:%=runs/demo-seed%) > benchmarks/results/demo_gain.md
-	cat benchmarks/results/demo_gain.md
+	mkdir -p $(RESULTS)
+	$(BIN)/python benchmarks/demo_gain.py $(SEEDS:%=runs/demo-seed%) > $(RESULTS)/demo_gain.md
+	cat $(RESULTS)/demo_gain.md
 
 test: .venv/installed
 	$(PYTEST) -m "not slow and not soak and not gpu"
