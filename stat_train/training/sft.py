@@ -221,7 +221,7 @@ class _ShowProgress(TrainerCallback):  # type: ignore[misc]
             self.progress.advance(note=self.loss)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        self.loss = f"loss {logs['loss']}" if logs and "loss" in logs else self.loss
+        self.loss = f"loss {float(logs['loss']):.4f}" if logs and "loss" in logs else self.loss
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.progress:
