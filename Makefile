@@ -1,17 +1,20 @@
 # make demo        three arms on the tiny student, then the table that compares them
+# make demo-seeds  the demo for three seeds, then what each training set gains (benchmarks/results/demo_gain.md)
 # make test        the tests that take seconds
 # make test-all    the slow ones too: several processes, packaging, interrupted runs
 # make soak        long fault runs: 20 interruptions at seeded moments
 # make lint        formatting, linting, types
 PYTHON ?= python3
 CONSTRAINTS ?= constraints/cpu.txt
+RESULTS := benchmarks/results
 RUNS ?= runs/demo
 SEED ?= 0
+SEEDS ?= 0 1 2
 BIN := .venv/bin
 ARMS := pool uniform_skill stat_sel
 PYTEST := HF_HUB_OFFLINE=1 WANDB_MODE=disabled $(BIN)/python -m pytest -q
 
-.PHONY: demo test test-all soak lint
+.PHONY: demo demo-seeds test test-all soak lint
 .venv/installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) torch
@@ -24,6 +27,12 @@ demo: .venv/installed
 	  $(BIN)/stat-train data_recipe=$$arm seed=$(SEED) run_dir=$(RUNS)/$$arm || exit $$?; \
 	done
 	@$(BIN)/stat-train compare $(addprefix $(RUNS)/,$(ARMS))
+
+demo-seeds: .venv/installed
+	for seed in $(SEEDS); do $(MAKE) demo SEED=$$seed RUNS=runs/demo-seed$$seed || exit $$?; done
+	mkdir -p $(RESULTS)
+	$(BIN)/python benchmarks/demo_gain.py $(SEEDS:%=runs/demo-seed%) > $(RESULTS)/demo_gain.md
+	cat $(RESULTS)/demo_gain.md
 
 test: .venv/installed
 	$(PYTEST) -m "not slow and not soak and not gpu"

@@ -23,6 +23,8 @@ Rate = Annotated[float, Field(gt=0)]
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
+# The largest that numpy takes.
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -35,9 +37,7 @@ def _text_like(pattern: str, expected: LiteralString) -> AfterValidator:
     return AfterValidator(check)
 
 
-Url = Annotated[
-    str, _text_like(r"https?://[^\s/@?#]+(/[^\s@?#]*)?", "a URL such as http://localhost:8000/v1, no password")
-]
+Url = Annotated[str, _text_like(r"https?://[^\s/@?#]+(/[^\s@?#]*)?", "a URL such as http://host:8000/v1, no password")]
 EnvironmentVariable = Annotated[str, _text_like("[A-Z_][A-Z0-9_]*", "the NAME of an environment variable, in capitals")]
 
 
@@ -280,7 +280,7 @@ class Config(Node):
 
     run_dir: Text
     cache_dir: Text
-    seed: Count
+    seed: Seed
     until: Stage
     task: Task
     student: Student

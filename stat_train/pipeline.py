@@ -47,7 +47,7 @@ from stat_train.records import (
 from stat_train.run import Run, Summary
 from stat_train.store import Artifact, dropped_counts, file_hash, read_records, write_json, write_records
 from stat_train.tasks import answers as grading
-from stat_train.tasks.load import load_questions, open_pool, pool_questions
+from stat_train.tasks.load import load_questions, made_by, open_pool, pool_questions
 from stat_train.teacher.contract import make_teacher
 from stat_train.training.job import TrainJob
 
@@ -101,7 +101,7 @@ def load(run: Run) -> Artifact:
     places = {key: run.fingerprint(value) for key, value in task.identity().items() if _is_place(key, value)}
     identity = {
         "task": task.identity() | places,
-        "seed": run.config.seed if task.name == "arithmetic" else None,
+        "made": made_by(task, run.config.seed),
         "recorded": recorded,
     }
 
@@ -146,23 +146,20 @@ def answer(run: Run, questions: Artifact) -> Artifact:
             asked = read_records(validation, Question)
             write_records(folder / "answers.jsonl", recorded_answers(asked, read_recording(recording)))
 
-        return run.make(
-            "answer", 1, [questions], {"recording": run.fingerprint(str(recording))}, build, "answers.jsonl"
-        )
+        known_by = {"recording": run.fingerprint(str(recording))}
+        return run.make("answer", 1, [questions], known_by, build, "answers.jsonl")
     attempts, temperature = student.attempts, student.temperature
     if isinstance(settings, ConsistencyDifficulty):
         attempts, temperature = settings.samples, settings.temperature
     sampling = Sampling(temperature, student.max_new_tokens)
     if isinstance(student, EndpointStudent):
-        return _answer_with_endpoint(run, questions, student, sampling, attempts)
+        return _ask_served(run, questions, student, sampling, attempts)
     weights = model_place(student.model)
     identity = {"model": run.fingerprint(weights), "attempts": attempts}
     return _answer(run, "answer", validation, weights, identity, sampling, student.batch_size, "answers.jsonl")
 
 
-def _answer_with_endpoint(
-    run: Run, questions: Artifact, student: EndpointStudent, sampling: Sampling, attempts: int
-) -> Artifact:
+def _ask_served(run: Run, questions: Artifact, student: EndpointStudent, sampling: Sampling, attempts: int) -> Artifact:
     def build(folder: Path) -> None:
         asked = questions.records("validation.jsonl", Question)
         with run.calls() as (ledger, budget):
@@ -227,7 +224,7 @@ def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifa
         asked = with_skills(questions.records("validation.jsonl", Question), labelled)
         given = answers.records("answers.jsonl", Answer)
         graded = grades.records("grades.jsonl", Grade)
-        found, dropped = find_difficult(run.config.difficulty, asked, given, graded)
+        found, dropped = find_difficult(run.config.difficulty, asked, given, graded, run.config.task.grader)
         by_attempt = {(a.question_id, a.attempt): a for a in given}
         hard = [d for d in found if d.difficult]
         pairs = ((asked[d.question_id], by_attempt[d.question_id, d.attempt]) for d in hard)
@@ -237,7 +234,8 @@ def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifa
         write_records(folder / "diagnoses.jsonl", diagnoses)
         write_records(folder / "dropped.jsonl", dropped)
 
-    identity = {"difficulty": run.config.difficulty.identity(), "teacher": run.config.teacher.identity()}
+    identity: Summary = {"difficulty": run.config.difficulty.identity(), "teacher": run.config.teacher.identity()}
+    identity |= {"grader": run.config.task.grader}
     inputs = [questions, skill_map, answers, grades]
     return run.make("diagnose", 1, inputs, identity, build, "difficulty.jsonl", "diagnoses.jsonl")
 
@@ -317,7 +315,7 @@ def _say_shortfalls(run: Run, training_set: Artifact) -> None:
 
 
 def train(run: Run, settings: SftTraining, training_set: Artifact) -> Artifact:
-    """Stage 4: fine-tune the student on the training set."""
+    """Stage 4: fine-tune the student on the training set, known by its content: arms may share one."""
     student = run.config.student
     assert isinstance(student, LocalStudent)
     weights = model_place(student.model)
@@ -332,11 +330,12 @@ def train(run: Run, settings: SftTraining, training_set: Artifact) -> Artifact:
     )
     identity: Summary = {"train": settings.identity(), "prompt": run.prompt.model_dump(), "seed": run.config.seed}
     identity |= {"model": run.fingerprint(weights), "revision": student.revision}
+    identity |= {"training_set": file_hash(job.training_set, run.cache_dir)}
 
     def build(folder: Path) -> None:
         stage.launch("train", job.model_copy(update={"folder": folder}), folder)
 
-    return run.make("train", 1, [training_set], identity, build, "checkpoint", "metrics.jsonl", "training.json")
+    return run.make("train", 1, [], identity, build, "checkpoint", "metrics.jsonl", "training.json")
 
 
 def evaluate(run: Run, questions: Artifact, checkpoint: Artifact | None) -> Artifact:

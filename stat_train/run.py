@@ -14,7 +14,7 @@ from stat_train.compose import Settings
 from stat_train.config import Config, EndpointStudent, LocalStudent, Prompt, is_local, local_path
 from stat_train.models.budget import Budget
 from stat_train.models.ledger import Ledger
-from stat_train.store import Artifact, RunFolder, dropped_counts, file_hash, make
+from stat_train.store import Artifact, RunFolder, dropped_counts, file_hash, make, make_folder
 
 Build = Callable[[Path], None]
 Summary = dict[str, Any]
@@ -31,6 +31,7 @@ class Run:
     def __post_init__(self) -> None:
         self.config: Config = self.settings.config
         self.cache_dir = Path(self.config.cache_dir).expanduser()
+        make_folder(self.cache_dir, "cache_dir")
         self.folder = RunFolder(Path(self.config.run_dir).expanduser())
 
     def make(

@@ -1,7 +1,7 @@
 """One stage in a process of its own: `python -m stat_train.stage NAME job.json`.
 
 Everything that needs a model's weights runs here, never in the orchestrator. The process ends when the orchestrator
-does, however that ends: it watches the pipe that the orchestrator holds open.
+does, however that ends: it watches the pipe that the orchestrator holds open. Started by hand, it runs on its own.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from pydantic import BaseModel
 from stat_train.errors import StatTrainError, UserError
 
 QUIET = {"DS_ACCELERATOR": "cpu", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
+# Set for a stage whose standard input is the orchestrator's pipe; a batch job's own ends at once.
+WATCHED = "STAT_TRAIN_WATCH_STDIN"
 
 
 def launch(name: str, job: BaseModel, folder: Path) -> None:
@@ -49,13 +51,14 @@ def _environment() -> dict[str, str]:
     quiet = QUIET if not Path("/dev/nvidiactl").exists() else QUIET | {"DS_ACCELERATOR": "cuda"}
     # Seeing several, the trainer would multiply the effective batch size by their number.
     one_gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
-    return quiet | os.environ | {"CUDA_VISIBLE_DEVICES": one_gpu}
+    return quiet | os.environ | {"CUDA_VISIBLE_DEVICES": one_gpu, WATCHED: "1"}
 
 
 def main(arguments: list[str]) -> int:
     """Run the stage that the arguments name."""
     name, job_file = arguments
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if os.environ.get(WATCHED):
+        threading.Thread(target=_end_with_parent, daemon=True).start()
     text = Path(job_file).read_text()
     try:
         if name == "answer":

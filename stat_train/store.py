@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from stat_train import __version__
-from stat_train.errors import UserError
+from stat_train.errors import StatTrainError, UserError
 from stat_train.records import Dropped, Record
 
 R = TypeVar("R", bound=Record)
@@ -154,7 +154,7 @@ def make(
         right.unlink(missing_ok=True)
         return _finished(stage, digest, folder, reused=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with lease(right):
+    with lease(right) as still_held:
         if folder.exists():
             return _finished(stage, digest, folder, reused=True)
         partial = folder.with_name(folder.name + ".partial")
@@ -164,6 +164,7 @@ def make(
         build(partial)
         manifest = {"stage": stage, "version": version, "inputs": names, "identity": identity}
         manifest |= {"stat_train": __version__, "seconds": round(time.monotonic() - started, 2)}
+        still_held()
         write_json(partial / "manifest.json", manifest)
         os.rename(partial, folder)
     return _finished(stage, digest, folder, reused=False)
@@ -185,11 +186,12 @@ def _finished(stage: str, digest: str, folder: Path, reused: bool) -> Artifact:
 
 
 @contextmanager
-def lease(path: Path) -> Iterator[None]:
+def lease(path: Path) -> Iterator[Callable[[], None]]:
     """Hold the right to make one artifact; wait while another live process holds it.
 
     Works on shared storage without locks: the file names its holder, who touches it every few seconds. A holder whose
-    process is gone (same host), or whose file stays untouched for a minute of our own clock, has lost it.
+    process is gone (same host), or whose file stays untouched for a minute of our own clock, has lost it. Yields a
+    check that raises StatTrainError when that happened to us: a process that was suspended may wake up too late.
     """
     text = json.dumps(
         {
@@ -205,11 +207,23 @@ def lease(path: Path) -> Iterator[None]:
     beat = threading.Thread(target=_keep_touching, args=(path, text, stop), daemon=True)
     beat.start()
     try:
-        yield
+        yield lambda: _require(path, text)
     finally:
         stop.set()
         beat.join()
         _remove(path, text)
+
+
+def _require(path: Path, text: str) -> None:
+    try:
+        held = path.read_text() == text
+    except FileNotFoundError:
+        held = False
+    if not held:
+        raise StatTrainError(
+            f"{path.stem}: another process took over, because this one was silent for {LEASE_EXPIRES_SECONDS:.0f} "
+            "seconds (suspended?); the same command waits for the other and goes on from its result"
+        )
 
 
 def _take(path: Path, text: str) -> bool:
@@ -308,10 +322,20 @@ class RunFolder:
     made: list[Artifact] = field(default_factory=list)
 
     def open(self, settings_yaml: str) -> None:
-        """Create the folder and write the run's settings."""
-        if self.folder.exists() and not self.folder.is_dir():
-            raise UserError(f"run_dir = {self.folder}: is a file; expected a folder, or a name that is free")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Create the folder and write the run's settings; what earlier settings led to is no longer shown in it.
+
+        Raises UserError when the folder cannot be made, or when it is no run's: its files could be overwritten.
+        """
+        make_folder(self.folder, "run_dir")
+        present = {path.name: path for path in self.folder.iterdir() if not TEMPORARY.fullmatch(path.name)}
+        if present and not _is_run(self.folder / "config.yaml"):
+            raise UserError(
+                f"run_dir = {self.folder}: holds {min(present)} and is no run's folder; expected an empty folder, a "
+                "run's, or a name that is free"
+            )
+        for name, path in present.items():
+            if path.is_symlink() or name in ("manifest.json", "dropped.jsonl"):
+                path.unlink()
         write_text(self.folder / "config.yaml", settings_yaml)
 
     def add(self, artifact: Artifact, names: Iterable[str]) -> None:
@@ -340,6 +364,24 @@ class RunFolder:
         temporary = self.folder / f".{name}.{uuid4().hex}"
         temporary.symlink_to(os.path.relpath(target.resolve(), self.folder.resolve()))
         os.replace(temporary, place)
+
+
+def make_folder(folder: Path, key: str) -> None:
+    """Create the folder that a setting names; raises UserError when that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{key} = {folder}: cannot be made ({error.strerror}); expected a folder, or a name that is free, in a "
+            "place that you can write to"
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{key} = {folder}: cannot be written to; expected a folder of your own")
+
+
+def _is_run(settings: Path) -> bool:
+    """Tell whether these are a run's settings, and not another program's that are called alike."""
+    return settings.is_file() and {"cache_dir:", "until:"} <= set(settings.read_text(encoding="utf-8").split())
 
 
 def dropped_counts(dropped: Iterable[Dropped]) -> dict[str, int]:

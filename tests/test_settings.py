@@ -53,14 +53,17 @@ WRONG = {
     "word for a list": Wrong(["task.benchmarks=standard"], [["task.benchmarks = 'standard'", "expected a list"]]),
     "empty list": Wrong(["task.benchmarks=[]"], [["task.benchmarks = []", "expected a list that is not empty"]]),
     "too low": Wrong(["seed=-1"], [["seed = -1", "expected", "0"]]),
+    "seed that numpy does not take": Wrong(
+        ["seed=4294967296"], [["seed = 4294967296", "expected less than or equal to 4294967295"]]
+    ),
     "too high": Wrong(["difficulty.tau1=1.5"], [["difficulty.tau1 = 1.5", "expected less than or equal to 1"]]),
     "template without the question": Wrong(
         ["student.prompt.template='Answer this:'"],
         [["student.prompt.template = 'Answer this:'", "expected a text that contains {question}"]],
     ),
     "batch that cannot be split": Wrong(
-        ["train.effective_batch_size=96"],
-        [["train.effective_batch_size = 96", "expected a multiple of", "train.device_batch_size = 64"]],
+        ["train.effective_batch_size=48"],
+        [["train.effective_batch_size = 48", "expected a multiple of", "train.device_batch_size = 32"]],
     ),
     "agreement of more than all": Wrong(
         ["student=tiny", "difficulty=consistency", "difficulty.min_agreement=6"],
@@ -107,7 +110,7 @@ WRONG = {
     ),
     "address without its protocol": Wrong(
         ["teacher=openai", "teacher.model=m", "teacher.base_url='h:8000/v1'"],
-        [["teacher.base_url = 'h:8000/v1'", "expected a URL such as http://localhost:8000/v1"]],
+        [["teacher.base_url = 'h:8000/v1'", "expected a URL such as http://host:8000/v1"]],
     ),
     "dollars without prices": Wrong(
         ["teacher=openai", "teacher.model=m", "budget.max_usd=1.0", "teacher.usd_per_million_input_tokens=1.0"],

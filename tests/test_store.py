@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 
 from stat_train import store
-from stat_train.errors import UserError
+from stat_train.errors import StatTrainError, UserError
 from stat_train.records import Dropped, QuestionSkills
-from stat_train.store import Artifact, RunFolder, chunk_seed, file_hash, in_chunks, lease, make
+from stat_train.store import Artifact, RunFolder, chunk_seed, file_hash, in_chunks, lease, make, make_folder
 
 REPOSITORY = Path(__file__).parents[1]
 # Linux gives no process this number.
 ABSENT = 2**22 + 1
+SETTINGS = "until: report\ncache_dir: cache\n"
 # Makes one artifact: notes its build in the log, then builds until the gate file is there.
 MAKER = """
 import sys, time
@@ -427,6 +428,21 @@ def test_holder_that_lost_its_lease_leaves_the_new_holder_s_alone(
     assert [path.name for path in tmp_path.iterdir()] == ["label.lease"]
 
 
+def test_a_process_that_lost_its_lease_does_not_call_its_work_done(tmp_path: Path) -> None:
+    """Another is at work on the same folder then; it finishes what is there."""
+
+    def suspended(folder: Path) -> None:
+        path = folder.with_name(folder.name.replace(".partial", ".lease"))
+        path.unlink()
+        path.write_text(holder_text("another-host", 1))
+
+    with pytest.raises(StatTrainError, match=r"label-\w+: another process took over"):
+        make(tmp_path, "label", 1, [], {}, suspended)
+    (partial,) = (tmp_path / "artifacts").glob("label-*.partial")
+    assert not partial.with_suffix("").exists()
+    assert not (partial / "manifest.json").exists()
+
+
 def test_lease_that_changed_hands_meanwhile_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes see the same dead holder; the slower one must not take the quicker one's lease away."""
     path, dead, quicker = tmp_path / "label.lease", holder_text(pid=ABSENT), holder_text("another-host", 1)
@@ -474,7 +490,7 @@ def test_link_is_replaced_without_a_moment_of_absence(tmp_path: Path) -> None:
     """A reader that looks all the time sees the one or the other."""
     old, new = (make(tmp_path / "cache", "label", 1, [], {"n": n}, writes([], word)) for n, word in enumerate("on"))
     run = RunFolder(tmp_path / "run")
-    run.open("")
+    run.open(SETTINGS)
     run.add(old, ["out.txt"])
     stop, seen = threading.Event(), set()
 
@@ -498,7 +514,7 @@ def test_link_is_replaced_without_a_moment_of_absence(tmp_path: Path) -> None:
 def test_link_to_an_artifact_that_was_deleted_is_replaced(tmp_path: Path) -> None:
     artifact = make(tmp_path / "cache", "label", 1, [], {}, writes([]))
     run = RunFolder(tmp_path / "run")
-    run.open("")
+    run.open(SETTINGS)
     (run.folder / "out.txt").symlink_to("nowhere")
     run.add(artifact, ["out.txt"])
     assert (run.folder / "out.txt").read_text() == "content"
@@ -508,7 +524,7 @@ def test_link_to_an_artifact_that_was_deleted_is_replaced(tmp_path: Path) -> Non
 def test_a_real_file_in_the_way_is_the_user_s_to_move(tmp_path: Path, kind: str) -> None:
     artifact = make(tmp_path / "cache", "label", 1, [], {}, writes([]))
     run = RunFolder(tmp_path / "run")
-    run.open("")
+    run.open(SETTINGS)
     place = run.folder / "out.txt"
     place.write_text("mine") if kind == "file" else place.mkdir()
     with pytest.raises(UserError, match=r"out\.txt is in the way"):
@@ -518,14 +534,42 @@ def test_a_real_file_in_the_way_is_the_user_s_to_move(tmp_path: Path, kind: str)
 
 def test_run_dir_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("mine")
-    with pytest.raises(UserError, match="is a file"):
+    with pytest.raises(UserError, match="cannot be made"):
         RunFolder(tmp_path / "run").open("")
+
+
+def test_a_run_folder_shows_nothing_that_other_settings_led_to(tmp_path: Path) -> None:
+    """Or `compare` would take the old accuracy for the new settings'."""
+    run = RunFolder(tmp_path / "run")
+    run.open(SETTINGS + "seed: 0\n")
+    run.add(make(tmp_path / "cache", "label", 1, [], {}, writes([])), ["out.txt"])
+    run.close([])
+    (run.folder / "notes.txt").write_text("mine")
+    again = RunFolder(tmp_path / "run")
+    again.open(SETTINGS + "seed: 1\n")
+    assert {path.name for path in again.folder.iterdir()} == {"config.yaml", "notes.txt"}
+    assert "seed: 1" in (again.folder / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", "config.yaml"])
+def test_a_folder_that_is_no_run_s_is_left_as_it_is(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine: true\n")
+    with pytest.raises(UserError, match=rf"run_dir = .*: holds {name} and is no run's folder"):
+        RunFolder(tmp_path).open(SETTINGS)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine: true\n"]
+
+
+@pytest.mark.parametrize("place", ["file/below", "/proc/run"])
+def test_a_place_that_cannot_hold_a_folder_is_refused(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match=r"cache_dir = .*: cannot be made"):
+        make_folder(tmp_path / place, "cache_dir")
 
 
 def test_dropped_jsonl_gathers_all_stages_and_the_manifest_counts_them(tmp_path: Path) -> None:
     stages = {"questions": "bad row", "label": "no skill", "train": "too long"}
     run = RunFolder(tmp_path / "run")
-    run.open("")
+    run.open(SETTINGS)
     for stage, reason in stages.items():
         run.add(make(tmp_path / "cache", stage, 1, [], {}, dropping(reason)), [])
     run.add(make(tmp_path / "cache", "report", 1, [], {}, writes([])), [])

@@ -14,19 +14,19 @@ MOST_SKILLS = 5
 def label(
     questions: Iterable[Question], teacher: Teacher, known: Mapping[str, Sequence[str]]
 ) -> tuple[list[QuestionSkills], list[Dropped]]:
-    """Return each question's skills, at most five, and the questions that have none.
+    """Return each question's skills, and the questions that have none.
 
-    Labels that a question already has are kept; the others are asked of the teacher. `known` gives the names of each
-    subject's list ("" for the list of all subjects); a name outside it is left out, with the reason.
+    Labels that a question already has are kept, however many; the others are asked of the teacher, of whose names five
+    at most count. `known` gives the names of each subject's list ("" for the list of all subjects; a subject without a
+    list may use every name); a name outside it is left out, with the reason.
     """
-    labelled, dropped = [], []
-    for question, given in _with_labels(questions, teacher):
+    labelled, dropped = [], list[Dropped]()
+    every = {name for names in known.values() for name in names}
+    for question, given in _with_labels(questions, teacher, dropped):
+        allowed = known.get(question.subject or "") or known.get("") or every
         names = list(dict.fromkeys(given))
-        allowed = known.get(question.subject or "", known.get("", ()))
-        dropped += [
-            _dropped(question, "skill outside the list", name) for name in names if allowed and name not in allowed
-        ]
-        skills = [name for name in names if not allowed or name in allowed][:MOST_SKILLS]
+        skills = [name for name in names if not allowed or name in allowed]
+        dropped += [_dropped(question, "skill outside the list", name) for name in names if name not in skills]
         if skills:
             labelled.append(QuestionSkills(id=question.id, skills=skills))
         else:
@@ -45,12 +45,16 @@ def with_skills(questions: Iterable[Question], labelled: Iterable[QuestionSkills
     return {question.id: question.model_copy(update={"skills": skills.get(question.id)}) for question in questions}
 
 
-def _with_labels(questions: Iterable[Question], teacher: Teacher) -> Iterable[tuple[Question, list[str]]]:
+def _with_labels(
+    questions: Iterable[Question], teacher: Teacher, dropped: list[Dropped]
+) -> Iterable[tuple[Question, list[str]]]:
     for question in questions:
         if question.skills:
             yield question, question.skills
         else:
-            yield question, next(teacher.required_skills([question])).skills
+            named = next(teacher.required_skills([question])).skills
+            dropped += [_dropped(question, f"more than {MOST_SKILLS} skills", name) for name in named[MOST_SKILLS:]]
+            yield question, named[:MOST_SKILLS]
 
 
 def _dropped(question: Question, reason: str, detail: str) -> Dropped:

@@ -102,7 +102,7 @@ class Concurrency:
         self.most, self.max_slowdown, self.clock = most, max_slowdown, clock
         self.now = float(min(most, START))
         self.starting = True
-        self.paused_until_seconds = self.changed_at_seconds = -math.inf
+        self.paused_until_seconds = self.counts_from_seconds = self.round_began_seconds = -math.inf
         self.slowness: list[float] = []
         self.best_slowness = math.inf
         self.slowness_before_cuts, self.cuts_in_a_row = math.inf, 0
@@ -110,16 +110,18 @@ class Concurrency:
 
     def replied(self, sent_seconds: float, latency_seconds: float, output_tokens: int) -> None:
         """Take note of a reply: when its request was sent, and how long it took."""
-        if sent_seconds <= self.changed_at_seconds:
+        if sent_seconds <= self.counts_from_seconds:
             return
+        if not self.slowness:
+            self.round_began_seconds = self.clock()
         self.slowness.append(latency_seconds / (output_tokens + TOKENS_TO_START))
         if len(self.slowness) >= max(LEAST_SAMPLES, int(self.now)):
             self._adapt(median(self.slowness), sorted(self.slowness)[len(self.slowness) // 10])
             self.slowness.clear()
 
     def refused(self, sent_seconds: float) -> None:
-        """Take note that the server had too much to do; what was sent before the last change says nothing new."""
-        if sent_seconds > self.changed_at_seconds:
+        """Take note that the server had too much to do; what was sent before the last cut says nothing new."""
+        if sent_seconds > self.counts_from_seconds:
             self._cut()
 
     def pause(self, seconds: float) -> None:
@@ -145,16 +147,17 @@ class Concurrency:
         if self.gate.was_full:
             step = max(1.0, min(self.most / STEPS_TO_MOST, self.now / STEPS_TO_DOUBLE))
             self.now = min(self.most, self.now * GROWTH_AT_START if self.starting else self.now + step)
-            self._changed()
+            # What took the places of this round's requests is part of the next round, which would not be whole without.
+            self._start_round(self.round_began_seconds)
             self.gate.admit()
 
     def _cut(self) -> None:
         self.starting = False
         self.now = max(1.0, self.now * DECREASE)
-        self._changed()
+        self._start_round(self.clock())
 
-    def _changed(self) -> None:
-        """Forget what was sent before: its latency says nothing about the new number."""
-        self.changed_at_seconds = self.clock()
+    def _start_round(self, counts_from_seconds: float) -> None:
+        """Count what is sent from a time on; the latency of what was sent before says nothing about the new number."""
+        self.counts_from_seconds = counts_from_seconds
         self.slowness.clear()
         self.gate.was_full = False

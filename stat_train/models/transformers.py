@@ -21,10 +21,7 @@ def load_tokenizer(name: str, revision: str | None) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(model_place(name), revision=revision, padding_side="left")
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"student.model = {name}: cannot be loaded ({_first_line(error)}). Expected a checkpoint folder or the "
-            "name of a hub model that you have access to"
-        ) from error
+        raise _cannot_be_loaded(name, error) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -34,8 +31,18 @@ def load_model(name: str, revision: str | None, dtype: torch.dtype | None = None
     """Return a causal language model on the best device at hand."""
     logging.disable_progress_bar()
     dtype = dtype or (torch.bfloat16 if torch.cuda.is_available() else torch.float32)
-    model = AutoModelForCausalLM.from_pretrained(model_place(name), revision=revision, dtype=dtype)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(model_place(name), revision=revision, dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise _cannot_be_loaded(name, error) from error
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _cannot_be_loaded(name: str, error: Exception) -> UserError:
+    return UserError(
+        f"student.model = {name}: cannot be loaded ({_first_line(error)}). Expected a checkpoint folder with tokenizer "
+        "and weights, or the name of a hub model that you have access to"
+    )
 
 
 def _first_line(error: Exception) -> str:

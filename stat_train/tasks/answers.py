@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import deque
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -57,6 +58,18 @@ def compare(gold: str | None, given: str | None, grader: Grader) -> Judgement:
     if grader == "exact":
         return _verdict(_collapsed(gold) == _collapsed(given))
     return _compare_numbers(gold, given) if grader == "numeric" else _compare_math(gold, given)
+
+
+def agreement(finals: Iterable[str], grader: Grader) -> int:
+    """Return how many of the final answers are the same as the commonest one."""
+    groups: list[list[str]] = []
+    for final in finals:
+        same = (group for group in groups if final == group[0] or compare(group[0], final, grader)[0] == "correct")
+        if group := next(same, None):
+            group.append(final)
+        else:
+            groups.append([final])
+    return max(map(len, groups), default=0)
 
 
 def grade(question: Question, answer: Answer, grader: Grader) -> Grade:

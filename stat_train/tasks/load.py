@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stat_train.config import ArithmeticTask, TextTask
 from stat_train.errors import InputError
@@ -13,7 +13,8 @@ from stat_train.progress import track
 from stat_train.records import Dropped, Question
 from stat_train.store import write_json, write_records
 from stat_train.tasks.arithmetic import world
-from stat_train.tasks.arithmetic.skills import MIXES, SKILL_NAMES
+from stat_train.tasks.arithmetic.mixes import MIXES
+from stat_train.tasks.arithmetic.skills import SKILL_NAMES
 from stat_train.tasks.text import normalised, read_questions, skill_list
 
 if TYPE_CHECKING:
@@ -29,6 +30,13 @@ def load_questions(folder: Path, task: ArithmeticTask | TextTask, seed: int, rec
         _make_arithmetic(folder, task, seed, None if recorded is None else list(recorded))
     else:
         _read_text(folder, task, None if recorded is None else list(recorded))
+
+
+def made_by(task: ArithmeticTask | TextTask, seed: int) -> dict[str, Any] | None:
+    """Return what decides the questions beside the settings of the task: for made ones, the seed and the world."""
+    if isinstance(task, TextTask):
+        return None
+    return {"seed": seed, "world": world.fingerprint(MIXES[task.mix])}
 
 
 def open_pool(folder: Path) -> Dataset:
@@ -81,7 +89,13 @@ def _read_text(folder: Path, task: TextTask, recorded: Sequence[str] | None) -> 
     if recorded is not None:
         validation, unknown = _recorded_validation(recorded, [*from_pool, *benchmark])
         dropped += unknown
-    _write_benchmarks(folder, {task.name: [question for question in benchmark if question.id not in taken]})
+    left = [question for question in benchmark if question.id not in taken]
+    if not left and recorded is None:
+        raise InputError(
+            f"task.validation = {task.validation}: holds every question of task.benchmark = {task.benchmark}; expected "
+            "other questions, because those of the validation set leave the benchmark and the rest measures the gain"
+        )
+    _write_benchmarks(folder, {task.name: left})
     write_records(folder / "validation.jsonl", validation)
     write_json(folder / "skills.json", skill_list(task.skills))
     write_records(folder / "dropped.jsonl", dropped)

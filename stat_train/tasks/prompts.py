@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stat_train.config import Prompt
+from stat_train.errors import UserError
 from stat_train.records import Message
 
 IGNORED = -100
@@ -74,11 +75,19 @@ class PromptRenderer:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def _template(self, conversation: Sequence[Message], add_generation_prompt: bool) -> str:
-        return str(
-            self.tokenizer.apply_chat_template(
-                list(conversation),
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                **self.prompt.chat_template_arguments,
+        from jinja2 import TemplateError
+
+        try:
+            return str(
+                self.tokenizer.apply_chat_template(
+                    list(conversation),
+                    tokenize=False,
+                    add_generation_prompt=add_generation_prompt,
+                    **self.prompt.chat_template_arguments,
+                )
             )
-        )
+        except (TemplateError, TypeError) as error:
+            raise UserError(
+                f"student.prompt: the student's chat template refuses it ({error}). Expected a system text only where "
+                "the template takes one, and in chat_template_arguments only what the template knows"
+            ) from error

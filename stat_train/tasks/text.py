@@ -21,6 +21,7 @@ from stat_train.tasks.answers import extract_final
 Split = Literal["train", "test"]
 
 MAX_LINE_BYTES = 1_000_000
+MAX_LEVEL = 10**9
 
 _NO_FIELDS = {"id": None, "answer": None, "solution": None, "subject": None, "level": None, "skills": None}
 # The columns of well-known data sets, which `task.fields` does not have to name.
@@ -45,7 +46,7 @@ class _BadRow(Exception):
 
 class _Row(NamedTuple):
     place: str  # FILE:LINE, for messages
-    default_id: str  # STEM:LINE, for a row without an id
+    default_id: str  # SETTING:STEM:LINE, for a row without an id
     content: Mapping[str, Any] | _BadRow
 
 
@@ -130,7 +131,12 @@ def _jsonl_rows(path: Path, fields: FieldNames, key: str) -> Iterator[_Row]:
     with file:
         file.seek(len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0)
         for number, content in _lines(file):
-            yield _Row(f"{path.name}:{number}", f"{path.stem}:{number}", content)
+            yield _Row(f"{path.name}:{number}", _default_id(path, number, key), content)
+
+
+def _default_id(path: Path, number: int, key: str) -> str:
+    # `train/data.jsonl` and `test/data.jsonl` must not give one id to two questions.
+    return f"{key.rpartition('.')[2]}:{path.stem}:{number}"
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, Mapping[str, Any] | _BadRow]]:
@@ -183,7 +189,7 @@ def _parquet_rows(path: Path, fields: FieldNames, key: str) -> Iterator[_Row]:
             first = 1
             for batch in file.iter_batches(batch_size=1024, columns=columns):
                 for number, content in enumerate(batch.to_pylist(), first):
-                    yield _Row(f"{path.name}:{number}", f"{path.stem}:{number}", content)
+                    yield _Row(f"{path.name}:{number}", _default_id(path, number, key), content)
                 first += batch.num_rows
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{key} = {path}: cannot be read as Parquet: {_first_line(error)}") from error
@@ -300,7 +306,8 @@ def _level(content: Mapping[str, Any], column: str | None) -> int | None:
     # Parquet files written by pandas hold whole numbers with gaps as floats, NaN for a gap.
     if value is None or (isinstance(value, float) and value != value):
         return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1
+    if whole and abs(value) < MAX_LEVEL:
         return int(value)
     if isinstance(value, str) and (match := _LEVEL.fullmatch(value)):
         return int(match["number"]) if match["number"] else None

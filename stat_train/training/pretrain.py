@@ -23,7 +23,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, get_cosine_schedule_with_warmup
 
 from stat_train.tasks.arithmetic import world
-from stat_train.tasks.arithmetic.skills import MIXES, SKILL_NAMES
+from stat_train.tasks.arithmetic.mixes import MIXES
+from stat_train.tasks.arithmetic.skills import SKILL_NAMES
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}"

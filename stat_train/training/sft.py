@@ -7,6 +7,8 @@ import math
 import os
 import shutil
 import warnings
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +144,10 @@ def last_whole_checkpoint(folder: Path) -> str | None:
 
 
 class _ByLength(LengthGroupedSampler):  # type: ignore[misc]
-    """Puts rows of similar length together, in an order that seed and epoch alone decide.
+    """Puts rows of similar length into a batch and shuffles the batches, in an order that seed and epoch alone decide.
 
-    The library's own order is drawn from the process' random state, which a resumed training has not at that point.
+    The library's own order is drawn from the process' random state, which a resumed training has not at that point, and
+    goes from long batches to short ones again and again.
     """
 
     def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
@@ -153,6 +156,14 @@ class _ByLength(LengthGroupedSampler):  # type: ignore[misc]
 
     def set_epoch(self, epoch: int) -> None:
         self.generator.manual_seed(chunk_seed(self.seed, "train", epoch))
+
+    def __iter__(self) -> Iterator[int]:
+        order = list(super().__iter__())
+        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        # A batch that is not full stays the last one, or every batch after it would be cut elsewhere.
+        last = [batches.pop()] if len(batches[-1]) < self.batch_size else []
+        shuffled = torch.randperm(len(batches), generator=self.generator).tolist()
+        return chain.from_iterable([*(batches[index] for index in shuffled), *last])
 
 
 class _Trainer(SFTTrainer):  # type: ignore[misc]
@@ -210,7 +221,7 @@ class _ShowProgress(TrainerCallback):  # type: ignore[misc]
             self.progress.advance(note=self.loss)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        self.loss = f"loss {logs['loss']}" if logs and "loss" in logs else self.loss
+        self.loss = f"loss {float(logs['loss']):.4f}" if logs and "loss" in logs else self.loss
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.progress:

@@ -24,6 +24,14 @@ def answers(question_id: str, finals: list[str]) -> list[Answer]:
 
 def test_a_question_with_one_sample_is_left_out_with_its_reason() -> None:
     given = answers("one", ["4"]) + answers("agree", ["4", "4"]) + answers("differ", ["4", "5"])
-    found, dropped = find_difficult(SETTINGS, {}, given, [])
+    found, dropped = find_difficult(SETTINGS, {}, given, [], "exact")
     assert {row.question_id: row.difficult for row in found} == {"agree": False, "differ": True}
     assert [(row.id, row.reason, row.detail) for row in dropped] == [("one", "too few samples to agree", "1 samples")]
+
+
+def test_answers_agree_when_the_grader_says_that_they_are_the_same() -> None:
+    """Five ways to write a half: none equals another as text, and all are the same number."""
+    given = answers("half", [r"\frac{1}{2}", r"\dfrac{1}{2}", "1/2", "0.5", ".5"])
+    for grader, difficult in (("exact", True), ("math", False)):
+        found, _ = find_difficult(SETTINGS, {}, given, [], grader)
+        assert [row.difficult for row in found] == [difficult]

@@ -162,12 +162,12 @@ def test_an_empty_answer_is_difficult() -> None:
 def test_consistency(finals: str, difficult: bool) -> None:
     settings = ConsistencyDifficulty(name="consistency", samples=5, temperature=1.0, min_agreement=2)
     texts = ["no idea" if final == "-" else f"\\boxed{{{final}}}" for final in finals.split()]
-    (found,) = by_consistency(_answers(*texts), settings)
+    (found,) = by_consistency(_answers(*texts), settings, "exact")
     assert (found.difficult, found.rule, found.attempt) == (difficult, "consistency", 0)
 
 
 @pytest.mark.parametrize(("least", "difficult"), [(2, False), (3, False), (4, True)])
 def test_the_agreement_that_is_asked_for(least: int, difficult: bool) -> None:
     settings = ConsistencyDifficulty(name="consistency", samples=5, temperature=1.0, min_agreement=least)
-    (found,) = by_consistency(_answers(*(f"\\boxed{{{final}}}" for final in "11122")), settings)
+    (found,) = by_consistency(_answers(*(f"\\boxed{{{final}}}" for final in "11122")), settings, "exact")
     assert found.difficult == difficult

@@ -193,13 +193,14 @@ def test_refusals_cut_once_for_all_that_was_sent_before() -> None:
     assert endpoint.limit.now == pytest.approx(0.49 * 8)
 
 
-def test_what_was_sent_before_a_change_does_not_count_after_it() -> None:
+def test_what_was_sent_before_a_cut_does_not_count_after_it() -> None:
     endpoint = Endpoint()
-    sent = endpoint.clock.now + 0.001
-    endpoint.round(same)
+    sent = endpoint.clock.now
+    endpoint.clock.now += 1.0
+    endpoint.limit.refused(sent)
     for _ in range(100):
         endpoint.limit.replied(sent, 9.0, 50)
-    assert endpoint.limit.now == 32
+    assert endpoint.limit.now == pytest.approx(0.7 * 8)
 
 
 def test_it_never_falls_below_one() -> None:

@@ -198,6 +198,26 @@ def test_validation_from_a_path(tmp_path: Path) -> None:
     assert _ids(run["jsonl"]) == _ids_of("test", 6)
 
 
+def test_a_validation_set_that_takes_the_whole_benchmark_is_refused(tmp_path: Path) -> None:
+    """Or a run would train and then measure the gain on nothing."""
+    path = _write(tmp_path / "validation.jsonl", [*_rows("test", 10), *_rows("other", 3)])
+    with pytest.raises(InputError, match=r"task.validation = .*: holds every question of task.benchmark"):
+        _load(tmp_path / "made", _text(tmp_path, validation=path))
+
+
+def test_files_of_one_name_without_ids_do_not_share_them(tmp_path: Path) -> None:
+    rows = {name: [row | {"id": None} for row in _rows(name, 4)] for name in ("train", "test")}
+    for name, content in rows.items():
+        (tmp_path / name).mkdir()
+        _write(tmp_path / name / "data.jsonl", content)
+    places = {"pool": str(tmp_path / "train" / "data.jsonl"), "benchmark": str(tmp_path / "test" / "data.jsonl")}
+    task = _text(tmp_path / "rest", validation=1).model_copy(update=places)
+    run = _load(tmp_path / "made", task)
+    assert _ids(run["pool"]) == [f"pool:data:{line}" for line in range(1, 5)]
+    assert len(run["jsonl"]) == 3
+    assert all(question.id.startswith("benchmark:data:") for question in run["jsonl"])
+
+
 @pytest.mark.parametrize("recorded", [None, ["1", "2"]])
 def test_one_id_for_two_questions_is_refused(tmp_path: Path, recorded: list[str] | None) -> None:
     """Rows are joined by id, so files that each count from 0 would lose pool rows and mix up labels."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from stat_train.config import Prompt
+from stat_train.errors import UserError
 from stat_train.records import Message
 from stat_train.tasks.prompts import IGNORED, PromptRenderer, messages
 
@@ -159,3 +160,16 @@ def test_the_hash_tells_renderings_apart(chat: Any, base: Any) -> None:
     assert len(set(hashes)) == 7
     assert hashes[0] == PromptRenderer(_tokenizer(CHAT), _prompt()).hash()
     assert hashes[0] != PromptRenderer(_tokenizer(CHAT + " "), _prompt()).hash()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        (_prompt(system="Be brief."), "no system here"),
+        (_prompt(tokenize=True), "tokenize"),
+    ],
+)
+def test_what_the_chat_template_refuses_is_the_user_s_to_mend(prompt: Prompt, said: str) -> None:
+    refusing = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system here') }}{% endif %}" + CHAT
+    with pytest.raises(UserError, match=rf"student\.prompt: .*{said}"):
+        PromptRenderer(_tokenizer(refusing), prompt).answer_text(_conversation(prompt))

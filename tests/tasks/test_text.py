@@ -56,15 +56,16 @@ def test_rows_that_are_not_bad(tmp_path: Path) -> None:
         b'{"question": "fifth", "id": 17, "level": "Level 5", "skills": ["b", "a", "b"]}'
     )
     assert _read(path) == [
-        Question(id="pool:1", question="first"),
-        Question(id="pool:4", question="fourth"),
+        Question(id="pool:pool:1", question="first"),
+        Question(id="pool:pool:4", question="fourth"),
         Question(id="17", question="fifth", level=5, skills=["b", "a"]),
     ]
 
 
-def test_id_is_stem_and_line_without_an_id_column(tmp_path: Path) -> None:
+def test_an_id_is_setting_stem_and_line_without_an_id_column(tmp_path: Path) -> None:
     path = _write(tmp_path / "pool.jsonl", {"id": "x", "question": "a"}, {"id": "x", "question": "b"})
-    assert [question.id for question in _read(path, fields=_fields(question="question"))] == ["pool:1", "pool:2"]
+    questions = _read(path, fields=_fields(question="question"))
+    assert [question.id for question in questions] == ["pool:pool:1", "pool:pool:2"]
 
 
 @pytest.mark.parametrize(
@@ -101,6 +102,7 @@ BAD_LINES: list[tuple[bytes | dict[str, Any], str, str]] = [
     ({"question": "q", "level": "hard"}, "wrong type", "level is 'hard', expected a whole number or \"Level 5\""),
     ({"question": "q", "level": 2.5}, "wrong type", "level is 2.5"),
     ({"question": "q", "level": True}, "wrong type", "level is true"),
+    ({"question": "q", "level": 1e20}, "wrong type", "level is 1e+20"),
     (b'{"question": "q", "level": 1e999}', "wrong type", "level is inf"),
     ({"question": "q", "skills": "addition"}, "wrong type", "skills is 'addition', expected a list of names"),
     ({"question": "q", "skills": ["addition", 3]}, "wrong type", "skills is a list of 2"),
@@ -122,14 +124,15 @@ def test_a_bad_row_is_named_and_the_next_one_is_read(
     ((place, found, said),) = _bad(path)
     assert (place, found) == ("pool.jsonl:2", reason)
     assert detail in said
-    assert [question.id for question in _read(path, bad=1)] == ["taken", "pool:3"]
+    assert [question.id for question in _read(path, bad=1)] == ["taken", "pool:pool:3"]
 
 
 def test_a_line_of_exactly_one_megabyte_is_read(tmp_path: Path) -> None:
     """`{"question": ""}` is 16 bytes; a CRLF after it is neither content nor a line of its own."""
     line = json.dumps({"question": "q" * (1_000_000 - 16)}).encode() + b"\r"
     questions = _read(_write(tmp_path / "pool.jsonl", line, {"question": "next"}))
-    assert [(question.id, len(question.question)) for question in questions] == [("pool:1", 999_984), ("pool:2", 4)]
+    assert [question.id for question in questions] == ["pool:pool:1", "pool:pool:2"]
+    assert [len(question.question) for question in questions] == [999_984, 4]
 
 
 def test_a_huge_line_is_not_loaded(tmp_path: Path) -> None:
@@ -217,14 +220,14 @@ def test_parquet(tmp_path: Path) -> None:
         ("pool.parquet:4", "wrong type"),
     ]
     assert _read(path, bad=2) == [
-        Question(id="pool:1", question="a", answer="1", level=1, skills=["x"]),
-        Question(id="pool:2", question="b"),
+        Question(id="pool:pool:1", question="a", answer="1", level=1, skills=["x"]),
+        Question(id="pool:pool:2", question="b"),
     ]
 
 
 def test_parquet_rows_are_numbered_through(tmp_path: Path) -> None:
     questions = _read(_write_parquet(tmp_path / "pool.parquet", {"question": [str(n) for n in range(1, 3001)]}))
-    assert [question.id for question in questions] == [f"pool:{n}" for n in range(1, 3001)]
+    assert [question.id for question in questions] == [f"pool:pool:{n}" for n in range(1, 3001)]
 
 
 def test_parquet_without_the_question_column(tmp_path: Path) -> None:

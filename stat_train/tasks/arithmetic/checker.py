@@ -20,11 +20,13 @@ def step_values(steps: list[str]) -> list[int | None]:
 def score_steps(question: Question, steps: list[str]) -> list[float]:
     """Return 1.0 for each step that reaches the right number and 0.0 for each that does not.
 
-    A last step that only states the answer is compared with the chain's last number.
+    A last step that only states the answer is compared with the chain's last number. The last step of an answer with
+    fewer steps than the chain must reach that number too: an answer that stops half-way is not a right one.
     """
-    expected = Chain.parse(question.source or "").values()
+    expected, values = Chain.parse(question.source or "").values(), step_values(steps)
     targets = expected + [expected[-1]] * max(0, len(steps) - len(expected))
-    return [float(value == target) for value, target in zip(step_values(steps), targets, strict=False)]
+    scores = [float(value == target) for value, target in zip(values, targets, strict=False)]
+    return [*scores[:-1], scores[-1] * (values[-1] == expected[-1])] if scores else []
 
 
 def failed_skills(question: Question, steps: list[str]) -> list[str]:

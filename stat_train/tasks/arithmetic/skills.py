@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from random import Random
 
-Operands = tuple[int, ...]
+from stat_train.tasks.arithmetic import operands
+from stat_train.tasks.arithmetic.operands import DrawOperands, Operands
 
 
 @dataclass(frozen=True)
@@ -20,74 +20,29 @@ class Skill:
 
     `draw(random, x, scale)` returns operands that suit `x`, or None when none do; `scale` widens the numbers.
     `compute(x, operands)` returns the result, or None when there is no whole one. `asks` are seen in training,
-    `unseen` is held back for a harder benchmark; `shows` are the ways to write the step in a solution.
+    `unseen` is held back for a harder benchmark; `shows` are the ways to write the step in a solution, one for each
+    style. `work(x, operands)` returns the numbers on the way to the result, which a solution writes as `{m}` and `{n}`.
     """
 
     name: str
     start: tuple[int, int]
-    draw: Callable[[Random, int, int], Operands | None]
+    draw: DrawOperands
     compute: Callable[[int, Operands], int | None]
     asks: tuple[str, ...]
     unseen: str
-    shows: tuple[str, ...]
+    shows: tuple[str, str, str, str]
+    work: Callable[[int, Operands], Operands] = lambda x, o: ()
 
 
 def _whole_quotient(number: int, divisor: int) -> int | None:
     return number // divisor if divisor and number % divisor == 0 else None
 
 
-def _draw_from(low: int, high: int) -> Callable[[Random, int, int], Operands | None]:
-    return lambda random, x, scale: (random.randint(low, high * scale),)
-
-
-def _draw_smaller(random: Random, x: int, scale: int) -> Operands | None:
-    return (random.randint(1, min(x - 1, 99 * scale)),) if x > 1 else None
-
-
-def _draw_divisor(random: Random, x: int, scale: int) -> Operands | None:
-    divisors = [a for a in range(2, 12 * scale + 1) if x % a == 0 and x > a]
-    return (random.choice(divisors),) if divisors else None
-
-
-def _draw_modulus(random: Random, x: int, scale: int) -> Operands | None:
-    return (random.randint(3, min(x - 1, 15 * scale)),) if x > 4 else None
-
-
-def _draw_percentage(random: Random, x: int, scale: int) -> Operands | None:
-    percentages = [p for p in (5, 10, 15, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90) if x * p % 100 == 0 and x > 0]
-    return (random.choice(percentages),) if percentages else None
-
-
-def _draw_common_divisor(random: Random, x: int, scale: int) -> Operands | None:
-    divisors = [g for g in range(2, x + 1) if x % g == 0 and g < 50 * scale]
-    if not divisors:
-        return None
-    divisor = random.choice(divisors)
-    return (divisor * random.randint(1, max(1, 99 * scale // divisor)),)
-
-
-def _draw_equation(random: Random, x: int, scale: int) -> Operands | None:
-    factor = random.randint(2, 9)
-    if x <= factor:
-        return None
-    unknown = random.randint(1, min((x - 1) // factor, 30 * scale))
-    return (factor, x - factor * unknown)
-
-
-def _draw_same_parity(random: Random, x: int, scale: int) -> Operands | None:
-    return (2 * random.randint(1, 49 * scale) + x % 2,)
-
-
-def _sequence_term(x: int, operands: Operands) -> int:
-    difference, position = operands
-    return x + (position - 1) * difference
-
-
 SKILLS: tuple[Skill, ...] = (
     Skill(
         name="addition",
         start=(2, 99),
-        draw=_draw_from(2, 99),
+        draw=operands.between(2, 99),
         compute=lambda x, o: x + o[0],
         asks=("add {a} to {x}", "increase {x} by {a}", "find the sum of {x} and {a}", "count up from {x} by {a}"),
         unseen="take {x} plus {a}",
@@ -101,7 +56,7 @@ SKILLS: tuple[Skill, ...] = (
     Skill(
         name="subtraction",
         start=(10, 120),
-        draw=_draw_smaller,
+        draw=operands.smaller,
         compute=lambda x, o: x - o[0],
         asks=(
             "subtract {a} from {x}",
@@ -120,7 +75,7 @@ SKILLS: tuple[Skill, ...] = (
     Skill(
         name="multiplication",
         start=(2, 60),
-        draw=_draw_from(2, 9),
+        draw=operands.between(2, 9),
         compute=lambda x, o: x * o[0],
         asks=("multiply {x} by {a}", "find the product of {x} and {a}", "take {a} groups of {x}", "scale {x} by {a}"),
         unseen="take {x} times {a}",
@@ -134,7 +89,7 @@ SKILLS: tuple[Skill, ...] = (
     Skill(
         name="division",
         start=(6, 200),
-        draw=_draw_divisor,
+        draw=operands.divisor,
         compute=lambda x, o: _whole_quotient(x, o[0]),
         asks=(
             "divide {x} by {a}",
@@ -153,7 +108,7 @@ SKILLS: tuple[Skill, ...] = (
     Skill(
         name="remainder",
         start=(10, 150),
-        draw=_draw_modulus,
+        draw=operands.modulus,
         compute=lambda x, o: x % o[0] if o[0] else None,
         asks=(
             "reduce {x} modulo {a}",
@@ -163,16 +118,17 @@ SKILLS: tuple[Skill, ...] = (
         ),
         unseen="find the rest of {x} with {a}",
         shows=(
-            "{x} mod {a} = {y}",
-            "the remainder of {x} and {a} is {y}",
-            "{x} modulo {a} gives {y}",
-            "reducing {x} by {a} makes {y}",
+            "{m} * {a} = {n} and {x} - {n} = {y}",
+            "the product of {m} and {a} is {n} and the difference of {x} and {n} is {y}",
+            "{m} times {a} gives {n} and {x} minus {n} gives {y}",
+            "multiplying {m} by {a} makes {n} and subtracting {n} from {x} makes {y}",
         ),
+        work=lambda x, o: (x // o[0], x // o[0] * o[0]),
     ),
     Skill(
         name="percentage",
         start=(20, 300),
-        draw=_draw_percentage,
+        draw=operands.percentage,
         compute=lambda x, o: _whole_quotient(x * o[0], 100),
         asks=(
             "take {a} percent of {x}",
@@ -191,7 +147,7 @@ SKILLS: tuple[Skill, ...] = (
     Skill(
         name="greatest_common_divisor",
         start=(6, 120),
-        draw=_draw_common_divisor,
+        draw=operands.common_multiple,
         compute=lambda x, o: math.gcd(x, o[0]),
         asks=(
             "find the gcd of {x} and {a}",
@@ -210,7 +166,7 @@ SKILLS: tuple[Skill, ...] = (
     Skill(
         name="linear_equation",
         start=(10, 99),
-        draw=_draw_equation,
+        draw=operands.equation,
         compute=lambda x, o: _whole_quotient(x - o[1], o[0]),
         asks=(
             "solve {a} n + {b} = {x} for n",
@@ -220,17 +176,18 @@ SKILLS: tuple[Skill, ...] = (
         ),
         unseen="find n for {x} from {a} times n plus {b}",
         shows=(
-            "{a} n + {b} = {x} so n = {y}",
-            "from {a} n + {b} = {x} the number is {y}",
-            "{a} times n plus {b} makes {x} for n = {y}",
-            "solving {a} n + {b} = {x} gives {y}",
+            "{x} - {b} = {m} and {m} / {a} = {y}",
+            "the difference of {x} and {b} is {m} and the quotient of {m} and {a} is {y}",
+            "{x} minus {b} gives {m} and {m} over {a} gives {y}",
+            "subtracting {b} from {x} makes {m} and dividing {m} by {a} makes {y}",
         ),
+        work=lambda x, o: (x - o[1],),
     ),
     Skill(
         name="arithmetic_sequence",
         start=(2, 60),
-        draw=lambda random, x, scale: (random.randint(2, 9 * scale), random.randint(3, 9 * scale)),
-        compute=_sequence_term,
+        draw=operands.difference_and_position,
+        compute=lambda x, o: x + (o[1] - 1) * o[0],
         asks=(
             "count up from {x} by {a} and take term {b}",
             "find term {b} of the sequence from {x} with step {a}",
@@ -239,16 +196,17 @@ SKILLS: tuple[Skill, ...] = (
         ),
         unseen="find entry {b} of the list at {x} with step {a}",
         shows=(
-            "term {b} from {x} by {a} = {y}",
-            "term {b} of the sequence from {x} with step {a} is {y}",
-            "from {x} with step {a} entry {b} is {y}",
-            "counting from {x} by {a} term {b} makes {y}",
+            "{m} * {a} = {n} and {x} + {n} = {y}",
+            "the product of {m} and {a} is {n} and the sum of {x} and {n} is {y}",
+            "{m} times {a} gives {n} and {x} plus {n} gives {y}",
+            "multiplying {m} by {a} makes {n} and adding {n} to {x} makes {y}",
         ),
+        work=lambda x, o: (o[1] - 1, (o[1] - 1) * o[0]),
     ),
     Skill(
         name="comparison",
         start=(2, 300),
-        draw=_draw_from(2, 300),
+        draw=operands.between(2, 300),
         compute=lambda x, o: max(x, o[0]),
         asks=(
             "take the larger of {x} and {a}",
@@ -267,7 +225,7 @@ SKILLS: tuple[Skill, ...] = (
     Skill(
         name="powers",
         start=(2, 40),
-        draw=_draw_from(2, 9),
+        draw=operands.between(2, 9),
         compute=lambda x, o: x * o[0] ** 2,
         asks=(
             "multiply {x} by the square of {a}",
@@ -286,7 +244,7 @@ SKILLS: tuple[Skill, ...] = (
     Skill(
         name="digit_sum",
         start=(10, 999),
-        draw=lambda random, x, scale: () if x > 9 else None,
+        draw=operands.none_when(lambda x, scale: x > 9),
         compute=lambda x, o: sum(int(digit) for digit in str(abs(x))),
         asks=(
             "find the digit sum of {x}",
@@ -305,7 +263,7 @@ SKILLS: tuple[Skill, ...] = (
     Skill(
         name="rounding",
         start=(11, 999),
-        draw=lambda random, x, scale: () if x > 10 else None,
+        draw=operands.none_when(lambda x, scale: x > 10),
         compute=lambda x, o: (x + 5) // 10 * 10,
         asks=(
             "round {x} to the nearest ten",
@@ -324,7 +282,7 @@ SKILLS: tuple[Skill, ...] = (
     Skill(
         name="average",
         start=(2, 99),
-        draw=_draw_same_parity,
+        draw=operands.same_parity,
         compute=lambda x, o: _whole_quotient(x + o[0], 2),
         asks=(
             "average {x} and {a}",
@@ -334,16 +292,17 @@ SKILLS: tuple[Skill, ...] = (
         ),
         unseen="take the mean of {x} and {a}",
         shows=(
-            "mean ( {x} , {a} ) = {y}",
-            "the mean of {x} and {a} is {y}",
-            "midway from {x} to {a} is {y}",
-            "half of the sum of {x} and {a} is {y}",
+            "{x} + {a} = {m} and {m} / 2 = {y}",
+            "the sum of {x} and {a} is {m} and the quotient of {m} and 2 is {y}",
+            "{x} plus {a} gives {m} and {m} over 2 gives {y}",
+            "adding {a} to {x} makes {m} and dividing {m} by 2 makes {y}",
         ),
+        work=lambda x, o: (x + o[0],),
     ),
     Skill(
         name="last_digit",
         start=(10, 999),
-        draw=lambda random, x, scale: () if x > 9 else None,
+        draw=operands.none_when(lambda x, scale: x > 9),
         compute=lambda x, o: x % 10,
         asks=(
             "find the last digit of {x}",
@@ -362,7 +321,7 @@ SKILLS: tuple[Skill, ...] = (
     Skill(
         name="place_shift",
         start=(2, 99),
-        draw=lambda random, x, scale: () if 0 < x < 100 * scale else None,
+        draw=operands.none_when(lambda x, scale: 0 < x < 100 * scale),
         compute=lambda x, o: x * 10,
         asks=(
             "put a zero after {x}",
@@ -378,21 +337,45 @@ SKILLS: tuple[Skill, ...] = (
             "a zero after {x} makes {y}",
         ),
     ),
+    Skill(
+        name="digit_reversal",
+        start=(10, 999),
+        draw=operands.none_when(lambda x, scale: x > 9),
+        compute=lambda x, o: int(str(abs(x))[::-1]),
+        asks=(
+            "reverse the digits of {x}",
+            "find the reverse of {x}",
+            "write {x} backwards",
+            "read the digits of {x} backwards",
+        ),
+        unseen="take the reverse of {x}",
+        shows=(
+            "{x} reversed = {y}",
+            "the reverse of {x} is {y}",
+            "{x} backwards gives {y}",
+            "reversing {x} makes {y}",
+        ),
+    ),
+    Skill(
+        name="largest_digit",
+        start=(10, 999),
+        draw=operands.none_when(lambda x, scale: x > 9),
+        compute=lambda x, o: max(int(digit) for digit in str(abs(x))),
+        asks=(
+            "find the largest digit of {x}",
+            "keep the largest digit of {x}",
+            "take the digit of {x} that is largest",
+            "find the maximum of the digits of {x}",
+        ),
+        unseen="take the largest digit of {x}",
+        shows=(
+            "largest digit of {x} = {y}",
+            "the largest digit of {x} is {y}",
+            "{x} has the largest digit {y}",
+            "keeping the largest digit of {x} gives {y}",
+        ),
+    ),
 )
 
 SKILL_NAMES: tuple[str, ...] = tuple(skill.name for skill in SKILLS)
 BY_NAME: dict[str, Skill] = {skill.name: skill for skill in SKILLS}
-
-_USUAL = {
-    "addition": 1.0, "subtraction": 1.0, "multiplication": 0.8, "division": 0.7, "remainder": 0.6,
-    "percentage": 0.5, "greatest_common_divisor": 0.4, "linear_equation": 0.4, "arithmetic_sequence": 0.6,
-    "comparison": 0.4, "powers": 0.6, "digit_sum": 0.4, "rounding": 0.4, "average": 0.5,
-    "last_digit": 0.04, "place_shift": 0.04,
-}  # fmt: skip
-_RARE = {
-    "a": ("comparison", "digit_sum", "rounding"),
-    "b": ("division", "percentage", "rounding"),
-    "c": ("comparison", "digit_sum", "powers"),
-}
-MIXES: dict[str, dict[str, float]] = {mix: _USUAL | dict.fromkeys(rare, 0.02) for mix, rare in _RARE.items()}
-"""How often each skill appears in a student's own training data; the pool of the task has the same mix."""

@@ -15,10 +15,12 @@ from random import Random
 from typing import Literal
 
 from stat_train.records import Question
-from stat_train.tasks.arithmetic.skills import BY_NAME, SKILL_NAMES, Operands
+from stat_train.tasks.arithmetic.operands import Operands
+from stat_train.tasks.arithmetic.skills import BY_NAME, SKILL_NAMES
 
 Split = Literal["pool", "validation", "benchmark"]
 LARGEST_RESULT = 999
+STYLES = 4
 _REFERENCES = ("it", "that", "the result")
 _LINKS = ("Then", "Next", "After that")
 _CLOSINGS = ("What is the result?", "What number do you get?", "Give the final number.", "Which number is left?")
@@ -132,30 +134,29 @@ def ask(random: Random, chain: Chain, unseen_phrasings: bool = False) -> str:
 
 
 def solve(random: Random, chain: Chain) -> str:
-    """Return a solution in words, one step a paragraph, then the final answer."""
-    return _write_solution(chain, [random.choice(BY_NAME[name].shows) for name, _ in chain.steps])
+    """Return a solution in one of the styles, one step a paragraph, then the final answer."""
+    return _write_solution(chain, random.randrange(STYLES))
 
 
 def rewrite(seed: str, chain: Chain, sample: int) -> str:
-    """Return the solution in the words of rewrite number `sample`; each number has other words for every step."""
-    phrasings = []
-    for index, (name, _) in enumerate(chain.steps):
-        shows = list(BY_NAME[name].shows)
-        Random(f"{seed}/{chain}/{index}").shuffle(shows)
-        phrasings.append(shows[sample % len(shows)])
-    return _write_solution(chain, phrasings)
+    """Return the solution in the style of rewrite number `sample`; each number has other words for every step."""
+    styles = list(range(STYLES))
+    Random(f"{seed}/{chain}").shuffle(styles)
+    return _write_solution(chain, styles[sample % STYLES])
 
 
-def _write_solution(chain: Chain, phrasings: list[str]) -> str:
+def _write_solution(chain: Chain, style: int) -> str:
     paragraphs, number = [], chain.start
-    for (_, operands), value, phrasing in zip(chain.steps, chain.values(), phrasings, strict=True):
-        paragraphs.append(_fill(phrasing, str(number), operands, value))
+    for (name, operands), value in zip(chain.steps, chain.values(), strict=True):
+        skill = BY_NAME[name]
+        work = dict(zip("mn", skill.work(number, operands), strict=False))
+        paragraphs.append(_fill(skill.shows[style], str(number), operands, y=value, **work))
         number = value
     return "\n\n".join([*paragraphs, f"The answer is {number}."])
 
 
-def _fill(phrase: str, x: str, operands: Operands, y: int | None = None) -> str:
-    return phrase.format(x=x, y=y, **dict(zip("ab", operands, strict=False)))
+def _fill(phrase: str, x: str, operands: Operands, **numbers: int) -> str:
+    return phrase.format(x=x, **dict(zip("ab", operands, strict=False)), **numbers)
 
 
 def make_question(random: Random, family: Family, identifier: str, split: Split) -> Question:
@@ -183,3 +184,14 @@ def questions(seed: str, split: Split, name: str, count: int, family: Family) ->
         if question.question not in seen:
             seen.add(question.question)
             yield question
+
+
+def fingerprint(weights: Mapping[str, float]) -> str:
+    """Return a short hash of what this world makes with these weights: questions, solutions and their rewrites.
+
+    It is part of what the questions of a run are known by, so that an older world's are not taken for this one's.
+    """
+    families = [Family(weights=weights), *BENCHMARKS.values()]
+    made = [q for family in families for q in questions("fingerprint", "pool", "pool", 200, family)]
+    texts = [text for q in made for text in (q.to_line(), rewrite("fingerprint", Chain.parse(q.source or ""), 0))]
+    return hashlib.blake2b("\n".join([repr(sorted(weights.items())), *texts]).encode(), digest_size=8).hexdigest()
