@@ -217,7 +217,9 @@ def _schema_problems(error: ValidationError, values: Any) -> list[str]:
             else:
                 below = "" if full_key == key else f"nothing below {key}, which is "
                 text = f"expected {below}{_expectation(one)}"
-            problems.setdefault(f"{full_key} = {_shown(value)}", []).append(text)
+            # A secret that was given where its place is not must not end up in a log.
+            shown = "(not shown)" if "api_key" in full_key else _shown(value)
+            problems.setdefault(f"{full_key} = {shown}", []).append(text)
     # A setting that may be one thing or another is wrong as both.
     return [f"{given}: {'; or '.join(dict.fromkeys(texts))}" for given, texts in problems.items()]
 

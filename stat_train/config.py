@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, LiteralString
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 STAGES = ("label", "answer", "grade", "diagnose", "profile", "curate", "train", "evaluate", "report")
 OPERATIONAL = "operational"
@@ -22,9 +23,23 @@ Rate = Annotated[float, Field(gt=0)]
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
-# The largest that numpy takes.
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # the largest that numpy takes
 Text = Annotated[str, Field(min_length=1)]
+
+
+def _text_like(pattern: str, expected: LiteralString) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise PydanticCustomError("text_like", expected)
+        return value
+
+    return AfterValidator(check)
+
+
+Url = Annotated[
+    str, _text_like(r"https?://[^\s/@?#]+(/[^\s@?#]*)?", "a URL such as http://localhost:8000/v1, no password")
+]
+EnvironmentVariable = Annotated[str, _text_like("[A-Z_][A-Z0-9_]*", "the NAME of an environment variable, in capitals")]
 
 
 class Node(BaseModel):
@@ -102,6 +117,36 @@ class LocalStudent(Node):
     batch_size: Annotated[int, Field(ge=1), OPERATIONAL]
 
 
+class Endpoint(Node):
+    """An OpenAI-compatible chat endpoint, or several that serve the same model, and how it is called."""
+
+    base_url: Annotated[Url | Annotated[list[Url], Field(min_length=1)], OPERATIONAL]
+    model: Text
+    revision: Text | None
+    api_key_env: Annotated[EnvironmentVariable | None, OPERATIONAL]
+    request_overrides: dict[str, Any]
+    timeout_seconds: Annotated[float, Field(gt=0), OPERATIONAL]
+    connect_timeout_seconds: Annotated[float, Field(gt=0), OPERATIONAL]
+    max_retries: Annotated[int, Field(ge=0), OPERATIONAL]
+    max_wait_seconds: Annotated[float, Field(gt=0), OPERATIONAL]
+    max_concurrency: Annotated[int, Field(ge=1), OPERATIONAL]
+    max_slowdown: Annotated[float | None, Field(gt=1), OPERATIONAL]
+    requests_per_minute: Annotated[int | None, Field(ge=1), OPERATIONAL]
+    tokens_per_minute: Annotated[int | None, Field(ge=1), OPERATIONAL]
+    usd_per_million_input_tokens: Annotated[float | None, Field(ge=0), OPERATIONAL]
+    usd_per_million_output_tokens: Annotated[float | None, Field(ge=0), OPERATIONAL]
+    temperature: Temperature
+    max_new_tokens: Positive
+
+
+class EndpointStudent(Endpoint):
+    """A student that is served: vLLM, SGLang or a hosted model."""
+
+    name: Literal["endpoint"]
+    attempts: Positive
+    prompt: Prompt
+
+
 class RecordedStudent(Node):
     """A student that is known by its recorded answers only."""
 
@@ -121,6 +166,15 @@ class LabelsTeacher(Node):
     """A teacher without a language model: a difficult question misses the skills that it is labelled with."""
 
     name: Literal["labels"]
+
+
+class OpenAITeacher(Endpoint):
+    """A language model behind an endpoint; a reply that cannot be used is asked for `max_attempts` times in all."""
+
+    name: Literal["openai"]
+    sampling_seed: int
+    max_attempts: Positive
+    retry_bad: bool
 
 
 class GoldDifficulty(Node):
@@ -199,6 +253,14 @@ class NoTraining(Node):
     name: Literal["none"]
 
 
+class BudgetCaps(Node):
+    """What a run may spend on calls, over all its restarts; None for no cap."""
+
+    max_usd: Annotated[float | None, Field(ge=0), OPERATIONAL]
+    max_calls: Annotated[int | None, Field(ge=0), OPERATIONAL]
+    max_tokens: Annotated[int | None, Field(ge=0), OPERATIONAL]
+
+
 class Evaluation(Node):
     """How a checkpoint answers the benchmarks."""
 
@@ -207,8 +269,8 @@ class Evaluation(Node):
 
 
 Task = Annotated[ArithmeticTask | TextTask, Field(discriminator="name")]
-Student = Annotated[LocalStudent | RecordedStudent, Field(discriminator="name")]
-Teacher = Annotated[ArithmeticTeacher | LabelsTeacher, Field(discriminator="name")]
+Student = Annotated[LocalStudent | EndpointStudent | RecordedStudent, Field(discriminator="name")]
+Teacher = Annotated[ArithmeticTeacher | LabelsTeacher | OpenAITeacher, Field(discriminator="name")]
 Difficulty = Annotated[GoldDifficulty | StepRewardDifficulty | ConsistencyDifficulty, Field(discriminator="name")]
 DataRecipe = Annotated[PoolRecipe | UntargetedRecipe | StatSelRecipe, Field(discriminator="name")]
 Training = Annotated[SftTraining | NoTraining, Field(discriminator="name")]
@@ -227,6 +289,7 @@ class Config(Node):
     difficulty: Difficulty
     data_recipe: DataRecipe
     train: Training
+    budget: BudgetCaps
     evaluate: Evaluation
 
     def reaches(self, stage: str) -> bool:
@@ -236,7 +299,7 @@ class Config(Node):
 
 def contradictions(config: Config) -> list[str]:
     """Return what is wrong between settings that are each right alone, files that are absent included."""
-    checks = (_check_task, _check_student, _check_difficulty, _check_recipe, _check_training)
+    checks = (_check_task, _check_student, _check_difficulty, _check_recipe, _check_training, _check_budget)
     return [problem for check in checks for problem in check(config)]
 
 
@@ -268,6 +331,9 @@ def _check_student(config: Config) -> list[str]:
         if config.reaches("train") and config.train.name != "none":
             problems.append("student = recorded: it has no weights to train; add until=curate or train=none")
         return problems
+    if isinstance(student, EndpointStudent):
+        trained = config.reaches("train") and config.train.name != "none"
+        return ["student = endpoint: its weights cannot be trained; add until=curate or train=none"] if trained else []
     problem = absent_file("student.model", student.model) if student.model.startswith((".", "/", "~")) else None
     return [problem] if problem else []
 
@@ -301,6 +367,17 @@ def _check_training(config: Config) -> list[str]:
         f"train.effective_batch_size = {train.effective_batch_size}: expected a multiple of "
         f"train.device_batch_size = {train.device_batch_size}, or at most that"
     ]
+
+
+def _check_budget(config: Config) -> list[str]:
+    asked = {"teacher": config.teacher, "student": config.student}
+    paid = [(role, node) for role, node in asked.items() if isinstance(node, Endpoint)]
+    prices = ("usd_per_million_input_tokens", "usd_per_million_output_tokens")
+    unpriced = [f"{role}.{name}" for role, node in paid for name in prices if getattr(node, name) is None]
+    if config.budget.max_usd is None or not unpriced:
+        return []
+    given = f"budget.max_usd = {config.budget.max_usd}"
+    return [f"{given}: needs the price of what is asked; give {' and '.join(unpriced)} (0 for a server of your own)"]
 
 
 def is_local(place: str) -> bool:

@@ -31,6 +31,12 @@ class InputError(UserError):
     """A data file cannot be used: absent, unreadable, or with too many bad rows."""
 
 
+class BudgetReached(StatTrainError):
+    """The run may not spend more; what was paid for is kept, and a higher cap goes on from there."""
+
+    exit_code = 3
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Return ` Did you mean "X"?` for the nearest known name, or nothing when none is near."""
     near = get_close_matches(given, list(known), n=1, cutoff=0.6)

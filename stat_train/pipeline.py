@@ -18,15 +18,10 @@ from rich.console import Console
 
 from stat_train import __version__, stage
 from stat_train.compose import Settings
-from stat_train.config import (
-    ConsistencyDifficulty,
-    LocalStudent,
-    RecordedStudent,
-    SftTraining,
-)
+from stat_train.config import ConsistencyDifficulty, EndpointStudent, LocalStudent, RecordedStudent, SftTraining
 from stat_train.curation.source import make_source
 from stat_train.curation.training_set import answer_source, make_training_set
-from stat_train.diagnosis.answering import AnswerJob, recorded_answers
+from stat_train.diagnosis.answering import AnswerJob, answer_with_endpoint, recorded_answers
 from stat_train.diagnosis.difficulty import find_difficult
 from stat_train.diagnosis.profile import skill_profile
 from stat_train.diagnosis.skill_map import label as label_questions
@@ -50,18 +45,13 @@ from stat_train.records import (
     SkillProfile,
 )
 from stat_train.run import Run, Summary
-from stat_train.store import (
-    Artifact,
-    dropped_counts,
-    file_hash,
-    read_records,
-    write_json,
-    write_records,
-)
+from stat_train.store import Artifact, dropped_counts, file_hash, read_records, write_json, write_records
 from stat_train.tasks import answers as grading
 from stat_train.tasks.load import load_questions, made_by, open_pool, pool_questions
 from stat_train.teacher.contract import make_teacher
 from stat_train.training.job import TrainJob
+
+PLACES = ("pool", "benchmark", "validation", "skills")
 
 
 def run(settings: Settings, command: Sequence[str], console: Console) -> Path:
@@ -73,11 +63,8 @@ def run(settings: Settings, command: Sequence[str], console: Console) -> Path:
             break
     this.folder.close(command)
     fresh = sum(not artifact.reused for artifact in this.folder.made)
-    done = (
-        "all stages were done before; nothing was run"
-        if not fresh
-        else f"{fresh} {'stage was' if fresh == 1 else 'stages were'} run"
-    )
+    words = f"{fresh} {'stage was' if fresh == 1 else 'stages were'} run"
+    done = words if fresh else "all stages were done before; nothing was run"
     console.print(f"\nDone: {done}. Results in {this.folder.folder}", highlight=False)
     return this.folder.folder
 
@@ -110,7 +97,8 @@ def load(run: Run) -> Artifact:
     task, student = run.config.task, run.config.student
     recording = Path(student.path).expanduser() if isinstance(student, RecordedStudent) else None
     recorded = list(read_recording(recording)) if recording else None
-    places = {key: run.fingerprint(value) for key, value in task.identity().items() if _is_place(key, value)}
+    given = ((key, value) for key, value in task.identity().items() if key in PLACES and isinstance(value, str))
+    places = {key: run.fingerprint(value) for key, value in given}
     identity = {
         "task": task.identity() | places,
         "made": made_by(task, run.config.seed),
@@ -123,10 +111,6 @@ def load(run: Run) -> Artifact:
     artifact = run.make("questions", 1, [], identity, build)
     run.folder.link("questions", artifact.folder)
     return artifact
-
-
-def _is_place(key: str, value: Any) -> bool:
-    return key in ("pool", "benchmark", "validation", "skills") and isinstance(value, str)
 
 
 def label(run: Run, questions: Artifact) -> Artifact:
@@ -165,9 +149,24 @@ def answer(run: Run, questions: Artifact) -> Artifact:
     if isinstance(settings, ConsistencyDifficulty):
         attempts, temperature = settings.samples, settings.temperature
     sampling = Sampling(temperature, student.max_new_tokens)
+    if isinstance(student, EndpointStudent):
+        return _answer_with_endpoint(run, questions, student, sampling, attempts)
     weights = model_place(student.model)
     identity = {"model": run.fingerprint(weights), "attempts": attempts}
     return _answer(run, "answer", validation, weights, identity, sampling, student.batch_size, "answers.jsonl")
+
+
+def _answer_with_endpoint(
+    run: Run, questions: Artifact, student: EndpointStudent, sampling: Sampling, attempts: int
+) -> Artifact:
+    def build(folder: Path) -> None:
+        asked = questions.records("validation.jsonl", Question)
+        with run.calls() as (ledger, budget):
+            given = answer_with_endpoint(asked, student, sampling, attempts, ledger, budget)
+        write_records(folder / "answers.jsonl", given)
+
+    identity = student.identity() | {"sampling": sampling, "attempts": attempts}
+    return run.make("answer", 1, [questions], identity, build, "answers.jsonl")
 
 
 def _answer(

@@ -39,7 +39,7 @@ class Progress:
         if not self.console.is_terminal and time.monotonic() - self.said_at > SECONDS_BETWEEN_LINES:
             self.said_at = time.monotonic()
             words = f"{self.what}: {self.done:,} of {self.total:,} {note}"
-            self.console.print(words.rstrip(), highlight=False, markup=False)
+            self.console.print(words.rstrip(), highlight=False, markup=False, soft_wrap=True)
 
 
 def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:

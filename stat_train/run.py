@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 from rich.console import Console
 
 from stat_train.compose import Settings
-from stat_train.config import Config, LocalStudent, Prompt, is_local, local_path
+from stat_train.config import Config, EndpointStudent, LocalStudent, Prompt, is_local, local_path
+from stat_train.models.budget import Budget
+from stat_train.models.ledger import Ledger
 from stat_train.store import Artifact, RunFolder, dropped_counts, file_hash, make, make_folder
 
 Build = Callable[[Path], None]
@@ -46,6 +49,12 @@ class Run:
         """Print a line under the stage's own."""
         self.console.print(f"{'':<22}  {text}", highlight=False, markup=False)
 
+    @contextmanager
+    def calls(self) -> Iterator[tuple[Ledger, Budget]]:
+        """Open the ledger of calls, and the budget of this run."""
+        with Ledger(self.cache_dir) as ledger:
+            yield ledger, Budget(self.config.budget, str(self.folder.folder.absolute()), ledger)
+
     def fingerprint(self, place: str) -> str:
         """Return what identifies a file, a folder or a hub name: the content of what is local, else the name."""
         local = local_path(place)
@@ -58,6 +67,6 @@ class Run:
     @property
     def prompt(self) -> Prompt:
         """How the student is asked; a recorded one is taken to have been asked plainly."""
-        if isinstance(self.config.student, LocalStudent):
+        if isinstance(self.config.student, LocalStudent | EndpointStudent):
             return self.config.student.prompt
         return Prompt(system=None, template="{question}", chat_template_arguments={})

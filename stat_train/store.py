@@ -195,7 +195,7 @@ def lease(path: Path) -> Iterator[Callable[[], None]]:
     """
     text = json.dumps(
         {
-            "host": _host(),
+            "host": this_host(),
             "pid": os.getpid(),
             "job": os.environ.get("SLURM_JOB_ID"),
             "id": uuid4().hex,
@@ -243,7 +243,8 @@ def _wait_until_free(path: Path) -> None:
     try:
         text, touched = path.read_text(), path.stat().st_mtime_ns
         seen = time.monotonic()
-        while _is_running(text) and time.monotonic() - seen < LEASE_EXPIRES_SECONDS:
+        holder = json.loads(text)
+        while may_run(holder["host"], holder["pid"]) and time.monotonic() - seen < LEASE_EXPIRES_SECONDS:
             time.sleep(0.2)
             if path.read_text() != text:
                 return
@@ -254,7 +255,7 @@ def _wait_until_free(path: Path) -> None:
     _remove(path, text)
 
 
-def _host() -> str:
+def this_host() -> str:
     """Return where our process numbers hold: containers can share a host's name without seeing each other's."""
     try:
         return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
@@ -262,18 +263,17 @@ def _host() -> str:
         return socket.gethostname()
 
 
-def _is_running(text: str) -> bool:
-    """Tell whether a lease's holder may be alive; only a process of this host can be known to be gone."""
-    holder = json.loads(text)
-    if holder["host"] != _host():
+def may_run(host: str, pid: int) -> bool:
+    """Tell whether a process may be alive; only one of this host can be known to be gone."""
+    if host != this_host():
         return True
     try:
-        os.kill(holder["pid"], 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return not _is_zombie(holder["pid"])
+    return not _is_zombie(pid)
 
 
 def _is_zombie(pid: int) -> bool:

@@ -104,6 +104,18 @@ WRONG = {
         ["student=recorded", f"student.path={__file__}", "until=train"],
         [["student = recorded", "no weights to train", "until=curate or train=none"]],
     ),
+    "served student that cannot be trained": Wrong(
+        ["student=endpoint", "student.base_url=http://h/v1", "student.model=m"],
+        [["student = endpoint", "cannot be trained", "until=curate or train=none"]],
+    ),
+    "address without its protocol": Wrong(
+        ["teacher=openai", "teacher.model=m", "teacher.base_url='h:8000/v1'"],
+        [["teacher.base_url = 'h:8000/v1'", "expected a URL such as http://localhost:8000/v1"]],
+    ),
+    "dollars without prices": Wrong(
+        ["teacher=openai", "teacher.model=m", "budget.max_usd=1.0", "teacher.usd_per_million_input_tokens=1.0"],
+        [["budget.max_usd = 1.0", "give teacher.usd_per_million_output_tokens (0 for a server of your own)"]],
+    ),
     "minimum above maximum": Wrong(
         ["task.min_steps=3", "task.max_steps=2"], [["task.min_steps = 3", "expected at most task.max_steps = 2"]]
     ),
@@ -289,6 +301,24 @@ OPERATIONAL_SETTINGS = {
     "train.device_batch_size",
     "train.checkpoints",
     "evaluate.batch_size",
+    "budget.max_usd",
+    "budget.max_calls",
+    "budget.max_tokens",
+}
+# Where an endpoint is, how it is asked and what that costs, whoever it is.
+OPERATIONAL_OF_ENDPOINTS = {
+    "base_url",
+    "api_key_env",
+    "timeout_seconds",
+    "connect_timeout_seconds",
+    "max_retries",
+    "max_wait_seconds",
+    "max_concurrency",
+    "max_slowdown",
+    "requests_per_minute",
+    "tokens_per_minute",
+    "usd_per_million_input_tokens",
+    "usd_per_million_output_tokens",
 }
 
 
@@ -314,4 +344,14 @@ def test_any_other_setting_changes_the_identity(key: str) -> None:
 
 def test_only_settings_that_say_so_are_operational() -> None:
     marked = {name for node in nodes() for name, field in node.model_fields.items() if OPERATIONAL in field.metadata}
-    assert marked == {key.rpartition(".")[2] for key in OPERATIONAL_SETTINGS}
+    assert marked == {key.rpartition(".")[2] for key in OPERATIONAL_SETTINGS} | OPERATIONAL_OF_ENDPOINTS
+
+
+@pytest.mark.parametrize("role", ["teacher=openai", "student=endpoint"])
+def test_an_endpoint_is_known_by_its_model_not_by_how_it_is_asked(role: str) -> None:
+    group = role.partition("=")[0]
+    arguments = [role, f"{group}.model=m", f"{group}.base_url=http://localhost/v1", "until=curate"]
+    node = getattr(read_settings(arguments).config, group)
+    assert set(node.model_dump()) - set(node.identity()) == OPERATIONAL_OF_ENDPOINTS
+    moved = read_settings([*arguments, f"{group}.base_url=[http://a/v1,http://b/v1]", f"{group}.max_retries=1"])
+    assert getattr(moved.config, group).identity() == node.identity()

@@ -294,7 +294,7 @@ def test_file_hash_of_a_folder_covers_names_and_contents_but_not_its_place(tmp_p
 
 
 def holder_text(host: str | None = None, pid: int | None = None) -> str:
-    return json.dumps({"host": host or store._host(), "pid": pid or os.getpid(), "job": None, "id": "0" * 32})
+    return json.dumps({"host": host or store.this_host(), "pid": pid or os.getpid(), "job": None, "id": "0" * 32})
 
 
 def start_maker(tmp_path: Path) -> subprocess.Popen[str]:

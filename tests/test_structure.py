@@ -187,6 +187,8 @@ COMPANIONS = {
     ("task", "gsm8k"): ["teacher=labels", "difficulty=gold"],
     ("student", "local"): ["student.model={folder}"],
     ("student", "recorded"): ["student.path={file}", "until=curate"],
+    ("student", "endpoint"): ["student.base_url=http://localhost:8000/v1", "student.model=m", "until=curate"],
+    ("teacher", "openai"): ["teacher.model=m"],
 }
 
 
@@ -218,7 +220,7 @@ def test_every_settings_file_says_what_it_is_and_how_to_use_it(path: Path) -> No
     command = re.search(r"Command: stat-train(.*?)(?: {2,}Cost:|$)", "\n".join(opening), re.MULTILINE)
     assert command and re.search(r"Cost: \S", "\n".join(opening)), "Command: and Cost: follow"
     group = path.parent.name.replace("data_recipes", "data_recipe")
-    if group not in ("conf", "evaluate"):
+    if group not in ("conf", "evaluate", "budget"):
         assert f"{group}={path.stem}" in command[1].split()
 
 

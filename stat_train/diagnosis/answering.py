@@ -8,11 +8,14 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
-from stat_train.config import Prompt
+from stat_train.config import EndpointStudent, Prompt
+from stat_train.models.budget import Budget
 from stat_train.models.generator import Completion, Request, Sampling
+from stat_train.models.ledger import Ledger
+from stat_train.models.tally import show
 from stat_train.progress import Progress
 from stat_train.records import Answer, Question
-from stat_train.store import chunk_seed, in_chunks, read_records
+from stat_train.store import chunk_seed, content_hash, in_chunks, read_records
 from stat_train.tasks.answers import extract_final
 from stat_train.tasks.prompts import messages
 
@@ -55,6 +58,33 @@ def answer_with_weights(job: AnswerJob) -> None:
         in_chunks(job.folder, "answers.jsonl", asked, CHUNK_SIZE, work)
 
 
+def answer_with_endpoint(
+    questions: Sequence[Question],
+    student: EndpointStudent,
+    sampling: Sampling,
+    attempts: int,
+    ledger: Ledger,
+    budget: Budget,
+) -> list[Answer]:
+    """Return the answers of a model that is served; those that are in the ledger are not asked for again.
+
+    An answer that is cut off or refused is the student's answer all the same; one that never came has no text.
+    """
+    from stat_train.models.endpoint import EndpointGenerator
+
+    arguments, prompt = student.prompt.chat_template_arguments, student.prompt
+    overrides = student.request_overrides | ({"chat_template_kwargs": arguments} if arguments else {})
+    endpoint = student.model_copy(update={"request_overrides": overrides})
+    requests = [
+        Request(question.id, messages(prompt, question.question), sampling, attempt)
+        for question in questions
+        for attempt in range(attempts)
+    ]
+    with EndpointGenerator(endpoint, ledger, budget, "student") as generator:
+        completions = list(show(generator, requests, "Answering", len(requests)))
+    return in_order(completions, content_hash(prompt.model_dump()))
+
+
 class _Asked(NamedTuple):
     question: Question
     attempt: int
@@ -75,6 +105,7 @@ def in_order(completions: Iterable[Completion], prompt_hash: str) -> list[Answer
             finish_reason=completion.finish_reason,
             output_tokens=completion.output_tokens,
             prompt_hash=prompt_hash,
+            call_id=completion.call_id,
         )
         for completion in sorted(completions, key=lambda completion: (completion.id, completion.sample))
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from stat_train.records import Message
 
@@ -16,16 +16,28 @@ class Sampling(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One reply asked for; `sample` counts the replies to the same messages."""
+    """One reply asked for; `sample` counts the replies to the same messages.
+
+    `schema` is the JSON schema that the reply must fit; where a server cannot hold to it, `format_hint` is added to the
+    last message instead. `prompt_version` says which wording of a prompt made the messages; it is recorded only.
+    """
 
     id: str
     messages: list[Message]
     sampling: Sampling
     sample: int
+    schema: dict[str, Any] | None = None
+    format_hint: str = ""
+    prompt_version: str | None = None
 
 
 class Completion(NamedTuple):
-    """One reply; `finish_reason` is `stop` or `length`."""
+    """One reply; `finish_reason` is `stop`, `length`, `refusal`, or `error` when no reply came.
+
+    `error` says why the reply cannot be used, after all attempts that were allowed; whoever asked leaves the item
+    unscored. `cached` replies were paid for before; `call_id` is their key in the ledger of calls. Of the tokens,
+    `cached_tokens` (of the input) and `reasoning_tokens` (of the output) are None where the server does not tell.
+    """
 
     id: str
     sample: int
@@ -33,6 +45,11 @@ class Completion(NamedTuple):
     finish_reason: str
     input_tokens: int
     output_tokens: int
+    cached: bool = False
+    error: str | None = None
+    call_id: str | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 class Generator(Protocol):

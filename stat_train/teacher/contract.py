@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
-from stat_train.config import ArithmeticTeacher, LabelsTeacher
+from stat_train.config import ArithmeticTeacher, LabelsTeacher, OpenAITeacher
+from stat_train.errors import UserError
 from stat_train.records import Answer, Diagnosis, Question, QuestionSkills
 
 
@@ -34,8 +35,10 @@ class Teacher(Protocol):
         ...
 
 
-def make_teacher(settings: ArithmeticTeacher | LabelsTeacher) -> Teacher:
-    """Return the teacher that the settings name."""
+def make_teacher(settings: ArithmeticTeacher | LabelsTeacher | OpenAITeacher) -> Teacher:
+    """Return the teacher that the settings name; raises UserError for one that cannot be asked yet."""
+    if isinstance(settings, OpenAITeacher):
+        raise UserError("teacher = openai: cannot be asked for skills yet; expected arithmetic or labels")
     from stat_train.teacher.arithmetic import ExactTeacher
     from stat_train.teacher.labels import LabelReader
 

@@ -1,0 +1,47 @@
+"""A model that says what it is told to, so that everything that asks a model runs without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from stat_train.models.generator import Completion, Request
+from stat_train.store import content_hash
+
+Script = Callable[[Request], str] | Sequence[str]
+
+
+class ScriptedGenerator:
+    """Replies with `script(request)`, or with the texts of a list, one after the other.
+
+    A list that is too short raises IndexError. Tokens are counted as words.
+    """
+
+    def __init__(self, script: Script) -> None:
+        self.reply = script if callable(script) else _one_by_one(script)
+        self.asked: list[Request] = []
+        self.rejected: list[str] = []
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """Yield a completion for each request, in the order asked."""
+        for request in requests:
+            self.asked.append(request)
+            text = self.reply(request)
+            words = sum(len(message["content"].split()) for message in request.messages)
+            call_id = content_hash([request.messages, request.sampling, request.sample, request.schema])
+            yield Completion(request.id, request.sample, text, "stop", words, len(text.split()), call_id=call_id)
+
+    def reject(self, call_id: str) -> None:
+        """Note that a reply could not be read."""
+        self.rejected.append(call_id)
+
+
+def _one_by_one(texts: Sequence[str]) -> Callable[[Request], str]:
+    left = iter(texts)
+
+    def reply(request: Request) -> str:
+        try:
+            return next(left)
+        except StopIteration:
+            raise IndexError(f"the script has {len(texts)} replies, and more were asked for") from None
+
+    return reply
