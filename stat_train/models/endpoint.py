@@ -62,7 +62,8 @@ ONCE = Attempts()
 class _Call:
     """A call that is being made.
 
-    `charge` is None when what was reserved has been used up by a fault; `sent` while the server may be at work on it.
+    `charge` is None when what was reserved has been used up by a fault; `sent` while the server may be at work on it;
+    `counts` while it is one of those whose reply is not on the disk yet.
     """
 
     request: Request
@@ -70,6 +71,7 @@ class _Call:
     attempt: int
     charge: Charge | None = None
     sent: bool = False
+    counts: bool = False
     began_seconds: float = field(default_factory=time.monotonic)
 
 
@@ -94,6 +96,8 @@ class EndpointGenerator:
         budget.check_price(self.price, endpoint.model)
         self.servers = Servers(endpoint, role)
         self.ready = Gate(lambda: self.servers.concurrency.now * (1 + AHEAD_SHARE) + AHEAD)
+        # Counted until the reply is on the disk, so that a kill loses no more of them than may be in flight.
+        self.unrecorded = Gate(lambda: endpoint.max_concurrency)
         self.tally = Tally()
         self.flights: dict[str, asyncio.Future[None]] = {}
         self.attempts_before: dict[str, int] = {}
@@ -222,15 +226,17 @@ class EndpointGenerator:
                 # At random, so that two that give way to each other do not do so again.
                 await asyncio.sleep(uniform(0.5, 1.5) * POLL_SECONDS)
                 return False
-            rows = await self._make(call)
+            await _on_disk(self.ledger.write(await self._make(call), release=key))
+            return True
         except BaseException as error:
             cancelled = isinstance(error, asyncio.CancelledError)
             self.stopping = self.stopping or not cancelled
             # What may have been sent stays spent.
             self.ledger.write([] if cancelled and call.sent else self._settle(call, Spent()), release=key)
             raise
-        await _on_disk(self.ledger.write(rows, release=key))
-        return True
+        finally:
+            if call.counts:
+                self.unrecorded.leave()
 
     # -- one call -----------------------------------------------------------------------------------------------------
 
@@ -299,10 +305,13 @@ class EndpointGenerator:
         if call.charge is None:
             await _on_disk(self.ledger.write([await self._charge(call)]))
         tokens = estimated_tokens(call.request) + call.request.sampling.max_new_tokens
+        await self.unrecorded.enter()
+        call.counts = True
         try:
             timed = await self._ask(call, tokens)
         except Fault as fault:
-            call.sent = False
+            call.sent = call.counts = False
+            self.unrecorded.leave()
             if fault.billed and call.charge:
                 # What was reserved stays in the ledger as spent: the provider may have made the reply.
                 self.budget.settle(call.charge, call.charge.worst)
@@ -315,12 +324,12 @@ class EndpointGenerator:
     async def _ask(self, call: _Call, tokens: int) -> Timed:
         """Send a request, and once more without its schema where that is not taken."""
         try:
-            return await self.servers.ask(lambda: self._sent(call), tokens)
+            return await self.servers.ask(lambda: self._body_now(call), tokens)
         except SchemaRefused:
             self._note_schema(ignored=True)
-            return await self.servers.ask(lambda: self._sent(call), tokens)
+            return await self.servers.ask(lambda: self._body_now(call), tokens)
 
-    def _sent(self, call: _Call) -> dict[str, Any]:
+    def _body_now(self, call: _Call) -> dict[str, Any]:
         """Return what is to be sent now; nothing is once the work has been ended."""
         if self.stopping:
             raise Stopped

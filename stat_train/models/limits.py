@@ -54,6 +54,13 @@ class Gate:
         self.waiting: deque[asyncio.Future[None]] = deque()
 
     async def __aenter__(self) -> None:
+        await self.enter()
+
+    async def __aexit__(self, *error: object) -> None:
+        self.leave()
+
+    async def enter(self) -> None:
+        """Wait for a place inside."""
         if not self.waiting and self.inside < int(self.size()):
             self._enter()
             return
@@ -65,9 +72,6 @@ class Gate:
             if turn.done() and not turn.cancelled():
                 self.leave()
             raise
-
-    async def __aexit__(self, *error: object) -> None:
-        self.leave()
 
     def leave(self) -> None:
         """Make room for the next."""
