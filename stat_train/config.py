@@ -23,8 +23,7 @@ Rate = Annotated[float, Field(gt=0)]
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
-# The largest that numpy takes.
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # the largest that numpy takes
 Text = Annotated[str, Field(min_length=1)]
 
 

@@ -51,6 +51,8 @@ from stat_train.tasks.load import load_questions, made_by, open_pool, pool_quest
 from stat_train.teacher.contract import make_teacher
 from stat_train.training.job import TrainJob
 
+PLACES = ("pool", "benchmark", "validation", "skills")
+
 
 def run(settings: Settings, command: Sequence[str], console: Console) -> Path:
     """Carry out the method as far as `until`; return the run folder."""
@@ -61,11 +63,8 @@ def run(settings: Settings, command: Sequence[str], console: Console) -> Path:
             break
     this.folder.close(command)
     fresh = sum(not artifact.reused for artifact in this.folder.made)
-    done = (
-        "all stages were done before; nothing was run"
-        if not fresh
-        else f"{fresh} {'stage was' if fresh == 1 else 'stages were'} run"
-    )
+    words = f"{fresh} {'stage was' if fresh == 1 else 'stages were'} run"
+    done = words if fresh else "all stages were done before; nothing was run"
     console.print(f"\nDone: {done}. Results in {this.folder.folder}", highlight=False)
     return this.folder.folder
 
@@ -98,7 +97,8 @@ def load(run: Run) -> Artifact:
     task, student = run.config.task, run.config.student
     recording = Path(student.path).expanduser() if isinstance(student, RecordedStudent) else None
     recorded = list(read_recording(recording)) if recording else None
-    places = {key: run.fingerprint(value) for key, value in task.identity().items() if _is_place(key, value)}
+    given = ((key, value) for key, value in task.identity().items() if key in PLACES and isinstance(value, str))
+    places = {key: run.fingerprint(value) for key, value in given}
     identity = {
         "task": task.identity() | places,
         "made": made_by(task, run.config.seed),
@@ -111,10 +111,6 @@ def load(run: Run) -> Artifact:
     artifact = run.make("questions", 1, [], identity, build)
     run.folder.link("questions", artifact.folder)
     return artifact
-
-
-def _is_place(key: str, value: Any) -> bool:
-    return key in ("pool", "benchmark", "validation", "skills") and isinstance(value, str)
 
 
 def label(run: Run, questions: Artifact) -> Artifact:
