@@ -11,10 +11,12 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import BaseModel
 
+from stat_train import store
 from stat_train.errors import StatTrainError, UserError
 
 QUIET = {"DS_ACCELERATOR": "cpu", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -25,14 +27,15 @@ WATCHED = "STAT_TRAIN_WATCH_STDIN"
 def launch(name: str, job: BaseModel, folder: Path) -> None:
     """Run a stage in its own process group and wait for it; raises StatTrainError when it fails.
 
-    The process' own words are on the terminal already, so the error only says which stage it was.
+    It is ended when the lease of `folder` is lost meanwhile: two must not write there. Its own words are on the
+    terminal already, so the error only says which stage it was.
     """
     job_file = folder / "job.json"
     job_file.write_text(job.model_dump_json())
     command = [sys.executable, "-m", "stat_train.stage", name, str(job_file)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, env=_environment())
     try:
-        code = process.wait()
+        code = _wait(process, folder)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
@@ -44,6 +47,13 @@ def launch(name: str, job: BaseModel, folder: Path) -> None:
         raise UserError(f"stage {name} was refused; the reason is above")
     if code:
         raise StatTrainError(f"stage {name} failed with exit code {code}; its last words are above")
+
+
+def _wait(process: subprocess.Popen[bytes], folder: Path) -> int:
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(store.HEARTBEAT_SECONDS)
+        store.require_lease(folder)
 
 
 def _environment() -> dict[str, str]:

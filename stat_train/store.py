@@ -31,6 +31,7 @@ R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 HEARTBEAT_SECONDS = 5.0
 LEASE_EXPIRES_SECONDS = 60.0
+RUN_MARK = "# The settings of the stat-train run whose results this folder shows.\n"
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
@@ -154,7 +155,7 @@ def make(
         right.unlink(missing_ok=True)
         return _finished(stage, digest, folder, reused=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with lease(right) as still_held:
+    with lease(right):
         if folder.exists():
             return _finished(stage, digest, folder, reused=True)
         partial = folder.with_name(folder.name + ".partial")
@@ -164,7 +165,7 @@ def make(
         build(partial)
         manifest = {"stage": stage, "version": version, "inputs": names, "identity": identity}
         manifest |= {"stat_train": __version__, "seconds": round(time.monotonic() - started, 2)}
-        still_held()
+        require_lease(partial)
         write_json(partial / "manifest.json", manifest)
         os.rename(partial, folder)
     return _finished(stage, digest, folder, reused=False)
@@ -186,12 +187,11 @@ def _finished(stage: str, digest: str, folder: Path, reused: bool) -> Artifact:
 
 
 @contextmanager
-def lease(path: Path) -> Iterator[Callable[[], None]]:
+def lease(path: Path) -> Iterator[None]:
     """Hold the right to make one artifact; wait while another live process holds it.
 
     Works on shared storage without locks: the file names its holder, who touches it every few seconds. A holder whose
-    process is gone (same host), or whose file stays untouched for a minute of our own clock, has lost it. Yields a
-    check that raises StatTrainError when that happened to us: a process that was suspended may wake up too late.
+    process is gone (same host), or whose file stays untouched for a minute of our own clock, has lost it.
     """
     text = json.dumps(
         {
@@ -207,21 +207,28 @@ def lease(path: Path) -> Iterator[Callable[[], None]]:
     beat = threading.Thread(target=_keep_touching, args=(path, text, stop), daemon=True)
     beat.start()
     try:
-        yield lambda: _require(path, text)
+        yield
     finally:
         stop.set()
         beat.join()
         _remove(path, text)
 
 
-def _require(path: Path, text: str) -> None:
+def require_lease(partial: Path) -> None:
+    """Raise StatTrainError when this process no longer holds the lease of the artifact that it makes in `partial`.
+
+    A process that was suspended for a minute cannot know it otherwise, and would spoil what the next one makes.
+    """
     try:
-        held = path.read_text() == text
+        holder = json.loads(partial.with_suffix(".lease").read_text())
     except FileNotFoundError:
-        held = False
-    if not held:
+        holder = {}
+    except OSError:
+        # As for the heartbeat: shared storage fails now and then, which says nothing about the lease.
+        return
+    if (holder.get("host"), holder.get("pid")) != (this_host(), os.getpid()):
         raise StatTrainError(
-            f"{path.stem}: another process took over, because this one was silent for {LEASE_EXPIRES_SECONDS:.0f} "
+            f"another process took over {partial.stem}, because this one was silent for {LEASE_EXPIRES_SECONDS:.0f} "
             "seconds (suspended?); the same command waits for the other and goes on from its result"
         )
 
@@ -336,7 +343,7 @@ class RunFolder:
         for name, path in present.items():
             if path.is_symlink() or name in ("manifest.json", "dropped.jsonl"):
                 path.unlink()
-        write_text(self.folder / "config.yaml", settings_yaml)
+        write_text(self.folder / "config.yaml", RUN_MARK + settings_yaml)
 
     def add(self, artifact: Artifact, names: Iterable[str]) -> None:
         """Count an artifact in, link its files of these names, and gather what was left out so far."""
@@ -381,7 +388,7 @@ def make_folder(folder: Path, key: str) -> None:
 
 def _is_run(settings: Path) -> bool:
     """Tell whether these are a run's settings, and not another program's that are called alike."""
-    return settings.is_file() and {"cache_dir:", "until:"} <= set(settings.read_text(encoding="utf-8").split())
+    return settings.is_file() and settings.read_bytes().startswith(RUN_MARK.encode())
 
 
 def dropped_counts(dropped: Iterable[Dropped]) -> dict[str, int]:

@@ -23,7 +23,6 @@ from stat_train.store import Artifact, RunFolder, chunk_seed, file_hash, in_chun
 REPOSITORY = Path(__file__).parents[1]
 # Linux gives no process this number.
 ABSENT = 2**22 + 1
-SETTINGS = "until: report\ncache_dir: cache\n"
 # Makes one artifact: notes its build in the log, then builds until the gate file is there.
 MAKER = """
 import sys, time
@@ -436,7 +435,7 @@ def test_a_process_that_lost_its_lease_does_not_call_its_work_done(tmp_path: Pat
         path.unlink()
         path.write_text(holder_text("another-host", 1))
 
-    with pytest.raises(StatTrainError, match=r"label-\w+: another process took over"):
+    with pytest.raises(StatTrainError, match=r"another process took over label-\w+"):
         make(tmp_path, "label", 1, [], {}, suspended)
     (partial,) = (tmp_path / "artifacts").glob("label-*.partial")
     assert not partial.with_suffix("").exists()
@@ -483,14 +482,14 @@ def test_run_folder_links_are_relative_and_survive_moving_everything(tmp_path: P
     assert os.readlink(link) == f"../cache/artifacts/{artifact.name}/out.txt"
     (tmp_path / "runs").rename(tmp_path / "moved")
     assert (tmp_path / "moved" / "first" / "out.txt").read_text() == "content"
-    assert (tmp_path / "moved" / "first" / "config.yaml").read_text() == "seed: 0\n"
+    assert (tmp_path / "moved" / "first" / "config.yaml").read_text() == store.RUN_MARK + "seed: 0\n"
 
 
 def test_link_is_replaced_without_a_moment_of_absence(tmp_path: Path) -> None:
     """A reader that looks all the time sees the one or the other."""
     old, new = (make(tmp_path / "cache", "label", 1, [], {"n": n}, writes([], word)) for n, word in enumerate("on"))
     run = RunFolder(tmp_path / "run")
-    run.open(SETTINGS)
+    run.open("seed: 0\n")
     run.add(old, ["out.txt"])
     stop, seen = threading.Event(), set()
 
@@ -514,7 +513,7 @@ def test_link_is_replaced_without_a_moment_of_absence(tmp_path: Path) -> None:
 def test_link_to_an_artifact_that_was_deleted_is_replaced(tmp_path: Path) -> None:
     artifact = make(tmp_path / "cache", "label", 1, [], {}, writes([]))
     run = RunFolder(tmp_path / "run")
-    run.open(SETTINGS)
+    run.open("seed: 0\n")
     (run.folder / "out.txt").symlink_to("nowhere")
     run.add(artifact, ["out.txt"])
     assert (run.folder / "out.txt").read_text() == "content"
@@ -524,7 +523,7 @@ def test_link_to_an_artifact_that_was_deleted_is_replaced(tmp_path: Path) -> Non
 def test_a_real_file_in_the_way_is_the_user_s_to_move(tmp_path: Path, kind: str) -> None:
     artifact = make(tmp_path / "cache", "label", 1, [], {}, writes([]))
     run = RunFolder(tmp_path / "run")
-    run.open(SETTINGS)
+    run.open("seed: 0\n")
     place = run.folder / "out.txt"
     place.write_text("mine") if kind == "file" else place.mkdir()
     with pytest.raises(UserError, match=r"out\.txt is in the way"):
@@ -541,12 +540,12 @@ def test_run_dir_that_is_a_file_is_refused(tmp_path: Path) -> None:
 def test_a_run_folder_shows_nothing_that_other_settings_led_to(tmp_path: Path) -> None:
     """Or `compare` would take the old accuracy for the new settings'."""
     run = RunFolder(tmp_path / "run")
-    run.open(SETTINGS + "seed: 0\n")
+    run.open("seed: 0\n")
     run.add(make(tmp_path / "cache", "label", 1, [], {}, writes([])), ["out.txt"])
     run.close([])
     (run.folder / "notes.txt").write_text("mine")
     again = RunFolder(tmp_path / "run")
-    again.open(SETTINGS + "seed: 1\n")
+    again.open("seed: 1\n")
     assert {path.name for path in again.folder.iterdir()} == {"config.yaml", "notes.txt"}
     assert "seed: 1" in (again.folder / "config.yaml").read_text()
 
@@ -555,7 +554,7 @@ def test_a_run_folder_shows_nothing_that_other_settings_led_to(tmp_path: Path) -
 def test_a_folder_that_is_no_run_s_is_left_as_it_is(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine: true\n")
     with pytest.raises(UserError, match=rf"run_dir = .*: holds {name} and is no run's folder"):
-        RunFolder(tmp_path).open(SETTINGS)
+        RunFolder(tmp_path).open("seed: 0\n")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine: true\n"]
 
 
@@ -569,7 +568,7 @@ def test_a_place_that_cannot_hold_a_folder_is_refused(tmp_path: Path, place: str
 def test_dropped_jsonl_gathers_all_stages_and_the_manifest_counts_them(tmp_path: Path) -> None:
     stages = {"questions": "bad row", "label": "no skill", "train": "too long"}
     run = RunFolder(tmp_path / "run")
-    run.open(SETTINGS)
+    run.open("seed: 0\n")
     for stage, reason in stages.items():
         run.add(make(tmp_path / "cache", stage, 1, [], {}, dropping(reason)), [])
     run.add(make(tmp_path / "cache", "report", 1, [], {}, writes([])), [])
