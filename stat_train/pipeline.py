@@ -21,7 +21,7 @@ from stat_train.compose import Settings
 from stat_train.config import ConsistencyDifficulty, EndpointStudent, LocalStudent, RecordedStudent, SftTraining
 from stat_train.curation.source import make_source
 from stat_train.curation.training_set import answer_source, make_training_set
-from stat_train.diagnosis.answering import AnswerJob, answer_with_endpoint, recorded_answers
+from stat_train.diagnosis.answering import AnswerJob, answer_with_endpoint, recorded_answers, unfinished
 from stat_train.diagnosis.difficulty import find_difficult
 from stat_train.diagnosis.profile import skill_profile
 from stat_train.diagnosis.skill_map import label as label_questions
@@ -191,6 +191,8 @@ def _answer(
         seed=run.config.seed if sampling.temperature else 0,
     )
     known_by = job.model_dump(exclude={"folder", "questions", "model", "batch_size"})
+    # Greedy answers are the same in any batch; sampled ones take their random numbers batch by batch.
+    known_by |= {"batch_size": batch_size} if sampling.temperature else {}
     known_by |= identity | {"questions": file_hash(questions, run.cache_dir)}
 
     def build(folder: Path) -> None:
@@ -209,7 +211,9 @@ def grade(run: Run, questions: Artifact, answers: Artifact) -> Artifact:
         graded = (grading.grade(asked[a.question_id], a, grader) for a in track(given, "Grading", len(given)))
         write_records(folder / "grades.jsonl", graded)
 
-    return run.make("grade", 1, [questions, answers], {"grader": grader}, build, "grades.jsonl")
+    artifact = run.make("grade", 1, [questions, answers], {"grader": grader}, build, "grades.jsonl")
+    run.say_all(unfinished(answers.records("answers.jsonl", Answer)))
+    return artifact
 
 
 def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifact, grades: Artifact) -> Artifact:

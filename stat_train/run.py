@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,11 @@ class Run:
     def say(self, text: str) -> None:
         """Print a line under the stage's own."""
         self.console.print(f"{'':<22}  {text}", highlight=False, markup=False)
+
+    def say_all(self, texts: Iterable[str]) -> None:
+        """Print lines under the stage's own."""
+        for text in texts:
+            self.say(text)
 
     @contextmanager
     def calls(self) -> Iterator[tuple[Ledger, Budget]]:

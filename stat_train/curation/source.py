@@ -91,7 +91,10 @@ def fill(passes: Iterator[list[Draw]], pairs: int, random: Random) -> list[Draw]
 def require_enough(chosen: Sequence[Draw], pairs: int, allow_short: bool, source: Source) -> None:
     """Refuse a training set that came out smaller than asked, unless that was allowed."""
     if not chosen or (len(chosen) < pairs and not allow_short):
+        carrying = len({row for rows in source.rows_by_skill.values() for row in rows})
         raise UserError(
-            f"data_recipe.pairs = {pairs}: the pool gives only {len(chosen)} pairs ({len(source.rows)} usable "
-            "questions). Lower data_recipe.pairs, enlarge task.pool, or accept fewer with data_recipe.allow_short=true"
+            f"data_recipe.pairs = {pairs}: the pool gives only {len(chosen)} pairs. Of its {len(source.pool)} "
+            f"questions {len(source.rows)} can be trained on (they have a solution where one is needed, and equal no "
+            f"held-out question), and {carrying} of those carry a skill label. Lower data_recipe.pairs, enlarge or "
+            "label task.pool, or accept fewer with data_recipe.allow_short=true"
         )

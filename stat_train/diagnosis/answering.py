@@ -111,6 +111,17 @@ def in_order(completions: Iterable[Completion], prompt_hash: str) -> list[Answer
     ]
 
 
+def unfinished(answers: Sequence[Answer]) -> list[str]:
+    """Return in words how many answers were cut off and how many state no final answer; nothing when there are none.
+
+    Many of them tell of the prompt or of student.max_new_tokens, not of missing skills.
+    """
+    cut_off = sum(answer.finish_reason == "length" for answer in answers)
+    without = sum(answer.final is None for answer in answers)
+    said = [f"{cut_off} of {len(answers)} answers were cut off at student.max_new_tokens"] if cut_off else []
+    return said + ([f"{without} of {len(answers)} answers state no final answer"] if without else [])
+
+
 def recorded_answers(questions: Iterable[Question], recording: Mapping[str, Sequence[str]]) -> list[Answer]:
     """Return the recorded answers to the questions; their lengths in tokens are not known and given as 0."""
     completions = [

@@ -67,6 +67,8 @@ def compare(run_dirs: list[Path], benchmark: str | None = None) -> list[Row]:
     if not runs:
         raise UserError("no run to compare; give one or more run folders")
     chosen = _shared_benchmark(runs, benchmark)
+    if len({run.name for run in runs}) < len(runs):
+        runs = [run._replace(name=str(run_dir)) for run, run_dir in zip(runs, run_dirs, strict=True)]
     return [_row(run, chosen, first=runs[0] if index else None) for index, run in enumerate(runs)]
 
 
@@ -134,7 +136,10 @@ def _verdicts(path: Path) -> Verdicts:
 
 
 def _pairs(run_dir: Path, config: Mapping[str, Any]) -> int:
-    """Return the size of the training set; it can be below the setting with data_recipe.allow_short."""
+    """Return how many pairs were trained on: fewer than drawn when some are longer than train.max_length."""
+    trained = run_dir / "training.json"
+    if trained.is_file():
+        return int(json.loads(trained.read_text(encoding="utf-8"))["rows"])
     path = run_dir / "training_set.jsonl"
     if not path.is_file():
         return int(config["data_recipe"]["pairs"])

@@ -19,7 +19,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer
 
-from stat_train.errors import StatTrainError
+from stat_train.errors import StatTrainError, UserError
 from stat_train.models.transformers import load_model, load_tokenizer
 from stat_train.progress import Progress
 from stat_train.records import Dropped, TrainingExample
@@ -76,7 +76,9 @@ def tokenized(job: TrainJob, renderer: PromptRenderer) -> tuple[Dataset, list[Dr
         else:
             rows.append({"input_ids": ids, "labels": labels})
     if not rows:
-        raise StatTrainError(f"all {len(dropped)} training rows are longer than train.max_length; raise it")
+        raise UserError(
+            f"train.max_length = {job.settings.max_length}: all {len(dropped)} training rows are longer; raise it"
+        )
     return Dataset.from_list(rows), dropped
 
 

@@ -280,7 +280,7 @@ def test_uniform_over_questions_is_without_replacement(source: Source, name: str
 
 @pytest.mark.parametrize("name", ["random", "pool"])
 def test_an_exhausted_pool_is_an_error_unless_short_is_allowed(source: Source, name: str) -> None:
-    with pytest.raises(UserError, match=r"data_recipe.pairs = 74: the pool gives only 73 pairs .*allow_short=true"):
+    with pytest.raises(UserError, match=r"data_recipe.pairs = 74: the pool gives only 73 pairs\. .*allow_short=true"):
         _make(source, _recipe(name, pairs=74))
     assert len(_make(source, _recipe(name, pairs=74, allow_short=True)).examples) == 73
 

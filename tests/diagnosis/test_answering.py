@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from stat_train.diagnosis.answering import in_order, recorded_answers
+from stat_train.diagnosis.answering import in_order, recorded_answers, unfinished
 from stat_train.errors import InputError
 from stat_train.models.generator import Completion
 from stat_train.models.recorded import read_recording
-from stat_train.records import Question
+from stat_train.records import Answer, Question
 
 
 def test_completions_come_in_any_order_and_leave_in_one() -> None:
@@ -76,3 +76,25 @@ def test_a_recording_may_start_with_a_byte_order_mark(tmp_path: Path) -> None:
 def test_a_folder_is_no_recording(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be opened"):
         read_recording(tmp_path)
+
+
+def test_answers_that_were_cut_off_or_state_nothing_are_told() -> None:
+    """Of four, two were cut off, and one of these and another state no final answer."""
+    ends = [("length", None), ("length", "4"), ("stop", None), ("stop", "4")]
+    answers = [
+        Answer(
+            question_id=str(index),
+            attempt=0,
+            text="",
+            final=final,
+            finish_reason=reason,
+            output_tokens=1,
+            prompt_hash="",
+        )
+        for index, (reason, final) in enumerate(ends)
+    ]
+    assert unfinished(answers) == [
+        "2 of 4 answers were cut off at student.max_new_tokens",
+        "2 of 4 answers state no final answer",
+    ]
+    assert unfinished(answers[3:]) == []
