@@ -1,7 +1,7 @@
 """The schema of every setting; the defaults and their meaning are in `conf/` and `data_recipes/`, in one place only.
 
 A setting is *identity* (it changes what a stage makes) unless its field is marked `OPERATIONAL`; operational settings
-(inference batch size, checkpoint interval) never change a stage's hash.
+(checkpoint interval, time limits) never change a stage's hash.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class LocalStudent(Node):
     temperature: Temperature
     max_new_tokens: Positive
     prompt: Prompt
-    batch_size: Annotated[int, Field(ge=1), OPERATIONAL]
+    batch_size: Positive
 
 
 class Endpoint(Node):

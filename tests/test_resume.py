@@ -139,8 +139,17 @@ def test_settings_that_are_operational_run_nothing_again(finished: Run) -> None:
     """Only the report shows them, so it alone is written again."""
     before = finished.artifacts()
     again = Run(finished.folder.with_name("again"), finished.cache)
-    again.finish("train.checkpoints=2", "student.batch_size=7", "evaluate.batch_size=7", "train.device_batch_size=8")
+    again.finish("train.checkpoints=2", "evaluate.batch_size=7", "train.device_batch_size=8")
     assert stages(again.artifacts() - before) == Counter(["report"])
+
+
+@pytest.mark.slow
+def test_sampled_answers_of_another_batch_size_are_others(finished: Run) -> None:
+    """Random numbers are drawn batch by batch, so the answers may not be taken for those of the first run."""
+    before = finished.artifacts()
+    again = Run(finished.folder.with_name("batches"), finished.cache)
+    again.finish("student.batch_size=7", "until=answer")
+    assert stages(again.artifacts() - before) == Counter(["answer"])
 
 
 @pytest.mark.slow

@@ -297,7 +297,6 @@ def test_every_default_is_in_the_settings_files() -> None:
 
 # How fast, not what: a batch for inference, how often a state is saved.
 OPERATIONAL_SETTINGS = {
-    "student.batch_size",
     "train.device_batch_size",
     "train.checkpoints",
     "evaluate.batch_size",

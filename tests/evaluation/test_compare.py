@@ -66,6 +66,20 @@ def test_a_run_is_compared_with_its_base_and_with_the_first_run(tmp_path: Path) 
     assert sel.to_first.p == pytest.approx(5 / 8)
 
 
+def test_the_pairs_of_a_run_are_those_that_were_trained_on(tmp_path: Path) -> None:
+    """A hundred were drawn and all but 12 were too long for train.max_length."""
+    run = write_run(tmp_path / "run", standard("-", "+"))
+    (run / "training_set.jsonl").write_text("{}\n" * 100)
+    assert compare([run])[0].pairs == 100
+    (run / "training.json").write_text('{"rows": 12}')
+    assert compare([run])[0].pairs == 12
+
+
+def test_runs_of_one_name_are_told_apart_by_their_place(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / seed / "pool", standard("-", "+")) for seed in ("seed0", "seed1")]
+    assert [row.name for row in compare(runs)] == [str(run) for run in runs]
+
+
 def test_runs_pair_on_the_questions_that_both_scored(tmp_path: Path) -> None:
     """The runs share q2, q3 and q4; the second could not score q4."""
     first = write_run(tmp_path / "a", standard("-----", "--+-+"))
