@@ -263,7 +263,7 @@ class Evaluation(Node):
     """How a checkpoint answers the benchmarks."""
 
     temperature: Temperature
-    batch_size: Annotated[int, Field(ge=1), OPERATIONAL]
+    batch_size: Annotated[int | None, Field(ge=1), OPERATIONAL]
 
 
 Task = Annotated[ArithmeticTask | TextTask, Field(discriminator="name")]

@@ -369,7 +369,8 @@ def _benchmark(run: Run, arm: str, questions: Path, weights: str, fingerprint: s
     assert isinstance(student, LocalStudent)
     sampling = Sampling(settings.temperature, student.max_new_tokens)
     identity = {"model": fingerprint, "attempts": 1}
-    made = _answer(run, "benchmark", questions, weights, identity, sampling, settings.batch_size)
+    batch_size = settings.batch_size or student.batch_size
+    made = _answer(run, "benchmark", questions, weights, identity, sampling, batch_size)
     run.say(f"{arm} on {questions.stem}")
     return made
 
