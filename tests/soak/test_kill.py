@@ -115,7 +115,8 @@ LONG = {
         At("train", "before", "train-*"),
     ],
     "benchmark to report": [
-        Seen("benchmark", ".", 5, "orchestrator"),
+        # Loading the model alone takes longer, so it is the first of the two benchmarks that is hit.
+        Seen("benchmark", ".", 2, "orchestrator"),
         At("benchmark", "half", "answers.jsonl"),
         At("benchmark", "before", "benchmark-*", count=2),
         At("evaluate", "half", "benchmark_grades.jsonl"),
