@@ -241,8 +241,8 @@ class ChatServer:
         self.url = (folder / "url").read_text()
 
     def log(self) -> list[dict[str, Any]]:
-        """Return what was done with each request, in the order in which they ended."""
-        return [json.loads(line) for line in self.log_file.read_text().splitlines()]
+        """Return what was done with each request, in the order in which they ended, without a row still being written."""
+        return [json.loads(line) for line in self.log_file.read_text().split("\n")[:-1]]
 
     def served(self) -> Counter[str]:
         """Return how often each prompt got its whole, right reply."""
