@@ -16,7 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from stat_train.config import Config, contradictions
+from stat_train.config import Config
+from stat_train.contradictions import contradictions
 from stat_train.errors import ConfigError, did_you_mean
 
 PACKAGE = Path(__file__).parent

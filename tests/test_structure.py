@@ -22,7 +22,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each may import what stands before it, and what stands beside it.
 ORDER = (
     {"records", "errors", "progress"},
-    {"config", "store", "compose"},
+    {"config", "contradictions", "store", "compose"},
     {"tasks", "models"},
     {"teacher"},
     {"diagnosis", "curation"},

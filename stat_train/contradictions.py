@@ -1,0 +1,110 @@
+"""What is wrong between settings that are each right alone: choices that do not go together, files that are absent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stat_train.config import (
+    ArithmeticTask,
+    Config,
+    ConsistencyDifficulty,
+    Endpoint,
+    EndpointStudent,
+    NoTraining,
+    PoolRecipe,
+    RecordedStudent,
+    is_local,
+    local_path,
+)
+
+
+def contradictions(config: Config) -> list[str]:
+    """Return what is wrong between settings that are each right alone, files that are absent included."""
+    checks = (_check_task, _check_student, _check_difficulty, _check_recipe, _check_training, _check_budget)
+    return [problem for check in checks for problem in check(config)]
+
+
+def _check_task(config: Config) -> list[str]:
+    task, problems = config.task, []
+    if isinstance(task, ArithmeticTask):
+        if task.min_steps > task.max_steps:
+            problems.append(f"task.min_steps = {task.min_steps}: expected at most task.max_steps = {task.max_steps}")
+        return problems
+    if config.teacher.name == "arithmetic":
+        problems.append(
+            f"teacher = arithmetic: works for task=arithmetic only, not for {task.name}; try teacher=labels"
+        )
+    if config.difficulty.name == "step_rewards":
+        problems.append(
+            "difficulty.step_rewarder = checker: works for task=arithmetic only; try difficulty=gold or consistency"
+        )
+    places = {"task.pool": task.pool, "task.benchmark": task.benchmark, "task.skills": task.skills}
+    if isinstance(task.validation, str):
+        places["task.validation"] = task.validation
+    return problems + [problem for key, place in places.items() if place and (problem := absent_file(key, place))]
+
+
+def _check_student(config: Config) -> list[str]:
+    student = config.student
+    if isinstance(student, RecordedStudent):
+        problem = absent_file("student.path", student.path, remedy="; give a JSONL file of id and responses")
+        problems = [problem] if problem else []
+        if config.reaches("train") and config.train.name != "none":
+            problems.append("student = recorded: it has no weights to train; add until=curate or train=none")
+        return problems
+    if isinstance(student, EndpointStudent):
+        trained = config.reaches("train") and config.train.name != "none"
+        return ["student = endpoint: its weights cannot be trained; add until=curate or train=none"] if trained else []
+    problem = absent_file("student.model", student.model) if student.model.startswith((".", "/", "~")) else None
+    return [problem] if problem else []
+
+
+def _check_difficulty(config: Config) -> list[str]:
+    difficulty = config.difficulty
+    if not isinstance(difficulty, ConsistencyDifficulty) or isinstance(config.student, RecordedStudent):
+        return []
+    if difficulty.min_agreement > difficulty.samples:
+        given = f"difficulty.min_agreement = {difficulty.min_agreement}"
+        return [f"{given}: expected at most difficulty.samples = {difficulty.samples}, or every question is difficult"]
+    return []
+
+
+def _check_recipe(config: Config) -> list[str]:
+    recipe = config.data_recipe
+    answers = None if isinstance(recipe, PoolRecipe) else recipe.answers
+    if config.teacher.name == "labels" and answers in ("rewrites", "both"):
+        return [f"data_recipe.answers = {answers}: teacher=labels cannot rewrite; use data_recipe.answers=own"]
+    return []
+
+
+def _check_training(config: Config) -> list[str]:
+    train = config.train
+    if (
+        isinstance(train, NoTraining)
+        or train.effective_batch_size % min(train.device_batch_size, train.effective_batch_size) == 0
+    ):
+        return []
+    return [
+        f"train.effective_batch_size = {train.effective_batch_size}: expected a multiple of "
+        f"train.device_batch_size = {train.device_batch_size}, or at most that"
+    ]
+
+
+def _check_budget(config: Config) -> list[str]:
+    asked = {"teacher": config.teacher, "student": config.student}
+    paid = [(role, node) for role, node in asked.items() if isinstance(node, Endpoint)]
+    prices = ("usd_per_million_input_tokens", "usd_per_million_output_tokens")
+    unpriced = [f"{role}.{name}" for role, node in paid for name in prices if getattr(node, name) is None]
+    if config.budget.max_usd is None or not unpriced:
+        return []
+    given = f"budget.max_usd = {config.budget.max_usd}"
+    return [f"{given}: needs the price of what is asked; give {' and '.join(unpriced)} (0 for a server of your own)"]
+
+
+def absent_file(key: str, place: str, remedy: str = "") -> str | None:
+    """Return the problem when `place` names a local file that is not there."""
+    is_questions = key in ("task.pool", "task.benchmark", "task.validation")
+    path = local_path(place) if is_questions else Path(place).expanduser()
+    if path.exists() or not (is_local(place) or key == "student.path"):
+        return None
+    return f"{key} = {place}: no such file (looked in {path.absolute().parent}){remedy}"
