@@ -246,7 +246,8 @@ def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifa
         write_records(folder / "diagnoses.jsonl", diagnoses)
         write_records(folder / "dropped.jsonl", [*dropped, *without])
 
-    identity = {"difficulty": run.config.difficulty.identity(), "teacher": run.teacher_identity("missing_skills")}
+    identity: Summary = {"difficulty": run.config.difficulty.identity()}
+    identity |= {"teacher": run.teacher_identity("missing_skills")}
     identity |= {"grader": run.config.task.grader}
     inputs = [questions, skill_map, answers, grades]
     return run.make("diagnose", 1, inputs, identity, build, "difficulty.jsonl", "diagnoses.jsonl")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from stat_train.models.generator import Sampling
 from stat_train.records import Question
@@ -36,9 +37,7 @@ class Discoverer:
         """
         named = self._named(list(questions))
         groups = {subject: self._grouped(subject, names) for subject, names in sorted(named.items())}
-        placed = {
-            subject: {name for members in found.values() for name in members} for subject, found in groups.items()
-        }
+        placed = {subject: set(chain.from_iterable(found.values())) for subject, found in groups.items()}
         left_out = [name for subject, names in named.items() for name in names if name not in placed[subject]]
         skills = {subject: sorted(found) for subject, found in groups.items() if found}
         return Discovery(skills, groups, left_out)
@@ -46,9 +45,8 @@ class Discoverer:
     def _named(self, questions: Sequence[Question]) -> dict[str, list[str]]:
         """Return the names that were given freely, by subject, the commonest first."""
         prompt = self.prompts["name_skills"]
-        heard = ask(
-            self.generator, (_naming(prompt, question, self.sampling) for question in questions), "Naming skills"
-        )
+        asked = (_naming(prompt, question, self.sampling) for question in questions)
+        heard = ask(self.generator, asked, "Naming skills")
         counts: dict[str, Counter[str]] = {}
         for question in questions:
             names = heard[question.id, 0].value or []

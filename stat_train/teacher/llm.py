@@ -20,7 +20,7 @@ JUDGEMENTS: Mapping[str, Verdict] = {"correct": "correct", "incorrect": "wrong"}
 
 
 class QuestionRequest(NamedTuple):
-    """Two new questions asked for: for which skill, after which questions; `sample` counts those of the same request."""
+    """Two new questions asked for: for which skill, after which examples; `sample` counts the replies to the same."""
 
     id: str
     skill: str
@@ -97,7 +97,7 @@ class LanguageModelTeacher:
             )
 
     def missing_skills(self, answers: Iterable[tuple[Question, Answer]], known: SkillList) -> Iterator[Diagnosis]:
-        """Yield what each answer shows; `unscored`, and why, when no reply could be used. A right answer misses none."""
+        """Yield what each answer shows; `unscored`, and why, without a usable reply. A right answer misses no skill."""
         pairs = list(answers)
         queries = (diagnosis_query(self.prompts, self.judging, question, answer, known) for question, answer in pairs)
         replies = self._named(queries, "Diagnosing")

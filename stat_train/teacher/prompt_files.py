@@ -1,4 +1,4 @@
-"""The prompts, read from files; each is known by the hash of its content, so that editing one re-asks only its calls."""
+"""The prompts, read from files, each known by the hash of its content: editing one re-asks only its calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CODE_LENGTH = 8
 
 
 class PromptFile(BaseModel):
-    """One prompt: what is said, with places to fill in, and the parts of the reply; without parts it is a plain text."""
+    """One prompt: what is said, with places to fill in, and the parts of the reply; without parts that is a text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
