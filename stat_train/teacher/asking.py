@@ -49,9 +49,11 @@ class Heard(NamedTuple, Generic[T]):
 
 def ask(generator: TeacherGenerator, asked: Iterable[Asked[T]], what: str) -> dict[Key, Heard[T]]:
     """Return what was heard, by (id, sample); of requests with the same one only the first is sent."""
-    readers = {each.key: each for each in reversed(list(asked))}
+    readers: dict[Key, Asked[T]] = {}
+    for each in asked:
+        readers.setdefault(each.key, each)
     heard: dict[Key, Heard[T]] = {}
-    waiting = [readers[key].request for key in reversed(readers)]
+    waiting = [each.request for each in readers.values()]
     while waiting:
         again = []
         for completion in show(generator, waiting, what, len(waiting)):

@@ -50,7 +50,7 @@ class Discoverer:
         counts: dict[str, Counter[str]] = {}
         for question in questions:
             names = heard[question.id, 0].value or []
-            counts.setdefault(question.subject or "", Counter()).update(dict.fromkeys(map(normal, names)))
+            counts.setdefault(question.subject or "", Counter()).update(set(map(normal, names)))
         return {
             subject: [name for name, _ in sorted(found.items(), key=lambda item: (-item[1], item[0])) if name]
             for subject, found in counts.items()

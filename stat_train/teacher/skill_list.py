@@ -27,7 +27,7 @@ def names_for(known: SkillList, subject: str | None) -> list[str]:
 
 def normal(name: str) -> str:
     """Return a name in lower case with underscores, without quotes or marks around it."""
-    return re.sub(r"[\s_\-]+", "_", name.strip().strip("\"'`*.,;:<>()[]").strip()).casefold()
+    return re.sub(r"[\s_\-]+", "_", name).strip("_\"'`*.,;:<>()[]").casefold()
 
 
 def matched(words: Iterable[str], names: Sequence[str]) -> Matched:
