@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,6 @@ def filled(template: str, values: Mapping[str, str], code: str) -> str:
     return re.sub(r"\{(\w+)\}", lambda place: known.get(place[1], place[0]), template)
 
 
-@cache
 def read_prompts(folder: str | None) -> Prompts:
     """Return the prompts by name: the shipped ones, each replaced by the file of its name in `folder`.
 

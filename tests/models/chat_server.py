@@ -25,6 +25,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from teacher_words import teacher_reply
+
 # What may come in the place of a reply. `length` and `refusal` are replies that cannot be used.
 FAULTS = (
     "rate_limit",
@@ -131,6 +133,15 @@ class Server:
         async with self.slots:
             await asyncio.sleep(self.plan.latency_seconds)
 
+    def text(self, prompt: str, body: dict[str, Any]) -> str:
+        """Return the right reply to a request."""
+        structured = "response_format" in body and self.plan.schema == "supported"
+        if self.plan.words == "teacher":
+            return teacher_reply(
+                body["messages"], body["response_format"]["json_schema"]["schema"] if structured else None
+            )
+        return json.dumps({"reply": reply_to(prompt)}) if structured else reply_to(prompt, self.plan.words)
+
     def refusal(self, headers: dict[str, str], body: dict[str, Any]) -> tuple[int, str, dict[str, Any]] | None:
         """Return status, name and body for a request that is refused whatever happens."""
         given = headers.get("authorization", "").removeprefix("Bearer ")
@@ -145,8 +156,7 @@ class Server:
 
     async def deliver(self, done: str, prompt: str, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         """Send what the plan says."""
-        structured = "response_format" in body and self.plan.schema == "supported"
-        text = json.dumps({"reply": reply_to(prompt)}) if structured else reply_to(prompt, self.plan.words)
+        text = self.text(prompt, body)
         if done in STATUS:
             extra = {"Retry-After": self.plan.retry_after} if done == "rate_limit_retry_after" else {}
             await send(writer, STATUS[done], error(f"injected: {done}", done), extra)

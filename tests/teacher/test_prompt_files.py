@@ -72,7 +72,6 @@ def _edit(path: Path, **changes: object) -> None:
 
 
 def _read(folder: Path) -> dict[str, str]:
-    read_prompts.cache_clear()
     return {name: prompt.version for name, prompt in read_prompts(str(folder)).items()}
 
 
