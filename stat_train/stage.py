@@ -28,6 +28,7 @@ from stat_train.errors import StatTrainError, UserError
 from stat_train.gpus import visible_gpus
 
 QUIET = {"DS_ACCELERATOR": "cpu", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
+JOB_FILE = "job.json"
 # Set for a stage whose standard input is the orchestrator's pipe; a batch job's own ends at once.
 WATCHED = "STAT_TRAIN_WATCH_STDIN"
 # The same for all processes that were started together to share a stage's work.
@@ -47,6 +48,9 @@ def answer(job: AnswerJob, processes: int | None) -> None:
         gpus = visible_gpus() if left > 1 and processes != 1 else []
         count = min(left, processes or len(gpus) or 1)
         launch("answer", job, job.folder, _environments(count, gpus))
+    else:
+        # Left by a run that was killed when all chunks were there.
+        (job.folder / JOB_FILE).unlink(missing_ok=True)
     join_chunks(chunked)
 
 
@@ -56,7 +60,7 @@ def launch(name: str, job: BaseModel, folder: Path, environments: Sequence[Mappi
     All are ended when one fails, or when the lease of `folder` is lost meanwhile: two must not write there. The words
     of the one that failed are on the terminal by then, so the error only says which stage it was.
     """
-    job_file = folder / "job.json"
+    job_file = folder / JOB_FILE
     job_file.write_text(job.model_dump_json())
     running: list[_Running] = []
     with ExitStack() as held:

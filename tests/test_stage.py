@@ -154,10 +154,12 @@ def test_chunks_that_are_done_need_no_process(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(stage, "launch", lambda *arguments: pytest.fail("started"))
     job = _answer_job(tmp_path, 1000)
     (tmp_path / "answers.jsonl.chunks").mkdir()
+    (tmp_path / "job.json").write_text("of the run that was killed")
     for index, text in enumerate("ab"):
         (tmp_path / "answers.jsonl.chunks" / f"00000{index}").write_text(text)
     stage.answer(job, 2)
     assert (tmp_path / "answers.jsonl").read_text() == "ab"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.jsonl", "asked.jsonl"]
 
 
 def _fails(code: int, words: str, others: str = "exec sleep 60") -> str:
