@@ -113,6 +113,7 @@ class LocalStudent(Node):
     max_new_tokens: Positive
     prompt: Prompt
     batch_size: Positive
+    processes: Annotated[int | None, Field(ge=1), OPERATIONAL]
 
 
 class Endpoint(Node):

@@ -188,7 +188,7 @@ def _answer(
     batch_size: int,
     *links: str,
 ) -> Artifact:
-    """Let a model answer questions in a process of its own; known by the questions' content, not by where they are."""
+    """Let a model answer questions in processes of its own; known by the questions' content, not by where they are."""
     student = run.config.student
     assert isinstance(student, LocalStudent)
     job = AnswerJob(
@@ -208,7 +208,7 @@ def _answer(
     known_by |= identity | {"questions": file_hash(questions, run.cache_dir)}
 
     def build(folder: Path) -> None:
-        stage.launch("answer", job.model_copy(update={"folder": folder}), folder)
+        stage.answer(job.model_copy(update={"folder": folder}), student.processes)
 
     return run.make(name, 1, [], known_by, build, *links)
 

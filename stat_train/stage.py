@@ -1,6 +1,6 @@
-"""One stage in a process of its own: `python -m stat_train.stage NAME job.json`.
+"""One stage in a process of its own, or several: `python -m stat_train.stage NAME job.json`.
 
-Everything that needs a model's weights runs here, never in the orchestrator. The process ends when the orchestrator
+Everything that needs a model's weights runs here, never in the orchestrator. A process ends when the orchestrator
 does, however that ends: it watches the pipe that the orchestrator holds open. Started by hand, it runs on its own.
 """
 
@@ -11,57 +11,138 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, NamedTuple
+from uuid import uuid4
 
 from pydantic import BaseModel
 
 from stat_train import store
+from stat_train.chunks import join_chunks
+from stat_train.diagnosis.answering import AnswerJob, answer_with_weights, answers_file
 from stat_train.errors import StatTrainError, UserError
+from stat_train.gpus import visible_gpus
 
 QUIET = {"DS_ACCELERATOR": "cpu", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
+JOB_FILE = "job.json"
 # Set for a stage whose standard input is the orchestrator's pipe; a batch job's own ends at once.
 WATCHED = "STAT_TRAIN_WATCH_STDIN"
+# The same for all processes that were started together to share a stage's work.
+LAUNCH = "STAT_TRAIN_LAUNCH"
+SECONDS_BETWEEN_LOOKS = 0.02
+# How long after another the process that is shown may meet the same mistake.
+SECONDS_TO_FAIL_ALIKE = 3.0
 
 
-def launch(name: str, job: BaseModel, folder: Path) -> None:
-    """Run a stage in its own process group and wait for it; raises StatTrainError when it fails.
+def answer(job: AnswerJob, processes: int | None) -> None:
+    """Write `answers.jsonl`, made by several processes with one GPU each; None: one per GPU that is visible, or one.
 
-    It is ended when the lease of `folder` is lost meanwhile: two must not write there. Its own words are on the
-    terminal already, so the error only says which stage it was.
+    Never by more than there are chunks to make. The bytes are the same for any number.
     """
-    job_file = folder / "job.json"
+    chunked = answers_file(job)
+    if left := chunked.left():
+        gpus = visible_gpus() if left > 1 and processes != 1 else []
+        count = min(left, processes or len(gpus) or 1)
+        launch("answer", job, job.folder, _environments(count, gpus))
+    else:
+        # Left by a run that was killed when all chunks were there.
+        (job.folder / JOB_FILE).unlink(missing_ok=True)
+    join_chunks(chunked)
+
+
+def launch(name: str, job: BaseModel, folder: Path, environments: Sequence[Mapping[str, str]] = ()) -> None:
+    """Run a stage in its own process group, or in one for each environment, and wait; raises StatTrainError on failure.
+
+    All are ended when one fails, or when the lease of `folder` is lost meanwhile: two must not write there. The words
+    of the one that failed are on the terminal by then, so the error only says which stage it was.
+    """
+    job_file = folder / JOB_FILE
     job_file.write_text(job.model_dump_json())
-    command = [sys.executable, "-m", "stat_train.stage", name, str(job_file)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, env=_environment())
-    try:
-        code = _wait(process, folder)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
-        if process.stdin:
-            process.stdin.close()
+    running: list[_Running] = []
+    with ExitStack() as held:
+        held.callback(_end, running)
+        for environment in environments or [_environment()]:
+            # Only one of several is shown as it speaks, or every bar and warning would be there many times.
+            words = held.enter_context(TemporaryFile()) if running else None
+            running.append(_start([name, str(job_file)], environment, words))
+        failed = _wait(running, folder)
+        if failed:
+            _show_words(failed, running[0])
     job_file.unlink()
+    code = failed.process.returncode if failed else 0
     if code == UserError.exit_code:
         raise UserError(f"stage {name} was refused; the reason is above")
     if code:
         raise StatTrainError(f"stage {name} failed with exit code {code}; its last words are above")
 
 
-def _wait(process: subprocess.Popen[bytes], folder: Path) -> int:
+class _Running(NamedTuple):
+    """A process of a stage, and the file that its words go to unless they are shown as they come."""
+
+    process: subprocess.Popen[bytes]
+    words: IO[bytes] | None
+
+
+def _start(arguments: Sequence[str], environment: Mapping[str, str], words: IO[bytes] | None) -> _Running:
+    command = [sys.executable, "-m", "stat_train.stage", *arguments]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=words, stderr=words, start_new_session=True, env=environment
+    )
+    return _Running(process, words)
+
+
+def _wait(running: Sequence[_Running], folder: Path) -> _Running | None:
+    """Return the first that failed, or None when all have ended well."""
     while True:
-        with suppress(subprocess.TimeoutExpired):
-            return process.wait(store.HEARTBEAT_SECONDS)
+        look = time.monotonic() + store.HEARTBEAT_SECONDS
+        while time.monotonic() < look:
+            codes = [each.process.poll() for each in running]
+            if any(codes) or None not in codes:
+                return next((each for each in running if each.process.returncode), None)
+            time.sleep(SECONDS_BETWEEN_LOOKS)
         store.require_lease(folder)
 
 
-def _environment() -> dict[str, str]:
+def _show_words(failed: _Running, shown: _Running) -> None:
+    """Show what a process said that failed out of sight, unless the one that is shown fails at the same and says it."""
+    if not failed.words:
+        return
+    with suppress(subprocess.TimeoutExpired):
+        if shown.process.wait(SECONDS_TO_FAIL_ALIKE):
+            return
+    failed.words.seek(0)
+    sys.stderr.write(failed.words.read().decode(errors="replace"))
+    sys.stderr.flush()
+
+
+def _end(running: Sequence[_Running]) -> None:
+    for process, _ in running:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+    for process, _ in running:
+        process.wait()
+        if process.stdin:
+            process.stdin.close()
+
+
+def _environment(gpu: str | None = None) -> dict[str, str]:
     """Return the environment of a stage; without a GPU, DeepSpeed is told so, or it announces its guess on stdout."""
     quiet = QUIET if not Path("/dev/nvidiactl").exists() else QUIET | {"DS_ACCELERATOR": "cuda"}
     # Seeing several, the trainer would multiply the effective batch size by their number.
-    one_gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+    one_gpu = gpu or os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
     return quiet | os.environ | {"CUDA_VISIBLE_DEVICES": one_gpu, WATCHED: "1"}
+
+
+def _environments(processes: int, gpus: Sequence[str]) -> list[dict[str, str]]:
+    """Return the environments of processes that share a stage's work: one GPU each, and a part of the CPU's cores."""
+    cores = len(os.sched_getaffinity(0))
+    threads = {"OMP_NUM_THREADS": str(max(1, cores // processes))} if processes > 1 else {}
+    together = {LAUNCH: uuid4().hex}
+    return [threads | _environment(gpus[index % len(gpus)] if gpus else None) | together for index in range(processes)]
 
 
 def main(arguments: list[str]) -> int:
@@ -72,9 +153,7 @@ def main(arguments: list[str]) -> int:
     text = Path(job_file).read_text()
     try:
         if name == "answer":
-            from stat_train.diagnosis.answering import AnswerJob, answer_with_weights
-
-            answer_with_weights(AnswerJob.model_validate_json(text))
+            answer_with_weights(AnswerJob.model_validate_json(text), os.environ.get(LAUNCH) or uuid4().hex)
         elif name == "train":
             from stat_train.training.job import TrainJob
             from stat_train.training.sft import train

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import socket
 import threading
 import time
@@ -28,7 +27,6 @@ from stat_train.errors import StatTrainError, UserError
 from stat_train.records import Dropped, Record
 
 R = TypeVar("R", bound=Record)
-T = TypeVar("T")
 HEARTBEAT_SECONDS = 5.0
 LEASE_EXPIRES_SECONDS = 60.0
 RUN_MARK = "# The settings of the stat-train run whose results this folder shows.\n"
@@ -59,26 +57,6 @@ def read_records(path: Path, record: type[R]) -> list[R]:
     """Read the records of a JSON-lines file."""
     with path.open(encoding="utf-8") as lines:
         return [record.from_line(line) for line in lines]
-
-
-def in_chunks(
-    folder: Path, name: str, items: Sequence[T], size: int, work: Callable[[Sequence[T], int], Iterable[Record]]
-) -> None:
-    """Write `folder/name` chunk by chunk: `work(chunk, index)` gives a chunk's records.
-
-    Chunks are cut from the full list, so an interrupted run that skips the finished ones writes the same bytes.
-    """
-    chunks = folder / f"{name}.chunks"
-    if (folder / name).exists():
-        shutil.rmtree(chunks, ignore_errors=True)
-        return
-    chunks.mkdir(exist_ok=True)
-    paths = [chunks / f"{index:06d}" for index in range((len(items) + size - 1) // size)]
-    for index, path in enumerate(paths):
-        if not path.exists():
-            write_records(path, work(items[index * size : (index + 1) * size], index))
-    write_text(folder / name, "".join(path.read_text(encoding="utf-8") for path in paths))
-    shutil.rmtree(chunks)
 
 
 def chunk_seed(seed: int, stage: str, index: int) -> int:

@@ -139,7 +139,7 @@ def test_settings_that_are_operational_run_nothing_again(finished: Run) -> None:
     """Only the report shows them, so it alone is written again."""
     before = finished.artifacts()
     again = Run(finished.folder.with_name("again"), finished.cache)
-    again.finish("train.checkpoints=2", "evaluate.batch_size=7", "train.device_batch_size=8")
+    again.finish("train.checkpoints=2", "evaluate.batch_size=7", "train.device_batch_size=8", "student.processes=2")
     assert stages(again.artifacts() - before) == Counter(["report"])
 
 

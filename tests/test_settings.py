@@ -295,8 +295,9 @@ def test_every_default_is_in_the_settings_files() -> None:
     assert hidden == []
 
 
-# How fast, not what: a batch for inference, how often a state is saved.
+# How fast, not what: a batch for inference, how often a state is saved, how many answer at a time.
 OPERATIONAL_SETTINGS = {
+    "student.processes",
     "train.device_batch_size",
     "train.checkpoints",
     "evaluate.batch_size",

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pytest
 from stat_train import store
 from stat_train.errors import StatTrainError, UserError
 from stat_train.records import Dropped, QuestionSkills
-from stat_train.store import Artifact, RunFolder, chunk_seed, file_hash, in_chunks, lease, make, make_folder
+from stat_train.store import Artifact, RunFolder, chunk_seed, file_hash, lease, make, make_folder
 
 REPOSITORY = Path(__file__).parents[1]
 # Linux gives no process this number.
@@ -168,46 +168,6 @@ def test_lease_of_a_process_that_was_killed_right_after_it_finished_is_cleared_a
 
 
 # -- chunks and files -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("done", range(4))
-def test_chunks_interrupted_anywhere_give_the_same_bytes_and_none_is_done_twice(tmp_path: Path, done: int) -> None:
-    """Seven items in chunks of two are four chunks: (0 1) (2 3) (4 5) (6)."""
-    items, calls = list(range(7)), []
-
-    def work(chunk: Sequence[int], index: int) -> Iterator[QuestionSkills]:
-        calls.append((index, list(chunk)))
-        yield from map(row, chunk)
-
-    def work_until_interrupted(chunk: Sequence[int], index: int) -> Iterator[QuestionSkills]:
-        if index == done:
-            yield row(chunk[0])
-            raise KeyboardInterrupt
-        yield from work(chunk, index)
-
-    with pytest.raises(KeyboardInterrupt):
-        in_chunks(tmp_path, "rows.jsonl", items, 2, work_until_interrupted)
-    assert len(calls) == done
-    assert not (tmp_path / "rows.jsonl").exists()
-    in_chunks(tmp_path, "rows.jsonl", items, 2, work)
-    assert calls == [(0, [0, 1]), (1, [2, 3]), (2, [4, 5]), (3, [6])]
-    assert (tmp_path / "rows.jsonl").read_text() == "".join(row(item).to_line() for item in items)
-    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
-
-
-def test_chunks_that_were_put_together_are_not_done_again(tmp_path: Path) -> None:
-    """A process that is killed while it clears its chunks away leaves the file and some chunks."""
-    (tmp_path / "rows.jsonl").write_text("whole")
-    (tmp_path / "rows.jsonl.chunks").mkdir()
-    (tmp_path / "rows.jsonl.chunks" / "000001").write_text("part")
-    in_chunks(tmp_path, "rows.jsonl", [1, 2], 1, lambda chunk, index: pytest.fail("done again"))
-    assert (tmp_path / "rows.jsonl").read_text() == "whole"
-    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
-
-
-def test_no_items_give_an_empty_file(tmp_path: Path) -> None:
-    in_chunks(tmp_path, "rows.jsonl", [], 2, lambda chunk, index: pytest.fail("no chunk to do"))
-    assert (tmp_path / "rows.jsonl").read_text() == ""
 
 
 def test_chunk_seeds_are_fixed_distinct_and_fit_a_generator() -> None:

@@ -21,8 +21,8 @@ PACKAGE = ROOT / "stat_train"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # Each may import what stands before it, and what stands beside it.
 ORDER = (
-    {"records", "errors", "progress"},
-    {"config", "contradictions", "store", "compose"},
+    {"records", "errors", "progress", "gpus"},
+    {"config", "contradictions", "store", "chunks", "compose"},
     {"tasks", "models"},
     {"teacher"},
     {"diagnosis", "curation"},

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
+from stat_train.chunks import Chunked, write_chunks
 from stat_train.config import EndpointStudent, Prompt
 from stat_train.models.budget import Budget
 from stat_train.models.generator import Completion, Request, Sampling
@@ -15,7 +16,7 @@ from stat_train.models.ledger import Ledger
 from stat_train.models.tally import show
 from stat_train.progress import Progress
 from stat_train.records import Answer, Question
-from stat_train.store import chunk_seed, content_hash, in_chunks, read_records
+from stat_train.store import chunk_seed, content_hash, read_records
 from stat_train.tasks.answers import extract_final
 from stat_train.tasks.prompts import messages
 
@@ -36,26 +37,32 @@ class AnswerJob(BaseModel):
     seed: int
 
 
-def answer_with_weights(job: AnswerJob) -> None:
-    """Write `answers.jsonl`: the model's answers to every question of the job, chunk by chunk."""
+def answers_file(job: AnswerJob) -> Chunked:
+    """Return the file that the answers of a job go to, and in which chunks it is made."""
+    return Chunked(job.folder / "answers.jsonl", len(_all_asked(job)), CHUNK_SIZE)
+
+
+def answer_with_weights(job: AnswerJob, launch: str) -> None:
+    """Let the model answer chunks of the job's questions until other processes of this launch have the rest."""
     from torch import manual_seed
 
     from stat_train.models.transformers import TransformersGenerator
 
-    questions = read_records(job.questions, Question)
-    asked = [_Asked(question, attempt) for question in questions for attempt in range(job.attempts)]
+    every, chunked = _all_asked(job), answers_file(job)
     generator = TransformersGenerator(job.model, job.revision, job.prompt, job.batch_size)
     prompt_hash = generator.renderer.hash()
-    with Progress(f"Answering ({job.questions.stem})", len(asked)) as progress:
+    with Progress(f"Answering ({job.questions.stem})", len(every)) as progress:
 
         def work(chunk: Sequence[_Asked], index: int) -> list[Answer]:
             manual_seed(chunk_seed(job.seed, "answer", index))
             requests = [_request(job, asked) for asked in chunk]
             completions = list(generator.generate(requests))
-            progress.advance(len(chunk))
+            # What the other processes have answered counts too; the chunk at hand is not yet written.
+            answered = len(every) - (chunked.left() - 1) * CHUNK_SIZE
+            progress.advance(max(answered - progress.done, 0))
             return in_order(completions, prompt_hash)
 
-        in_chunks(job.folder, "answers.jsonl", asked, CHUNK_SIZE, work)
+        write_chunks(chunked, every, launch, work)
 
 
 def answer_with_endpoint(
@@ -88,6 +95,11 @@ def answer_with_endpoint(
 class _Asked(NamedTuple):
     question: Question
     attempt: int
+
+
+def _all_asked(job: AnswerJob) -> list[_Asked]:
+    questions = read_records(job.questions, Question)
+    return [_Asked(question, attempt) for question in questions for attempt in range(job.attempts)]
 
 
 def _request(job: AnswerJob, asked: _Asked) -> Request:

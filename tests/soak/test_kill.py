@@ -1,6 +1,7 @@
 """Runs that are killed with SIGKILL again and again end with the same bytes as a run that was left alone.
 
 A sequence is one run: started, killed at its first moment, started again, killed at the next, ..., then left to end.
+Two processes answer in it at a time, and one in the run that is left alone.
 Each kill must land in the stage that it was meant for. OMP_NUM_THREADS chooses the threads (1 when it is not set).
 """
 
@@ -144,10 +145,12 @@ class Run:
     """One run folder with a cache of its own, and the processes that work on it."""
 
     folder: Path
+    processes: int = 1
 
     def start(self, environment: dict[str, str]) -> subprocess.Popen[bytes]:
         places = [f"run_dir={self.folder / 'run'}", f"cache_dir={self.folder / 'cache'}"]
-        command = [sys.executable, "-m", "stat_train.cli", *SETTINGS, *places]
+        processes = f"student.processes={self.processes}"
+        command = [sys.executable, "-m", "stat_train.cli", *SETTINGS, processes, *places]
         threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
         self.mark = uuid4().hex
         with (self.folder / "log").open("ab") as log:
@@ -254,7 +257,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def kill_again_and_again(folder: Path, moments: Sequence[Moment], uninterrupted: Run) -> None:
-    run, random = Run(folder), Random(str(moments))
+    run, random = Run(folder, processes=2), Random(str(moments))
     for moment in moments:
         kill(run, moment, random)
     run.finish()
