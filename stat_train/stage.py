@@ -13,6 +13,7 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from pydantic import BaseModel
 
@@ -24,16 +25,23 @@ QUIET = {"DS_ACCELERATOR": "cpu", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DIS
 WATCHED = "STAT_TRAIN_WATCH_STDIN"
 
 
-def launch(name: str, job: BaseModel, folder: Path) -> None:
+def launch(name: str, job: BaseModel, folder: Path, output: IO[bytes] | None = None) -> None:
     """Run a stage in its own process group and wait for it; raises StatTrainError when it fails.
 
     It is ended when the lease of `folder` is lost meanwhile: two must not write there. Its own words are on the
-    terminal already, so the error only says which stage it was.
+    terminal already, or in `output`, so the error only says which stage it was.
     """
     job_file = folder / "job.json"
     job_file.write_text(job.model_dump_json())
     command = [sys.executable, "-m", "stat_train.stage", name, str(job_file)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, env=_environment())
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT if output else None,
+        start_new_session=True,
+        env=_environment(),
+    )
     try:
         code = _wait(process, folder)
     finally:
