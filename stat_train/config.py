@@ -170,6 +170,10 @@ class OpenAITeacher(Endpoint):
     """A language model behind an endpoint; a reply that cannot be used is asked for `max_attempts` times in all."""
 
     name: Literal["openai"]
+    prompts: Annotated[Text | None, OPERATIONAL]  # what the files say is identity, not where they are
+    writing_temperature: Temperature
+    discovery_questions: Positive
+    skills_per_subject: Positive
     sampling_seed: int
     max_attempts: Positive
     retry_bad: bool

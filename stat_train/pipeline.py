@@ -18,14 +18,23 @@ from rich.console import Console
 
 from stat_train import __version__, stage
 from stat_train.compose import Settings
-from stat_train.config import ConsistencyDifficulty, EndpointStudent, LocalStudent, RecordedStudent, SftTraining
+from stat_train.config import (
+    ConsistencyDifficulty,
+    Endpoint,
+    EndpointStudent,
+    LocalStudent,
+    OpenAITeacher,
+    RecordedStudent,
+    SftTraining,
+)
 from stat_train.curation.source import make_source
-from stat_train.curation.training_set import answer_source, make_training_set
+from stat_train.curation.training_set import answer_source, make_training_set, told
 from stat_train.diagnosis.answering import AnswerJob, answer_with_endpoint, recorded_answers, unfinished
 from stat_train.diagnosis.difficulty import find_difficult
+from stat_train.diagnosis.missing_skills import find_missing
 from stat_train.diagnosis.profile import skill_profile
+from stat_train.diagnosis.skill_map import find_list, with_skills
 from stat_train.diagnosis.skill_map import label as label_questions
-from stat_train.diagnosis.skill_map import with_skills
 from stat_train.evaluation.report import report_numbers
 from stat_train.evaluation.results import write_evaluation, write_report
 from stat_train.evaluation.terminal import print_profile, print_summary
@@ -33,22 +42,11 @@ from stat_train.models.generator import Sampling
 from stat_train.models.places import model_place
 from stat_train.models.recorded import read_recording
 from stat_train.progress import track
-from stat_train.records import (
-    Answer,
-    Diagnosed,
-    Diagnosis,
-    Difficulty,
-    Dropped,
-    Grade,
-    Question,
-    QuestionSkills,
-    SkillProfile,
-)
+from stat_train.records import Answer, Diagnosed, Diagnosis, Difficulty, Grade, Question, QuestionSkills, SkillProfile
 from stat_train.run import Run, Summary
 from stat_train.store import Artifact, dropped_counts, file_hash, read_records, write_json, write_records
 from stat_train.tasks import answers as grading
 from stat_train.tasks.load import load_questions, made_by, open_pool, pool_questions
-from stat_train.teacher.contract import make_teacher
 from stat_train.training.job import TrainJob
 
 PLACES = ("pool", "benchmark", "validation", "skills")
@@ -56,17 +54,23 @@ PLACES = ("pool", "benchmark", "validation", "skills")
 
 def run(settings: Settings, command: Sequence[str], console: Console) -> Path:
     """Carry out the method as far as `until`; return the run folder."""
-    this = Run(settings, command, console)
-    this.folder.open(settings.yaml)
-    for artifact in method(this):
-        if artifact.stage == this.config.until:
-            break
-    this.folder.close(command)
+    with Run(settings, command, console) as this:
+        this.folder.open(settings.yaml)
+        for artifact in method(this):
+            if artifact.stage == this.config.until:
+                break
+        this.folder.close(command)
+        _say_cost(this)
     fresh = sum(not artifact.reused for artifact in this.folder.made)
     words = f"{fresh} {'stage was' if fresh == 1 else 'stages were'} run"
     done = words if fresh else "all stages were done before; nothing was run"
     console.print(f"\nDone: {done}. Results in {this.folder.folder}", highlight=False)
     return this.folder.folder
+
+
+def _say_cost(run: Run) -> None:
+    if isinstance(run.config.teacher, Endpoint) or isinstance(run.config.student, Endpoint):
+        run.console.print(f"\nPaid for by this run so far: {run.budget.summary()}", highlight=False)
 
 
 def method(run: Run) -> Iterator[Artifact]:
@@ -114,18 +118,27 @@ def load(run: Run) -> Artifact:
 
 
 def label(run: Run, questions: Artifact) -> Artifact:
-    """Stage 0: which skills each question of pool and validation set requires."""
+    """Stage 0: which skills each question of pool and validation set requires; first a list of them, without one."""
+    teacher = run.config.teacher
 
     def build(folder: Path) -> None:
-        known = json.loads((questions.folder / "skills.json").read_text())
         validation = questions.records("validation.jsonl", Question)
         pool = open_pool(questions.folder)
-        every = chain(validation, track(pool_questions(pool), "Labelling", len(pool)))
-        labelled, dropped = label_questions(every, make_teacher(run.config.teacher), known)
+        known = json.loads((questions.folder / "skills.json").read_text())
+        if isinstance(teacher, OpenAITeacher) and not known:
+            found = find_list(lambda: chain(validation, pool_questions(pool)), run.teacher, teacher.discovery_questions)
+            write_json(folder / "discovery.json", found._asdict())
+            known = found.skills
+        every = chain(validation, track(pool_questions(pool), "Reading labels", len(pool)))
+        labelled, dropped = label_questions(every, run.teacher, known)
+        write_json(folder / "skills.json", known)
         write_records(folder / "skill_map.jsonl", labelled)
         write_records(folder / "dropped.jsonl", dropped)
 
-    return run.make("label", 1, [questions], {"teacher": run.config.teacher.name}, build, "skill_map.jsonl")
+    # Labels without a language model do not depend on the teacher's settings.
+    settings = run.teacher_identity("required_skills", "name_skills", "group_skills")
+    identity = settings if isinstance(teacher, OpenAITeacher) else teacher.name
+    return run.make("label", 2, [questions], {"teacher": identity}, build, "skill_map.jsonl")
 
 
 # -- what the student cannot do ---------------------------------------------------------------------------------------
@@ -158,8 +171,7 @@ def answer(run: Run, questions: Artifact) -> Artifact:
 def _ask_served(run: Run, questions: Artifact, student: EndpointStudent, sampling: Sampling, attempts: int) -> Artifact:
     def build(folder: Path) -> None:
         asked = questions.records("validation.jsonl", Question)
-        with run.calls() as (ledger, budget):
-            given = answer_with_endpoint(asked, student, sampling, attempts, ledger, budget)
+        given = answer_with_endpoint(asked, student, sampling, attempts, run.ledger, run.budget)
         write_records(folder / "answers.jsonl", given)
 
     identity = student.identity() | {"sampling": sampling, "attempts": attempts}
@@ -228,23 +240,17 @@ def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifa
         by_attempt = {(a.question_id, a.attempt): a for a in given}
         hard = [d for d in found if d.difficult]
         pairs = ((asked[d.question_id], by_attempt[d.question_id, d.attempt]) for d in hard)
-        diagnoses = list(make_teacher(run.config.teacher).missing_skills(pairs))
-        dropped += [_undiagnosed(diagnosis) for diagnosis in diagnoses if not diagnosis.missing_skills]
+        known = json.loads((skill_map.folder / "skills.json").read_text())
+        diagnoses, without = find_missing(pairs, run.teacher, known)
         write_records(folder / "difficulty.jsonl", found)
         write_records(folder / "diagnoses.jsonl", diagnoses)
-        write_records(folder / "dropped.jsonl", dropped)
+        write_records(folder / "dropped.jsonl", [*dropped, *without])
 
-    identity: Summary = {"difficulty": run.config.difficulty.identity(), "teacher": run.config.teacher.identity()}
+    identity: Summary = {"difficulty": run.config.difficulty.identity()}
+    identity |= {"teacher": run.teacher_identity("missing_skills")}
     identity |= {"grader": run.config.task.grader}
     inputs = [questions, skill_map, answers, grades]
     return run.make("diagnose", 1, inputs, identity, build, "difficulty.jsonl", "diagnoses.jsonl")
-
-
-def _undiagnosed(diagnosis: Diagnosis) -> Dropped:
-    detail = diagnosis.explanation
-    return Dropped(
-        stage="diagnose", id=diagnosis.question_id, reason="difficult, no missing skill named", detail=detail
-    )
 
 
 def profile(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artifact) -> Artifact:
@@ -274,7 +280,7 @@ def _read_profile(artifact: Artifact) -> SkillProfile:
 
 def curate(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artifact, profiled: Artifact) -> Artifact:
     """Stage 3: a training set for what is missing, with no question of the benchmarks in it."""
-    recipe, teacher = run.config.data_recipe, make_teacher(run.config.teacher)
+    recipe, grader = run.config.data_recipe, run.config.task.grader
 
     def build(folder: Path) -> None:
         validation = questions.records("validation.jsonl", Question)
@@ -285,33 +291,25 @@ def curate(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artifa
             profile=_read_profile(profiled),
         )
         skills = {row.id: row.skills for row in skill_map.records("skill_map.jsonl", QuestionSkills)}
-        own = answer_source(recipe, teacher) != "rewrites"
+        own = answer_source(recipe, run.teacher) != "rewrites"
         held_out = [question.question for question in (*validation, *_benchmark_questions(questions))]
         source, dropped = make_source(open_pool(questions.folder), skills, held_out, needs_solution=own)
-        made = make_training_set(source, skills, diagnosed, teacher, recipe, run.prompt, run.config.seed)
+        made = make_training_set(source, skills, diagnosed, run.teacher, recipe, run.prompt, run.config.seed, grader)
         write_records(folder / "training_set.jsonl", made.examples)
-        write_records(folder / "dropped.jsonl", dropped)
+        write_records(folder / "dropped.jsonl", [*dropped, *made.dropped])
         write_json(folder / "curation.json", made.summary)
 
-    identity = {"recipe": recipe.identity(), "teacher": run.config.teacher.identity(), "seed": run.config.seed}
-    identity |= {"prompt": run.prompt.model_dump()}
+    identity = {"recipe": recipe.identity(), "teacher": run.teacher_identity("rewrite"), "seed": run.config.seed}
+    identity |= {"prompt": run.prompt.model_dump(), "grader": grader}
     inputs = [questions, skill_map, diagnoses, profiled]
-    artifact = run.make("curate", 1, inputs, identity, build, "training_set.jsonl", "curation.json")
-    _say_shortfalls(run, artifact)
+    artifact = run.make("curate", 2, inputs, identity, build, "training_set.jsonl", "curation.json")
+    run.say_all(told(json.loads((artifact.folder / "curation.json").read_text())))
     return artifact
 
 
 def _benchmark_questions(questions: Artifact) -> Iterator[Question]:
     for path in sorted((questions.folder / "benchmarks").iterdir()):
         yield from read_records(path, Question)
-
-
-def _say_shortfalls(run: Run, training_set: Artifact) -> None:
-    made = json.loads((training_set.folder / "curation.json").read_text())
-    run.say(f"{made['pairs']} pairs from {made['unique_questions']} questions, answers: {made['answers']}")
-    for skill, count in made["shortfalls"].items():
-        has = f"only {count} pool questions carry it" if count else "no pool question carries it, so none is selected"
-        run.say(f"missing skill {skill}: {has}")
 
 
 def train(run: Run, settings: SftTraining, training_set: Artifact) -> Artifact:

@@ -44,10 +44,16 @@ class Question(Record):
 
 
 class QuestionSkills(Record):
-    """One row of the skill map: the skills that a question requires, at most five."""
+    """One row of the skill map: the skills that a question requires, at most five, and why.
+
+    `error` says why a teacher gave none that can be used; such a row is not in the map.
+    """
 
     id: str
     skills: list[str]
+    reason: str | None = None
+    call_ids: list[str] = Field(default_factory=list)
+    error: str | None = None
 
 
 class Answer(Record):

@@ -1,20 +1,25 @@
-"""One run: its settings, its folder, and where it speaks."""
+"""One run: its settings, its folder, whom it may ask, and where it speaks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from rich.console import Console
 
 from stat_train.compose import Settings
-from stat_train.config import Config, EndpointStudent, LocalStudent, Prompt, is_local, local_path
+from stat_train.config import Config, EndpointStudent, LocalStudent, OpenAITeacher, Prompt, is_local, local_path
 from stat_train.models.budget import Budget
 from stat_train.models.ledger import Ledger
 from stat_train.store import Artifact, RunFolder, dropped_counts, file_hash, make, make_folder
+from stat_train.teacher.asking import TeacherGenerator
+from stat_train.teacher.contract import Teacher, exact_teacher
+from stat_train.teacher.prompt_files import Prompts, read_prompts
 
 Build = Callable[[Path], None]
 Summary = dict[str, Any]
@@ -22,17 +27,27 @@ Summary = dict[str, Any]
 
 @dataclass
 class Run:
-    """What every stage is given: the settings, the run folder, the way to make an artifact."""
+    """What every stage is given: the settings, the run folder, the way to make an artifact; a context manager."""
 
     settings: Settings
     command: Sequence[str]
     console: Console
+    opened: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
         self.config: Config = self.settings.config
+        self.prompts: Prompts = {}
+        if isinstance(self.config.teacher, OpenAITeacher):
+            self.prompts = read_prompts(self.config.teacher.prompts)
         self.cache_dir = Path(self.config.cache_dir).expanduser()
         make_folder(self.cache_dir, "cache_dir")
         self.folder = RunFolder(Path(self.config.run_dir).expanduser())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.opened.close()
 
     def make(
         self, name: str, version: int, inputs: Sequence[Artifact], identity: Summary, build: Build, *links: str
@@ -54,11 +69,39 @@ class Run:
         for text in texts:
             self.say(text)
 
-    @contextmanager
-    def calls(self) -> Iterator[tuple[Ledger, Budget]]:
-        """Open the ledger of calls, and the budget of this run."""
-        with Ledger(self.cache_dir) as ledger:
-            yield ledger, Budget(self.config.budget, str(self.folder.folder.absolute()), ledger)
+    # -- whom it may ask ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger of calls, open until the run ends."""
+        return self.opened.enter_context(Ledger(self.cache_dir))
+
+    @cached_property
+    def budget(self) -> Budget:
+        """The budget of this run, over all its restarts."""
+        return Budget(self.config.budget, str(self.folder.folder.absolute()), self.ledger)
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        """The teacher; one behind an endpoint is connected to when it is asked for the first time."""
+        settings = self.config.teacher
+        if not isinstance(settings, OpenAITeacher):
+            return exact_teacher(settings)
+        from stat_train.teacher.llm import LanguageModelTeacher
+
+        return LanguageModelTeacher(settings, self.prompts, lambda: self._connect(settings))
+
+    def teacher_identity(self, *prompts: str) -> Summary:
+        """Return what the teacher's replies to these prompts depend on."""
+        versions = {name: self.prompts[name].version for name in prompts if name in self.prompts}
+        return self.config.teacher.identity() | ({"prompts": versions} if versions else {})
+
+    def _connect(self, settings: OpenAITeacher) -> TeacherGenerator:
+        from stat_train.models.endpoint import Attempts, EndpointGenerator
+
+        attempts = Attempts(settings.max_attempts, settings.retry_bad)
+        generator = EndpointGenerator(settings, self.ledger, self.budget, "teacher", attempts, settings.sampling_seed)
+        return self.opened.enter_context(generator)
 
     def fingerprint(self, place: str) -> str:
         """Return what identifies a file, a folder or a hub name: the content of what is local, else the name."""

@@ -343,7 +343,9 @@ def test_any_other_setting_changes_the_identity(key: str) -> None:
 
 def test_only_settings_that_say_so_are_operational() -> None:
     marked = {name for node in nodes() for name, field in node.model_fields.items() if OPERATIONAL in field.metadata}
-    assert marked == {key.rpartition(".")[2] for key in OPERATIONAL_SETTINGS} | OPERATIONAL_OF_ENDPOINTS
+    # Where prompts are does not count, and what they say does: it is in the identity of the stages that ask them.
+    expected = {key.rpartition(".")[2] for key in OPERATIONAL_SETTINGS} | OPERATIONAL_OF_ENDPOINTS | {"prompts"}
+    assert marked == expected
 
 
 @pytest.mark.parametrize("role", ["teacher=openai", "student=endpoint"])
@@ -351,6 +353,6 @@ def test_an_endpoint_is_known_by_its_model_not_by_how_it_is_asked(role: str) -> 
     group = role.partition("=")[0]
     arguments = [role, f"{group}.model=m", f"{group}.base_url=http://localhost/v1", "until=curate"]
     node = getattr(read_settings(arguments).config, group)
-    assert set(node.model_dump()) - set(node.identity()) == OPERATIONAL_OF_ENDPOINTS
+    assert set(node.model_dump()) - set(node.identity()) - {"prompts"} == OPERATIONAL_OF_ENDPOINTS
     moved = read_settings([*arguments, f"{group}.base_url=[http://a/v1,http://b/v1]", f"{group}.max_retries=1"])
     assert getattr(moved.config, group).identity() == node.identity()

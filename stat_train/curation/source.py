@@ -73,28 +73,32 @@ def questions_at(pool: Dataset, rows: Sequence[int]) -> list[Question]:
     ]
 
 
-def fill(passes: Iterator[list[Draw]], pairs: int, random: Random) -> list[Draw]:
-    """Return `pairs` draws: whole passes first, then a random subset of the last one; fewer when passes end.
+def fill(passes: Iterator[list[Draw]], pairs: int, random: Random) -> tuple[list[Draw], Iterator[list[Draw]]]:
+    """Return `pairs` draws, and the passes that are left: first what is left of the last one.
 
-    So one pass keeps the weights of the profile exactly, and further passes only fill up.
+    Whole passes come first, then a random subset of the last one; fewer when passes end. So one pass keeps the weights
+    of the profile exactly, and further passes only fill up.
     """
     chosen: list[Draw] = []
     for draws in passes:
         missing = pairs - len(chosen)
         if len(draws) >= missing:
-            kept = sorted(random.sample(range(len(draws)), missing))
-            return chosen + [draws[index] for index in kept]
+            kept = set(random.sample(range(len(draws)), missing))
+            chosen += [draw for index, draw in enumerate(draws) if index in kept]
+            left = [draw for index, draw in enumerate(draws) if index not in kept]
+            return chosen, chain([left] if left else [], passes)
         chosen += draws
-    return chosen
+    return chosen, iter(())
 
 
-def require_enough(chosen: Sequence[Draw], pairs: int, allow_short: bool, source: Source) -> None:
+def require_enough(made: int, pairs: int, allow_short: bool, source: Source, unusable: Sequence[Dropped]) -> None:
     """Refuse a training set that came out smaller than asked, unless that was allowed."""
-    if not chosen or (len(chosen) < pairs and not allow_short):
+    if not made or (made < pairs and not allow_short):
         carrying = len({row for rows in source.rows_by_skill.values() for row in rows})
+        without = f" {len(unusable)} more were drawn, and left out: {unusable[0].reason}." if unusable else ""
         raise UserError(
-            f"data_recipe.pairs = {pairs}: the pool gives only {len(chosen)} pairs. Of its {len(source.pool)} "
+            f"data_recipe.pairs = {pairs}: the pool gives only {made} pairs. Of its {len(source.pool)} "
             f"questions {len(source.rows)} can be trained on (they have a solution where one is needed, and equal no "
-            f"held-out question), and {carrying} of those carry a skill label. Lower data_recipe.pairs, enlarge or "
-            "label task.pool, or accept fewer with data_recipe.allow_short=true"
+            f"held-out question), and {carrying} of those carry a skill label.{without} Lower data_recipe.pairs, "
+            "enlarge or label task.pool, or accept fewer with data_recipe.allow_short=true"
         )

@@ -10,18 +10,29 @@ from typing import Any, NamedTuple
 from stat_train.config import AnswerSource, PoolRecipe, Prompt, StatSelRecipe, UntargetedRecipe
 from stat_train.curation.recipes import passes, shortfalls
 from stat_train.curation.source import OWN, Draw, Source, fill, questions_at, require_enough
-from stat_train.records import Diagnosed, Origin, Question, TrainingExample
+from stat_train.records import Diagnosed, Dropped, Origin, Question, TrainingExample
+from stat_train.tasks.answers import Grader, compare, extract_final
 from stat_train.tasks.prompts import messages
-from stat_train.teacher.contract import RewriteRequest, Teacher
+from stat_train.teacher.contract import RewriteRequest, Teacher, Written
 
 Recipe = PoolRecipe | UntargetedRecipe | StatSelRecipe
 
 
 class TrainingSet(NamedTuple):
-    """The rows, and what there is to say of them (`curation.json`)."""
+    """The rows, what there is to say of them (`curation.json`), and the rewrites that were left out."""
 
     examples: list[TrainingExample]
     summary: dict[str, Any]
+    dropped: list[Dropped]
+
+
+class Pair(NamedTuple):
+    """A pair that was drawn, with its text and the calls that the text came from."""
+
+    draw: Draw
+    question: Question
+    text: str
+    call_ids: list[str]
 
 
 def answer_source(recipe: Recipe, teacher: Teacher) -> AnswerSource:
@@ -39,31 +50,44 @@ def make_training_set(
     recipe: Recipe,
     prompt: Prompt,
     seed: int,
+    grader: Grader,
 ) -> TrainingSet:
-    """Return the recipe's training rows; the same arguments give the same rows.
+    """Return the recipe's training rows; the same arguments and the same rewrites give the same rows.
 
-    Pairs are drawn first, and only the rewrites that were drawn are asked of the teacher.
+    Pairs are drawn first, and only the rewrites that were drawn are asked of the teacher. A rewrite that cannot be used
+    is left out, and another pair is drawn in its place.
     """
     random = Random(f"{seed}/curate/{recipe.name}")
     answers = _answer_numbers(recipe, answer_source(recipe, teacher))
-    chosen = fill(passes(recipe, source, diagnosed, answers, random), recipe.pairs, random)
-    require_enough(chosen, recipe.pairs, recipe.allow_short, source)
-    random.shuffle(chosen)
-    rows = questions_at(source.pool, [draw.row for draw in chosen])
-    texts = _answer_texts(chosen, rows, teacher)
-    examples = [
-        TrainingExample(
-            id=f"{recipe.name}-{index:05d}",
-            messages=messages(prompt, question.question, text),
-            question=question.question,
-            answer=text,
-            skills=list(skill_map.get(question.id, ())),
-            recipe=recipe.name,
-            origin=Origin(question_id=draw.question_id, skill=draw.skill, seed_ids=[question.id]),
-        )
-        for index, (draw, question, text) in enumerate(zip(chosen, rows, texts, strict=True))
-    ]
-    return TrainingSet(examples, _summary(recipe, source, diagnosed, teacher, chosen, examples))
+    left = passes(recipe, source, diagnosed, answers, random)
+    pairs, dropped = list[Pair](), list[Dropped]()
+    while len(pairs) < recipe.pairs:
+        chosen, left = fill(left, recipe.pairs - len(pairs), random)
+        written = _written(chosen, source, teacher, grader, dropped)
+        pairs += written
+        # When a whole round gives nothing, neither will the next.
+        if not written:
+            break
+    require_enough(len(pairs), recipe.pairs, recipe.allow_short, source, dropped)
+    random.shuffle(pairs)
+    examples = [_example(index, pair, skill_map, recipe, prompt) for index, pair in enumerate(pairs)]
+    return TrainingSet(examples, _summary(recipe, source, diagnosed, teacher, pairs, examples), dropped)
+
+
+def _example(
+    index: int, pair: Pair, skill_map: Mapping[str, Sequence[str]], recipe: Recipe, prompt: Prompt
+) -> TrainingExample:
+    draw, question, text, call_ids = pair
+    origin = Origin(question_id=draw.question_id, skill=draw.skill, seed_ids=[question.id], call_ids=call_ids)
+    return TrainingExample(
+        id=f"{recipe.name}-{index:05d}",
+        messages=messages(prompt, question.question, text),
+        question=question.question,
+        answer=text,
+        skills=list(skill_map.get(question.id, ())),
+        recipe=recipe.name,
+        origin=origin,
+    )
 
 
 def _answer_numbers(recipe: Recipe, answers: AnswerSource) -> list[int]:
@@ -71,13 +95,32 @@ def _answer_numbers(recipe: Recipe, answers: AnswerSource) -> list[int]:
     return {"own": [OWN], "rewrites": rewrites, "both": [OWN, *rewrites]}[answers]
 
 
-def _answer_texts(chosen: Sequence[Draw], rows: Sequence[Question], teacher: Teacher) -> list[str]:
-    wanted = [RewriteRequest(q, d.answer) for d, q in zip(chosen, rows, strict=True) if d.answer != OWN]
+def _written(
+    chosen: Sequence[Draw], source: Source, teacher: Teacher, grader: Grader, dropped: list[Dropped]
+) -> list[Pair]:
+    """Return the pairs that were drawn, with their texts; those whose rewrite cannot be used go to `dropped`."""
+    drawn = list(zip(chosen, questions_at(source.pool, [draw.row for draw in chosen]), strict=True))
+    wanted = [RewriteRequest(question, draw.answer) for draw, question in drawn if draw.answer != OWN]
     rewrites = teacher.rewrite(wanted) if wanted else iter(())
-    return [
-        question.solution or "" if draw.answer == OWN else next(rewrites)
-        for draw, question in zip(chosen, rows, strict=True)
-    ]
+    pairs = []
+    for draw, question in drawn:
+        written = Written(question.solution or "", []) if draw.answer == OWN else next(rewrites)
+        if reason := _against(question, draw, written, grader):
+            dropped.append(Dropped(stage="curate", id=question.id, reason=reason[0], detail=reason[1]))
+        else:
+            pairs.append(Pair(draw, question, written.text or "", written.call_ids))
+    return pairs
+
+
+def _against(question: Question, draw: Draw, written: Written, grader: Grader) -> tuple[str, str] | None:
+    """Return why a text cannot be trained on: there is none, or it is a rewrite that ends in another answer."""
+    if written.text is None:
+        return "no usable rewrite", written.error or ""
+    if draw.answer == OWN or question.answer is None:
+        return None
+    final = extract_final(written.text)
+    wrong = compare(question.answer, final, grader)[0] == "wrong"
+    return ("rewrite ends in another answer", f"{final}, not {question.answer}") if wrong else None
 
 
 def _summary(
@@ -85,18 +128,27 @@ def _summary(
     source: Source,
     diagnosed: Diagnosed,
     teacher: Teacher,
-    chosen: Sequence[Draw],
+    pairs: Sequence[Pair],
     examples: Sequence[TrainingExample],
 ) -> dict[str, Any]:
-    drawn_for = Counter(draw.skill for draw in chosen if draw.skill)
+    drawn_for = Counter(pair.draw.skill for pair in pairs if pair.draw.skill)
     carried = Counter(skill for example in examples for skill in example.skills)
     return {
         "recipe": recipe.name,
-        "pairs": len(chosen),
+        "pairs": len(pairs),
         "answers": answer_source(recipe, teacher),
-        "unique_questions": len({draw.row for draw in chosen}),
+        "unique_questions": len({pair.draw.row for pair in pairs}),
         "usable_pool_questions": len(source.rows),
         "pairs_drawn_for_skill": dict(drawn_for.most_common()),
         "pairs_carrying_skill": dict(carried.most_common()),
         "shortfalls": shortfalls(source, diagnosed, recipe) if isinstance(recipe, StatSelRecipe) else {},
     }
+
+
+def told(summary: Mapping[str, Any]) -> list[str]:
+    """Return in words how many pairs there are, and which missing skills have too few questions in the pool."""
+    said = [f"{summary['pairs']} pairs from {summary['unique_questions']} questions, answers: {summary['answers']}"]
+    for skill, count in summary["shortfalls"].items():
+        has = f"only {count} pool questions carry it" if count else "no pool question carries it, so none is selected"
+        said.append(f"missing skill {skill}: {has}")
+    return said

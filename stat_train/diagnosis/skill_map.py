@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+import heapq
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from stat_train.errors import UserError
 from stat_train.records import Dropped, Question, QuestionSkills
-from stat_train.teacher.contract import Teacher
+from stat_train.teacher.contract import Discovery, Teacher
+from stat_train.teacher.skill_list import SkillList, labels, names_for
 
 MOST_SKILLS = 5
 
 
+class _About(NamedTuple):
+    """What is kept of a question while a teacher is asked: its own labels, when it has some."""
+
+    id: str
+    subject: str | None
+    labels: list[str] | None
+
+
 def label(
-    questions: Iterable[Question], teacher: Teacher, known: Mapping[str, Sequence[str]]
+    questions: Iterable[Question], teacher: Teacher, known: SkillList
 ) -> tuple[list[QuestionSkills], list[Dropped]]:
     """Return each question's skills, and the questions that have none.
 
@@ -21,20 +33,25 @@ def label(
     list may use every name); a name outside it is left out, with the reason.
     """
     labelled, dropped = [], list[Dropped]()
-    every = {name for names in known.values() for name in names}
-    for question, given in _with_labels(questions, teacher, dropped):
-        allowed = known.get(question.subject or "") or known.get("") or every
-        names = list(dict.fromkeys(given))
+    for about, named in _with_labels(questions, teacher, known):
+        if named.error:
+            dropped.append(_dropped(about, "no label: no usable reply of the teacher", named.error))
+            continue
+        allowed = set(names_for(known, about.subject))
+        names = list(dict.fromkeys(named.skills))
+        dropped += [_dropped(about, "skill outside the list", n) for n in names if allowed and n not in allowed]
         skills = [name for name in names if not allowed or name in allowed]
-        dropped += [_dropped(question, "skill outside the list", name) for name in names if name not in skills]
+        if about.labels is None:
+            dropped += [_dropped(about, f"more than {MOST_SKILLS} skills", name) for name in skills[MOST_SKILLS:]]
+            skills = skills[:MOST_SKILLS]
         if skills:
-            labelled.append(QuestionSkills(id=question.id, skills=skills))
+            labelled.append(named.model_copy(update={"skills": skills}))
         else:
-            dropped.append(_dropped(question, "no skill label", question.subject or ""))
+            dropped.append(_dropped(about, "no skill label", about.subject or ""))
     if not labelled:
         raise UserError(
             "task: no question has a skill label, so no gap can be named; give rows with skills (a list of names) and "
-            "say which column holds them with task.fields.skills=COLUMN"
+            "say which column holds them with task.fields.skills=COLUMN, or let teacher=openai label them"
         )
     return labelled, dropped
 
@@ -45,17 +62,34 @@ def with_skills(questions: Iterable[Question], labelled: Iterable[QuestionSkills
     return {question.id: question.model_copy(update={"skills": skills.get(question.id)}) for question in questions}
 
 
+def find_list(questions: Callable[[], Iterable[Question]], teacher: Teacher, count: int) -> Discovery:
+    """Return a list of skills for a task that has none: the names of its labels, else what the teacher discovers.
+
+    The teacher is shown `count` questions, chosen by the hash of their id: the same for every run, so that runs share
+    the calls.
+    """
+    if found := labels(questions()):
+        return Discovery(found, {}, [])
+    sample = heapq.nsmallest(count, questions(), key=lambda question: hashlib.sha256(question.id.encode()).digest())
+    return teacher.discover_skills(sample)
+
+
 def _with_labels(
-    questions: Iterable[Question], teacher: Teacher, dropped: list[Dropped]
-) -> Iterable[tuple[Question, list[str]]]:
-    for question in questions:
-        if question.skills:
-            yield question, question.skills
-        else:
-            named = next(teacher.required_skills([question])).skills
-            dropped += [_dropped(question, f"more than {MOST_SKILLS} skills", name) for name in named[MOST_SKILLS:]]
-            yield question, named[:MOST_SKILLS]
+    questions: Iterable[Question], teacher: Teacher, known: SkillList
+) -> Iterator[tuple[_About, QuestionSkills]]:
+    """Yield each question with its own labels, or with the teacher's, who is asked for all others at once."""
+    every: list[_About] = []
+
+    def unlabelled() -> Iterator[Question]:
+        for question in questions:
+            every.append(_About(question.id, question.subject, question.skills or None))
+            if not question.skills:
+                yield question
+
+    named = {row.id: row for row in teacher.required_skills(unlabelled(), known)}
+    for about in every:
+        yield about, QuestionSkills(id=about.id, skills=about.labels) if about.labels else named[about.id]
 
 
-def _dropped(question: Question, reason: str, detail: str) -> Dropped:
-    return Dropped(stage="label", id=question.id, reason=reason, detail=detail)
+def _dropped(about: _About, reason: str, detail: str) -> Dropped:
+    return Dropped(stage="label", id=about.id, reason=reason, detail=detail)

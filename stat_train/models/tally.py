@@ -61,6 +61,7 @@ class Tallied(Protocol):
 
 def show(generator: Tallied, requests: Iterable[Request], what: str, total: int) -> Iterator[Completion]:
     """Yield the completions of the requests, and show live how far they are and what they cost."""
+    generator.tally = Tally(concurrency=generator.tally.concurrency)
     with Progress(what, total) as progress:
         for completion in generator.generate(requests):
             yield completion

@@ -11,7 +11,8 @@ from stat_train.tasks.arithmetic.checker import failed_skills
 from stat_train.tasks.arithmetic.skills import SKILL_NAMES
 from stat_train.tasks.arithmetic.world import Chain, rewrite
 from stat_train.tasks.steps import split_steps
-from stat_train.teacher.contract import RewriteRequest
+from stat_train.teacher.contract import Discovery, RewriteRequest, Written
+from stat_train.teacher.skill_list import SkillList
 
 
 class ExactTeacher:
@@ -22,13 +23,17 @@ class ExactTeacher:
     def __init__(self, settings: ArithmeticTeacher) -> None:
         self.settings = settings
 
-    def required_skills(self, questions: Iterable[Question]) -> Iterator[QuestionSkills]:
+    def discover_skills(self, questions: Iterable[Question]) -> Discovery:
+        """Return the skills that the questions are made from."""
+        return Discovery({"": list(SKILL_NAMES)}, {}, [])
+
+    def required_skills(self, questions: Iterable[Question], known: SkillList) -> Iterator[QuestionSkills]:
         """Yield the skills of each question's chain."""
         for question in questions:
             steps = Chain.parse(question.source or "").steps
             yield QuestionSkills(id=question.id, skills=[name for name, _ in steps])
 
-    def missing_skills(self, answers: Iterable[tuple[Question, Answer]]) -> Iterator[Diagnosis]:
+    def missing_skills(self, answers: Iterable[tuple[Question, Answer]], known: SkillList) -> Iterator[Diagnosis]:
         """Yield the skills whose steps went wrong in each answer."""
         for question, answer in answers:
             failed = failed_skills(question, split_steps(answer.text))
@@ -42,10 +47,11 @@ class ExactTeacher:
                 explanation=f"steps that do not follow: {', '.join(named)}" if named else "every step follows",
             )
 
-    def rewrite(self, requests: Iterable[RewriteRequest]) -> Iterator[str]:
+    def rewrite(self, requests: Iterable[RewriteRequest]) -> Iterator[Written]:
         """Yield each solution with every step in other words."""
         for question, sample in requests:
-            yield rewrite(str(self.settings.sampling_seed), Chain.parse(question.source or ""), sample)
+            text = rewrite(str(self.settings.sampling_seed), Chain.parse(question.source or ""), sample)
+            yield Written(text, [])
 
     def _misread(self, skill: str, random: Random) -> str:
         if random.random() >= self.settings.error_rate:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
-from stat_train.config import ArithmeticTeacher, LabelsTeacher, OpenAITeacher
-from stat_train.errors import UserError
+from stat_train.config import ArithmeticTeacher, LabelsTeacher
 from stat_train.records import Answer, Diagnosis, Question, QuestionSkills
+from stat_train.teacher.skill_list import SkillList
 
 
 class RewriteRequest(NamedTuple):
@@ -17,28 +17,46 @@ class RewriteRequest(NamedTuple):
     sample: int
 
 
+class Written(NamedTuple):
+    """A text of the teacher's; None when it gave none that can be used, and then `error` says why."""
+
+    text: str | None
+    call_ids: list[str]
+    error: str | None = None
+
+
+class Discovery(NamedTuple):
+    """A list of skills that was found; what was named freely, by subject and group; names that are in no group."""
+
+    skills: dict[str, list[str]]
+    groups: dict[str, dict[str, list[str]]]
+    left_out: list[str]
+
+
 class Teacher(Protocol):
     """Names the skills of questions and of failures, and rewrites solutions; replies come in the order asked."""
 
     can_rewrite: bool
 
-    def required_skills(self, questions: Iterable[Question]) -> Iterator[QuestionSkills]:
+    def discover_skills(self, questions: Iterable[Question]) -> Discovery:
+        """Return a list of skills for a task that has none, found from some of its questions."""
+        ...
+
+    def required_skills(self, questions: Iterable[Question], known: SkillList) -> Iterator[QuestionSkills]:
         """Yield the skills that each question requires; an empty list when the teacher cannot tell."""
         ...
 
-    def missing_skills(self, answers: Iterable[tuple[Question, Answer]]) -> Iterator[Diagnosis]:
+    def missing_skills(self, answers: Iterable[tuple[Question, Answer]], known: SkillList) -> Iterator[Diagnosis]:
         """Yield, for each answer, whether it is right and which skills the student must strengthen."""
         ...
 
-    def rewrite(self, requests: Iterable[RewriteRequest]) -> Iterator[str]:
+    def rewrite(self, requests: Iterable[RewriteRequest]) -> Iterator[Written]:
         """Yield each question's solution in other words."""
         ...
 
 
-def make_teacher(settings: ArithmeticTeacher | LabelsTeacher | OpenAITeacher) -> Teacher:
-    """Return the teacher that the settings name; raises UserError for one that cannot be asked yet."""
-    if isinstance(settings, OpenAITeacher):
-        raise UserError("teacher = openai: cannot be asked for skills yet; expected arithmetic or labels")
+def exact_teacher(settings: ArithmeticTeacher | LabelsTeacher) -> Teacher:
+    """Return a teacher that works without a language model."""
     from stat_train.teacher.arithmetic import ExactTeacher
     from stat_train.teacher.labels import LabelReader
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from stat_train.records import Answer, Diagnosis, Question, QuestionSkills
-from stat_train.teacher.contract import RewriteRequest
+from stat_train.teacher.contract import Discovery, RewriteRequest, Written
+from stat_train.teacher.skill_list import SkillList, labels
 
 
 class LabelReader:
@@ -13,12 +14,16 @@ class LabelReader:
 
     can_rewrite = False
 
-    def required_skills(self, questions: Iterable[Question]) -> Iterator[QuestionSkills]:
+    def discover_skills(self, questions: Iterable[Question]) -> Discovery:
+        """Return the names that the questions are labelled with."""
+        return Discovery(labels(questions), {}, [])
+
+    def required_skills(self, questions: Iterable[Question], known: SkillList) -> Iterator[QuestionSkills]:
         """Yield each question's own labels."""
         for question in questions:
             yield QuestionSkills(id=question.id, skills=question.skills or [])
 
-    def missing_skills(self, answers: Iterable[tuple[Question, Answer]]) -> Iterator[Diagnosis]:
+    def missing_skills(self, answers: Iterable[tuple[Question, Answer]], known: SkillList) -> Iterator[Diagnosis]:
         """Yield each question's own labels as what is missing."""
         for question, answer in answers:
             yield Diagnosis(
@@ -29,6 +34,6 @@ class LabelReader:
                 explanation="the skills that the question is labelled with",
             )
 
-    def rewrite(self, requests: Iterable[RewriteRequest]) -> Iterator[str]:
+    def rewrite(self, requests: Iterable[RewriteRequest]) -> Iterator[Written]:
         """Refuse: labels cannot rewrite; the settings are checked before, so this is never reached by a run."""
         raise TypeError("teacher=labels cannot rewrite solutions")

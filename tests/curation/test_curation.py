@@ -19,7 +19,7 @@ from stat_train.curation.training_set import Recipe, TrainingSet, answer_source,
 from stat_train.diagnosis.profile import skill_profile
 from stat_train.errors import UserError
 from stat_train.records import Diagnosed, Diagnosis, Question
-from stat_train.teacher.contract import RewriteRequest
+from stat_train.teacher.contract import RewriteRequest, Written
 from stat_train.teacher.labels import LabelReader
 
 PROMPT = Prompt(system=None, template="{question}", chat_template_arguments={})
@@ -38,10 +38,11 @@ class _Teacher(LabelReader):
     def __init__(self) -> None:
         self.asked: list[RewriteRequest] = []
 
-    def rewrite(self, requests: Iterable[RewriteRequest]) -> Iterator[str]:
+    def rewrite(self, requests: Iterable[RewriteRequest]) -> Iterator[Written]:
         for request in requests:
             self.asked.append(request)
-            yield f"rewrite {request.sample} of {request.question.id}"
+            text = f"The final answer is: \\boxed{{1}} (rewrite {request.sample} of {request.question.id})"
+            yield Written(text, [f"call {len(self.asked)}"])
 
 
 def _pool(carried: Mapping[str, int] = CARRIED) -> list[Question]:
@@ -91,7 +92,7 @@ def _recipe(name: str, **settings: Any) -> Recipe:
 
 def _make(source: Source, recipe: Recipe, seed: int = 0, teacher: LabelReader | None = None) -> TrainingSet:
     skills = {id: [id.partition("-")[0]] for id in source.pool["id"]}
-    return make_training_set(source, skills, _diagnosed(), teacher or _Teacher(), recipe, PROMPT, seed)
+    return make_training_set(source, skills, _diagnosed(), teacher or _Teacher(), recipe, PROMPT, seed, "exact")
 
 
 def _seed_ids(made: TrainingSet) -> list[str]:
@@ -197,7 +198,7 @@ def test_a_training_row_says_where_it_is_from(source: Source) -> None:
 def test_nothing_to_draw_is_an_error_even_when_short_is_allowed(source: Source) -> None:
     recipe, empty = _recipe("stat_sel", allow_short=True), _diagnosed({"v": ["e"]})
     with pytest.raises(UserError, match="gives only 0 pairs"):
-        make_training_set(source, {}, empty, _Teacher(), recipe, PROMPT, 0)
+        make_training_set(source, {}, empty, _Teacher(), recipe, PROMPT, 0, "exact")
 
 
 @pytest.mark.parametrize("missed", [{}, {"v": []}])
@@ -207,7 +208,7 @@ def test_a_profile_without_a_missing_skill_is_an_error_that_says_so(
     """Enlarging the pool, which is the advice for too few pairs, would not help."""
     said = rf"{len(missed)} of {len(missed)} validation questions are difficult .* no skill is missing"
     with pytest.raises(UserError, match=said):
-        make_training_set(source, {}, _diagnosed(missed), _Teacher(), _recipe("stat_sel"), PROMPT, 0)
+        make_training_set(source, {}, _diagnosed(missed), _Teacher(), _recipe("stat_sel"), PROMPT, 0, "exact")
 
 
 # -- filling ----------------------------------------------------------------------------------------------------------
@@ -221,7 +222,7 @@ def _passes(*sizes: int) -> Iterator[list[Draw]]:
     ("pairs", "whole", "rest"), [(3, [], 3), (4, [4], 0), (7, [4], 3), (10, [4, 4], 2), (12, [4, 4, 4], 0)]
 )
 def test_only_the_last_pass_is_a_part(pairs: int, whole: list[int], rest: int) -> None:
-    chosen = [draw.row for draw in fill(_passes(4, 4, 4), pairs, Random(0))]
+    chosen = [draw.row for draw in fill(_passes(4, 4, 4), pairs, Random(0))[0]]
     expected = [100 * number + index for number, size in enumerate(whole) for index in range(size)]
     assert chosen[: len(expected)] == expected
     last = chosen[len(expected) :]
@@ -231,12 +232,22 @@ def test_only_the_last_pass_is_a_part(pairs: int, whole: list[int], rest: int) -
 
 def test_the_last_pass_is_a_random_part() -> None:
     """Each of 6 draws is kept in half of 600 fills of 3: the first ones are not preferred."""
-    kept = Counter(draw.row for seed in range(600) for draw in fill(_passes(6), 3, Random(seed)))
+    kept = Counter(draw.row for seed in range(600) for draw in fill(_passes(6), 3, Random(seed))[0])
     assert chisquare([kept[row] for row in range(6)]).pvalue > 0.01
 
 
 def test_passes_that_end_give_fewer() -> None:
-    assert len(fill(_passes(4, 4), 10, Random(0))) == 8
+    chosen, left = fill(_passes(4, 4), 10, Random(0))
+    assert (len(chosen), list(left)) == (8, [])
+
+
+def test_what_a_fill_leaves_comes_first_in_the_next() -> None:
+    """So every draw of the passes is used before one is drawn anew."""
+    chosen, left = fill(_passes(4, 4, 4), 6, Random(0))
+    more, after = fill(left, 4, Random(1))
+    rows = [draw.row for draw in (*chosen, *more)]
+    assert sorted(rows)[:8] == [0, 1, 2, 3, 100, 101, 102, 103]
+    assert (len(rows), len(set(rows)), [len(draws) for draws in after]) == (10, 10, [2])
 
 
 # -- all recipes ------------------------------------------------------------------------------------------------------
@@ -288,7 +299,7 @@ def test_an_exhausted_pool_is_an_error_unless_short_is_allowed(source: Source, n
 def test_random_is_uniform_over_questions(source: Source) -> None:
     """The one pass holds each of the 73 rows once, and one drawn of it is each row equally often."""
     assert sorted(d.row for d in next(uniform_question(source, [OWN]))) == sorted(source.rows)
-    first = Counter(fill(uniform_question(source, [OWN]), 1, Random(seed))[0].row for seed in range(2000))
+    first = Counter(fill(uniform_question(source, [OWN]), 1, Random(seed))[0][0].row for seed in range(2000))
     assert chisquare([first[row] for row in source.rows]).pvalue > 0.01
 
 
@@ -311,9 +322,12 @@ def test_only_the_rewrites_that_were_drawn_are_asked_for(source: Source, name: s
     teacher = _Teacher()
     made = _make(source, _recipe(name, answers="rewrites", pairs=17), teacher=teacher)
     assert len(teacher.asked) == 17
-    asked = [f"rewrite {request.sample} of {request.question.id}" for request in teacher.asked]
-    assert [example.answer for example in made.examples] == asked
-    assert [request.question.id for request in teacher.asked] == _seed_ids(made)
+    asked = {f"call {n}": request for n, request in enumerate(teacher.asked, start=1)}
+    for example in made.examples:
+        (call_id,) = example.origin.call_ids
+        request = asked.pop(call_id)
+        assert example.answer.endswith(f"(rewrite {request.sample} of {request.question.id})")
+        assert example.origin.seed_ids == [request.question.id]
     assert {request.sample for request in teacher.asked} <= {0, 1, 2}
 
 
@@ -330,7 +344,55 @@ def test_both_is_the_own_answer_and_the_rewrites(source: Source) -> None:
     assert Counter(example.answer == "It is 1." for example in made.examples) == {True: 73, False: 219}
     assert len(teacher.asked) == 219
     for example in made.examples:
-        assert example.answer == "It is 1." or example.answer.endswith(f" of {example.origin.seed_ids[0]}")
+        assert example.answer == "It is 1." or example.answer.endswith(f" of {example.origin.seed_ids[0]})")
+
+
+class _Failing(_Teacher):
+    """A teacher that gives nothing for some rewrites, and another final answer in others."""
+
+    def __init__(self, none: set[str], other: set[str]) -> None:
+        super().__init__()
+        self.none, self.other = none, other
+
+    def rewrite(self, requests: Iterable[RewriteRequest]) -> Iterator[Written]:
+        wanted = list(requests)
+        for request, written in zip(wanted, super().rewrite(wanted), strict=True):
+            if request.question.id in self.none:
+                yield Written(None, [], "the model refused")
+            elif request.question.id in self.other:
+                yield Written("The final answer is: \\boxed{2}", ["call"])
+            else:
+                yield written
+
+
+def test_what_cannot_be_trained_on_is_left_out_and_drawn_anew(source: Source) -> None:
+    """All 120 rewrites of a but those of two questions are usable: 38 x 3."""
+    teacher = _Failing({"a-0"}, {"a-1"})
+    made = _make(source, _recipe("random", answers="rewrites", pairs=213), teacher=teacher)
+    assert len(made.examples) == 213 == 219 - 6
+    assert Counter((row.stage, row.id, row.reason, row.detail) for row in made.dropped) == {
+        ("curate", "a-0", "no usable rewrite", "the model refused"): 3,
+        ("curate", "a-1", "rewrite ends in another answer", "2, not 1"): 3,
+    }
+    assert not {"a-0", "a-1"} & set(_seed_ids(made))
+
+
+def test_pairs_that_are_drawn_anew_keep_the_weights_of_the_profile(source: Source) -> None:
+    """Every question of c fails, so its share goes to the others; a and b keep theirs, three to two."""
+    teacher = _Failing({f"c-{n}" for n in range(10)}, set())
+    made = _make(source, _recipe("stat_sel", answers="rewrites", pairs=600), teacher=teacher)
+    drawn = made.summary["pairs_drawn_for_skill"]
+    assert set(drawn) == {"a", "b", "d"} and len(made.examples) == 600
+    assert (
+        chisquare([drawn["a"], drawn["b"]], [(drawn["a"] + drawn["b"]) * share for share in (0.6, 0.4)]).pvalue > 0.01
+    )
+
+
+def test_a_teacher_that_never_gives_anything_ends_the_drawing(source: Source) -> None:
+    teacher = _Failing({id for id in source.pool["id"]}, set())
+    with pytest.raises(UserError, match=r"gives only 0 pairs.*20 more were drawn, and left out: no usable rewrite"):
+        _make(source, _recipe("stat_sel", answers="rewrites"), teacher=teacher)
+    assert len(teacher.asked) == 20
 
 
 def test_own_answers_ask_the_teacher_nothing(source: Source) -> None:

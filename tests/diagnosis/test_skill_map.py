@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from stat_train.diagnosis.skill_map import MOST_SKILLS, label
+from stat_train.diagnosis.skill_map import MOST_SKILLS, find_list, label
 from stat_train.records import Question, QuestionSkills
+from stat_train.teacher.contract import Discovery
 from stat_train.teacher.labels import LabelReader
+from stat_train.teacher.skill_list import SkillList
 
 
 class _Names(LabelReader):
@@ -17,7 +19,7 @@ class _Names(LabelReader):
     def __init__(self, *skills: str) -> None:
         self.skills, self.asked = list(skills), list[str]()
 
-    def required_skills(self, questions: Iterable[Question]) -> Iterator[QuestionSkills]:
+    def required_skills(self, questions: Iterable[Question], known: SkillList) -> Iterator[QuestionSkills]:
         for question in questions:
             self.asked.append(question.id)
             yield QuestionSkills(id=question.id, skills=self.skills)
@@ -84,3 +86,59 @@ def test_unlabelled_questions_are_reported() -> None:
     assert [(row.stage, row.id, row.reason, row.detail) for row in dropped] == [
         ("label", "q", "no skill label", "algebra")
     ]
+
+
+class _Fails(LabelReader):
+    """A teacher whose replies cannot be used for some questions."""
+
+    def required_skills(self, questions: Iterable[Question], known: SkillList) -> Iterator[QuestionSkills]:
+        for question in questions:
+            good = QuestionSkills(id=question.id, skills=["a"], reason="why", call_ids=["1"])
+            yield good if question.id != "q" else QuestionSkills(id="q", skills=[], call_ids=["2"], error="cut off")
+
+
+def test_a_question_without_a_usable_reply_is_left_out_and_others_keep_their_reason() -> None:
+    labelled, dropped = label([_question("q"), _question("r")], _Fails(), {})
+    assert [(row.id, row.reason, row.call_ids) for row in labelled] == [("r", "why", ["1"])]
+    assert [(row.id, row.reason, row.detail) for row in dropped] == [
+        ("q", "no label: no usable reply of the teacher", "cut off")
+    ]
+
+
+def test_what_is_outside_the_list_does_not_use_up_the_five() -> None:
+    labelled, dropped = label([_question("q")], _Names(*"xabcdef"), {"": list("abcdef")})
+    assert labelled[0].skills == list("abcde")
+    assert [(row.reason, row.detail) for row in dropped] == [
+        ("skill outside the list", "x"),
+        ("more than 5 skills", "f"),
+    ]
+
+
+# -- a list of skills -------------------------------------------------------------------------------------------------
+
+
+class _Discovers(LabelReader):
+    """A teacher that keeps which questions it was shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def discover_skills(self, questions: Iterable[Question]) -> Discovery:
+        self.shown = [question.id for question in questions]
+        return Discovery({"": ["found"]}, {}, [])
+
+
+def test_the_labels_of_questions_are_a_list() -> None:
+    teacher = _Discovers()
+    questions = [_question("q", ["b"], "s"), _question("r", subject="s"), _question("t", ["a"], "s")]
+    assert find_list(lambda: questions, teacher, 2).skills == {"s": ["a", "b"]}
+    assert teacher.shown == []
+
+
+def test_without_labels_the_teacher_is_shown_a_sample_that_depends_on_nothing_else() -> None:
+    teacher = _Discovers()
+    questions = [_question(str(number)) for number in range(50)]
+    assert find_list(lambda: questions, teacher, 10).skills == {"": ["found"]}
+    first = teacher.shown
+    find_list(lambda: reversed(questions), teacher, 10)
+    assert len(first) == 10 and teacher.shown == first

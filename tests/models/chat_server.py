@@ -241,7 +241,7 @@ class ChatServer:
         self.url = (folder / "url").read_text()
 
     def log(self) -> list[dict[str, Any]]:
-        """Return what was done with each request, in the order in which they ended; a row half written is not there yet."""
+        """Return what was done with each request, in the order in which they ended, whole rows only."""
         return [json.loads(line) for line in self.log_file.read_text().split("\n")[:-1]]
 
     def served(self) -> Counter[str]:

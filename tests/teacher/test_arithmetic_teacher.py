@@ -13,7 +13,7 @@ from stat_train.tasks.answers import extract_final
 from stat_train.tasks.arithmetic.skills import SKILL_NAMES
 from stat_train.tasks.arithmetic.world import Family, questions
 from stat_train.teacher.arithmetic import ExactTeacher
-from stat_train.teacher.contract import RewriteRequest, make_teacher
+from stat_train.teacher.contract import RewriteRequest, exact_teacher
 from stat_train.teacher.labels import LabelReader
 
 QUESTION = Question(id="q", question="?", answer="72", source="addition(34; 58) subtraction(20)")  # 34 -> 92 -> 72
@@ -37,7 +37,7 @@ def _answer(question: Question, text: str, attempt: int = 0) -> Answer:
 
 
 def _diagnose(text: str) -> Diagnosis:
-    (found,) = _teacher().missing_skills([(QUESTION, _answer(QUESTION, text))])
+    (found,) = _teacher().missing_skills([(QUESTION, _answer(QUESTION, text))], {})
     return found
 
 
@@ -60,17 +60,17 @@ def test_the_exact_teacher_by_hand(text: str, judgement: str, missing: list[str]
 
 
 def test_required_skills_are_those_of_the_chain() -> None:
-    (found,) = _teacher().required_skills([QUESTION])
+    (found,) = _teacher().required_skills([QUESTION], {})
     assert found.skills == ["addition", "subtraction"]
 
 
 def test_rewrites_come_in_the_order_asked() -> None:
     requests = [RewriteRequest(QUESTION, sample) for sample in (2, 0, 1, 2)]
-    texts = list(_teacher().rewrite(requests))
+    texts = [written.text or "" for written in _teacher().rewrite(requests)]
     assert texts[0] == texts[3]
     assert len(set(texts)) == 3
     assert all(_diagnose(text).judgement == "correct" for text in texts)
-    assert texts != list(_teacher(seed=1).rewrite(requests))
+    assert texts != [written.text for written in _teacher(seed=1).rewrite(requests)]
 
 
 # -- wrong diagnoses --------------------------------------------------------------------------------------------------
@@ -84,7 +84,7 @@ def failures() -> list[tuple[Question, Answer]]:
 
 
 def _named(failures: list[tuple[Question, Answer]], rate: float, seed: int = 0) -> list[str]:
-    return [found.missing_skills[0] for found in _teacher(rate, seed).missing_skills(failures)]
+    return [found.missing_skills[0] for found in _teacher(rate, seed).missing_skills(failures, {})]
 
 
 def _wrong(failures: list[tuple[Question, Answer]], named: list[str]) -> list[str]:
@@ -125,7 +125,7 @@ def test_a_higher_rate_misreads_what_a_lower_one_did_and_more(failures: list[tup
 
 
 def test_the_settings_name_the_teacher() -> None:
-    assert isinstance(make_teacher(LabelsTeacher(name="labels")), LabelReader)
-    teacher = make_teacher(ArithmeticTeacher(name="arithmetic", error_rate=1.0, sampling_seed=3))
+    assert isinstance(exact_teacher(LabelsTeacher(name="labels")), LabelReader)
+    teacher = exact_teacher(ArithmeticTeacher(name="arithmetic", error_rate=1.0, sampling_seed=3))
     assert isinstance(teacher, ExactTeacher)
     assert teacher.settings.error_rate == 1.0

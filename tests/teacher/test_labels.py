@@ -25,12 +25,13 @@ def _answer(question: Question) -> Answer:
 
 
 def test_a_difficult_question_misses_what_it_is_labelled_with() -> None:
-    found = list(LabelReader().missing_skills((question, _answer(question)) for question in (LABELLED, UNLABELLED)))
+    pairs = [(question, _answer(question)) for question in (LABELLED, UNLABELLED)]
+    found = list(LabelReader().missing_skills(pairs, {}))
     assert [(d.question_id, d.attempt, d.missing_skills) for d in found] == [("q", 3, ["b", "a"]), ("r", 3, [])]
 
 
 def test_a_question_requires_what_it_is_labelled_with() -> None:
-    found = list(LabelReader().required_skills([UNLABELLED, LABELLED]))
+    found = list(LabelReader().required_skills([UNLABELLED, LABELLED], {}))
     assert [(row.id, row.skills) for row in found] == [("r", []), ("q", ["b", "a", "b"])]
 
 

@@ -1,0 +1,111 @@
+"""A list of skills for a task that has none: named freely, then grouped (method stage 0; Didolkar et al., 2405.12205).
+
+The third step of that paper, naming each question again with the names of the list, is what labelling does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import chain
+
+from stat_train.models.generator import Sampling
+from stat_train.records import Question
+from stat_train.teacher.asking import Asked, TeacherGenerator, ask
+from stat_train.teacher.contract import Discovery
+from stat_train.teacher.prompt_files import PromptFile, Prompts, code_of
+from stat_train.teacher.reply_form import read_reply
+from stat_train.teacher.skill_list import normal
+
+# So many names are grouped in one call: the reply lists each of them once.
+NAMES_PER_CALL = 150
+
+Groups = dict[str, list[str]]
+
+
+class Discoverer:
+    """Finds the skills of each subject with a model's help."""
+
+    def __init__(self, generator: TeacherGenerator, prompts: Prompts, sampling: Sampling, per_subject: int) -> None:
+        self.generator, self.prompts, self.sampling, self.per_subject = generator, prompts, sampling, per_subject
+
+    def discover(self, questions: Iterable[Question]) -> Discovery:
+        """Return the skills of the subjects of the questions.
+
+        Names that the model puts in no group are left out, and given as such. A subject of which no name could be read
+        has no list; its questions choose from the lists of the others.
+        """
+        named = self._named(list(questions))
+        groups = {subject: self._grouped(subject, names) for subject, names in sorted(named.items())}
+        placed = {subject: set(chain.from_iterable(found.values())) for subject, found in groups.items()}
+        left_out = [name for subject, names in named.items() for name in names if name not in placed[subject]]
+        skills = {subject: sorted(found) for subject, found in groups.items() if found}
+        return Discovery(skills, groups, left_out)
+
+    def _named(self, questions: Sequence[Question]) -> dict[str, list[str]]:
+        """Return the names that were given freely, by subject, the commonest first."""
+        prompt = self.prompts["name_skills"]
+        asked = (_naming(prompt, question, self.sampling) for question in questions)
+        heard = ask(self.generator, asked, "Naming skills")
+        counts: dict[str, Counter[str]] = {}
+        for question in questions:
+            names = heard[question.id, 0].value or []
+            counts.setdefault(question.subject or "", Counter()).update(set(map(normal, names)))
+        return {
+            subject: [name for name, _ in sorted(found.items(), key=lambda item: (-item[1], item[0])) if name]
+            for subject, found in counts.items()
+        }
+
+    def _grouped(self, subject: str, names: Sequence[str]) -> Groups:
+        """Return the groups of a subject's names; what is grouped later is shown the groups so far."""
+        groups: Groups = {}
+        for start in range(0, len(names), NAMES_PER_CALL):
+            part = names[start : start + NAMES_PER_CALL]
+            asked = _grouping(self.prompts["group_skills"], subject, part, groups, self.per_subject, self.sampling)
+            (heard,) = ask(self.generator, [asked], "Grouping skills").values()
+            for group, members in (heard.value or {}).items():
+                groups[group] = groups.get(group, []) + members
+        return groups
+
+
+def _naming(prompt: PromptFile, question: Question, sampling: Sampling) -> Asked[list[str]]:
+    values = {"question": question.question, "solution": question.solution or "(not known)"}
+
+    def read(text: str) -> list[str] | None:
+        reply = read_reply(text, prompt.reply, code_of(values))
+        return list(reply["skills"]) if reply else None
+
+    return Asked(prompt.request(question.id, values, sampling), read)
+
+
+def _grouping(
+    prompt: PromptFile, subject: str, names: Sequence[str], groups: Groups, most: int, sampling: Sampling
+) -> Asked[Groups]:
+    values = {
+        "subject": subject or "all questions",
+        "most": str(most),
+        "groups": "\n".join(groups) or "(none yet)",
+        "names": "\n".join(names),
+    }
+
+    def read(text: str) -> Groups | None:
+        reply = read_reply(text, prompt.reply, code_of(values))
+        return read_groups(reply["groups"], names) if reply else None
+
+    return Asked(prompt.request(subject, values, sampling), read)
+
+
+def read_groups(lines: Iterable[str], names: Sequence[str]) -> Groups | None:
+    """Return the groups of lines such as `group: name, name`; None when there are none.
+
+    A name that was not to be placed is passed over, and one that is placed twice stays in the first group.
+    """
+    groups: Groups = {}
+    left = set(names)
+    for line in lines:
+        group, _, members = line.partition(":")
+        placed = [name for name in map(normal, members.split(",")) if name in left]
+        if normal(group) and placed:
+            left -= set(placed)
+            groups[normal(group)] = groups.get(normal(group), []) + list(dict.fromkeys(placed))
+    return groups or None

@@ -1,0 +1,227 @@
+"""The teacher that is a language model: prompts from files, asked through a generator, replies read with suspicion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+from stat_train.config import OpenAITeacher
+from stat_train.models.generator import Request, Sampling
+from stat_train.records import Answer, Diagnosis, Question, QuestionSkills, Verdict
+from stat_train.teacher.asking import Asked, Heard, Key, TeacherGenerator, ask
+from stat_train.teacher.contract import Discovery, RewriteRequest, Written
+from stat_train.teacher.discovery import Discoverer
+from stat_train.teacher.prompt_files import PromptFile, Prompts, code_of, filled
+from stat_train.teacher.reply_form import Value, read_reply
+from stat_train.teacher.skill_list import SkillList, matched, names_for
+
+JUDGEMENTS: Mapping[str, Verdict] = {"correct": "correct", "incorrect": "wrong"}
+
+
+class QuestionRequest(NamedTuple):
+    """Two new questions asked for: for which skill, after which examples; `sample` counts the replies to the same."""
+
+    id: str
+    skill: str
+    examples: Sequence[Question]
+    sample: int
+
+
+class NewQuestions(NamedTuple):
+    """New questions; none when the teacher gave none that can be used, and then `error` says why."""
+
+    questions: list[str]
+    call_ids: list[str]
+    error: str | None = None
+
+
+class SolveRequest(NamedTuple):
+    """One solution asked for: `sample` counts the solutions of the same question."""
+
+    id: str
+    question: str
+    sample: int
+
+
+class SkillQuery(NamedTuple):
+    """A request whose reply names skills of a list, and what is needed to ask again for names that are in none."""
+
+    asked: Asked[dict[str, Value]]
+    prompt: PromptFile
+    values: dict[str, str]
+    names: list[str]
+
+
+class SkillReply(NamedTuple):
+    """What a reply that names skills says: its parts, names as they are spelled in the list, and those outside it."""
+
+    parts: dict[str, str]
+    skills: list[str]
+    error: str | None
+    call_ids: list[str]
+
+
+class LanguageModelTeacher:
+    """Asks a model what a teacher is asked; `connect` gives the generator that does, when the first question comes."""
+
+    can_rewrite = True
+
+    def __init__(self, settings: OpenAITeacher, prompts: Prompts, connect: Callable[[], TeacherGenerator]) -> None:
+        self.settings, self.prompts, self.connect = settings, prompts, connect
+        self.judging = Sampling(settings.temperature, settings.max_new_tokens)
+        self.writing = Sampling(settings.writing_temperature, settings.max_new_tokens)
+
+    @cached_property
+    def generator(self) -> TeacherGenerator:
+        """What asks the model."""
+        return self.connect()
+
+    def discover_skills(self, questions: Iterable[Question]) -> Discovery:
+        """Return a list of skills, named freely for each question and grouped by subject."""
+        discoverer = Discoverer(self.generator, self.prompts, self.judging, self.settings.skills_per_subject)
+        return discoverer.discover(questions)
+
+    def required_skills(self, questions: Iterable[Question], known: SkillList) -> Iterator[QuestionSkills]:
+        """Yield the skills of the list that each question requires, with the reason; none, and why, without a reply."""
+        asked = list(questions)
+        replies = self._named((label_query(self.prompts, self.judging, each, known) for each in asked), "Labelling")
+        for question in asked:
+            reply = replies[question.id, 0]
+            yield QuestionSkills(
+                id=question.id,
+                skills=reply.skills,
+                reason=reply.parts.get("reason"),
+                call_ids=reply.call_ids,
+                error=reply.error,
+            )
+
+    def missing_skills(self, answers: Iterable[tuple[Question, Answer]], known: SkillList) -> Iterator[Diagnosis]:
+        """Yield what each answer shows; `unscored`, and why, without a usable reply. A right answer misses no skill."""
+        pairs = list(answers)
+        queries = (diagnosis_query(self.prompts, self.judging, question, answer, known) for question, answer in pairs)
+        replies = self._named(queries, "Diagnosing")
+        for question, answer in pairs:
+            reply = replies[question.id, answer.attempt]
+            judgement = JUDGEMENTS.get(reply.parts.get("judgement", ""), "unscored")
+            yield Diagnosis(
+                question_id=question.id,
+                attempt=answer.attempt,
+                judgement=judgement,
+                missing_skills=reply.skills if judgement == "wrong" else [],
+                explanation=reply.error or reply.parts["explanation"],
+                call_ids=reply.call_ids,
+            )
+
+    def rewrite(self, requests: Iterable[RewriteRequest]) -> Iterator[Written]:
+        """Yield each question's solution in other words; None, and why, when no reply could be used."""
+        wanted = list(requests)
+        asked = (rewrite_request(self.prompts, self.writing, each) for each in wanted)
+        yield from self._written(asked, [(each.question.id, each.sample) for each in wanted], "Rewriting")
+
+    def solve(self, requests: Iterable[SolveRequest]) -> Iterator[Written]:
+        """Yield a solution for each request, in the order asked."""
+        wanted, prompt = list(requests), self.prompts["solve"]
+        asked = (prompt.request(r.id, {"question": r.question}, self.writing, r.sample) for r in wanted)
+        yield from self._written(asked, [(each.id, each.sample) for each in wanted], "Solving")
+
+    def new_question(self, requests: Iterable[QuestionRequest]) -> Iterator[NewQuestions]:
+        """Yield two new questions for each request, in the order asked."""
+        wanted = list(requests)
+        asked = (_new_question(self.prompts["new_question"], self.writing, each) for each in wanted)
+        heard = ask(self.generator, asked, "Writing questions")
+        for request in wanted:
+            found = heard[request.id, request.sample]
+            yield NewQuestions(found.value or [], found.call_ids, found.error)
+
+    def _written(self, requests: Iterable[Request], keys: Sequence[Key], what: str) -> Iterator[Written]:
+        heard = ask(self.generator, (Asked(request, str.strip) for request in requests), what)
+        for key in keys:
+            yield Written(heard[key].value, heard[key].call_ids, heard[key].error)
+
+    def _named(self, queries: Iterable[SkillQuery], what: str) -> dict[Key, SkillReply]:
+        """Return the replies by (id, sample); where one names a skill outside the list it is asked once more."""
+        by_key = {query.asked.key: query for query in queries}
+        heard = ask(self.generator, (query.asked for query in by_key.values()), what)
+        outside = {key: found for key, one in heard.items() if (found := _outside(one, by_key[key].names))}
+        again = (_again(by_key[key], heard[key].text, names) for key, names in outside.items())
+        second = ask(self.generator, again, f"{what} again") if outside else {}
+        return {key: _skill_reply(one, second.get(key), by_key[key].names) for key, one in heard.items()}
+
+
+# -- what is asked; the plan of a run renders the same requests -------------------------------------------------------
+
+
+def label_query(prompts: Prompts, sampling: Sampling, question: Question, known: SkillList) -> SkillQuery:
+    """Return what is asked to label a question."""
+    names = names_for(known, question.subject)
+    values = {"skills": "\n".join(names), "question": question.question}
+    return _skill_query(prompts["required_skills"], question.id, values, sampling, 0, names)
+
+
+def diagnosis_query(
+    prompts: Prompts, sampling: Sampling, question: Question, answer: Answer, known: SkillList
+) -> SkillQuery:
+    """Return what is asked to find the skills that are missing in an answer."""
+    names = names_for(known, question.subject)
+    values = {"skills": "\n".join(names), "question": question.question, "answer": answer.text}
+    return _skill_query(prompts["missing_skills"], question.id, values, sampling, answer.attempt, names)
+
+
+def rewrite_request(prompts: Prompts, sampling: Sampling, wanted: RewriteRequest) -> Request:
+    """Return what is asked to write a solution in other words."""
+    question = wanted.question
+    values = {"question": question.question, "solution": question.solution or ""}
+    return prompts["rewrite"].request(question.id, values, sampling, wanted.sample)
+
+
+def _skill_query(
+    prompt: PromptFile, id: str, values: dict[str, str], sampling: Sampling, sample: int, names: list[str]
+) -> SkillQuery:
+    request = prompt.request(id, values, sampling, sample, names)
+    return SkillQuery(Asked(request, _reader(prompt, values)), prompt, values, names)
+
+
+def _reader(prompt: PromptFile, values: dict[str, str]) -> Callable[[str], dict[str, Value] | None]:
+    code, quoted = code_of(values), values.get("answer", "")
+    return lambda text: read_reply(text, prompt.reply, code, quoted)
+
+
+def _new_question(prompt: PromptFile, sampling: Sampling, wanted: QuestionRequest) -> Asked[list[str]]:
+    examples = (f"Question: {each.question}\nSolution: {each.solution or ''}" for each in wanted.examples)
+    values = {"skill": wanted.skill, "examples": "\n\n".join(examples)}
+
+    def read(text: str) -> list[str] | None:
+        reply = read_reply(text, prompt.reply, code_of(values))
+        return [str(reply["first_question"]), str(reply["second_question"])] if reply else None
+
+    return Asked(prompt.request(wanted.id, values, sampling, wanted.sample), read)
+
+
+def _again(query: SkillQuery, reply: str, outside: Sequence[str]) -> Asked[dict[str, Value]]:
+    """Return the request that repeats the list, after a reply that names a skill outside it."""
+    request = query.asked.request
+    values = query.values | {"outside": ", ".join(outside)}
+    more = filled(query.prompt.again or "", values, code_of(query.values))
+    said = [{"role": "assistant", "content": reply}, {"role": "user", "content": more}]
+    return Asked(request._replace(messages=[*request.messages, *said]), query.asked.read)
+
+
+# -- what is heard ----------------------------------------------------------------------------------------------------
+
+
+def _outside(heard: Heard[dict[str, Value]], names: Sequence[str]) -> list[str]:
+    return matched(heard.value["skills"], names).outside if heard.value else []
+
+
+def _skill_reply(
+    first: Heard[dict[str, Value]], second: Heard[dict[str, Value]] | None, names: Sequence[str]
+) -> SkillReply:
+    """Return what was said, the second time if that could be read; names outside the list stand behind the others."""
+    last = second if second and second.value else first
+    call_ids = first.call_ids + (second.call_ids if second else [])
+    if last.value is None:
+        return SkillReply({}, [], last.error, call_ids)
+    parts = {name: value for name, value in last.value.items() if isinstance(value, str)}
+    found = matched(last.value["skills"], names)
+    return SkillReply(parts, [*found.inside, *found.outside], None, call_ids)

@@ -1,0 +1,117 @@
+"""The prompts, read from files, each known by the hash of its content: editing one re-asks only its calls."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stat_train.errors import UserError, did_you_mean
+from stat_train.models.generator import Request, Sampling
+from stat_train.store import content_hash
+from stat_train.teacher.reply_form import Part, hint, schema
+
+SHIPPED = Path(__file__).parent / "prompts"
+CODE_LENGTH = 8
+
+
+class PromptFile(BaseModel):
+    """One prompt: what is said, with places to fill in, and the parts of the reply; without parts that is a text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    system: str = Field(min_length=1)
+    user: str = Field(min_length=1)
+    again: str | None = None
+    reply: dict[str, Part] = Field(default_factory=dict)
+
+    @property
+    def version(self) -> str:
+        """The hash of all that a teacher is told by this prompt; comments in the file do not count."""
+        return content_hash(self.model_dump())
+
+    def request(
+        self,
+        id: str,
+        values: Mapping[str, str],
+        sampling: Sampling,
+        sample: int = 0,
+        names: Sequence[str] = (),
+    ) -> Request:
+        """Return the request with the values filled in; `names` are those that the reply's part `skills` may hold."""
+        code = code_of(values)
+        messages = [
+            {"role": "system", "content": filled(self.system, values, code)},
+            {"role": "user", "content": filled(self.user, values, code)},
+        ]
+        form = schema(self.reply, {"skills": names}) if self.reply else None
+        asked_form = hint(self.reply, code) if self.reply else ""
+        return Request(id, messages, sampling, sample, form, asked_form, self.version)
+
+
+Prompts = Mapping[str, PromptFile]
+
+
+def code_of(values: Mapping[str, str]) -> str:
+    """Return a mark for tags that no text among the values can hold, because it is made from all of them."""
+    return content_hash(dict(values))[:CODE_LENGTH]
+
+
+def filled(template: str, values: Mapping[str, str], code: str) -> str:
+    """Return the template with its places filled in, all at once: what is filled in is not looked at again."""
+    known = {**values, "code": code}
+    return re.sub(r"\{(\w+)\}", lambda place: known.get(place[1], place[0]), template)
+
+
+@cache
+def read_prompts(folder: str | None) -> Prompts:
+    """Return the prompts by name: the shipped ones, each replaced by the file of its name in `folder`.
+
+    Raises UserError for a file that cannot be used, with what is wrong in it.
+    """
+    shipped = {path.stem: _read(path) for path in sorted(SHIPPED.glob("*.yaml"))}
+    if folder is None:
+        return shipped
+    place = Path(folder).expanduser()
+    if not place.is_dir():
+        raise UserError(f"teacher.prompts = {folder}: no such folder; expected one with files such as rewrite.yaml")
+    own = {path.stem: path for path in sorted(place.glob("*.yaml"))}
+    if not own:
+        raise UserError(f"teacher.prompts = {folder}: holds no .yaml file; expected some of {', '.join(shipped)}")
+    for name, path in own.items():
+        if name not in shipped:
+            raise UserError(f"{path}: no such prompt; expected {', '.join(shipped)}.{did_you_mean(name, shipped)}")
+        _require_same_places(path, own_prompt := _read(path), shipped[name])
+        shipped[name] = own_prompt
+    return shipped
+
+
+def _read(path: Path) -> PromptFile:
+    try:
+        found: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return PromptFile.model_validate(found)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise UserError(f"{path}: {place}: {first['msg']}; expected system, user and, as shipped, reply") from error
+
+
+def _require_same_places(path: Path, own: PromptFile, shipped: PromptFile) -> None:
+    """Refuse a prompt that leaves out what has to be filled in, or asks for other parts than the shipped one."""
+    needed = sorted(_places(shipped) - _places(own) - {"code"})
+    if needed:
+        raise UserError(f"{path}: does not hold {', '.join(f'{{{name}}}' for name in needed)}; the shipped one does")
+    form, expected = ({name: part.kind for name, part in each.reply.items()} for each in (own, shipped))
+    if form != expected or (own.again is None) != (shipped.again is None):
+        raise UserError(f"{path}: the parts of its reply are {form}; expected {expected}, in the shipped order")
+
+
+def _places(prompt: PromptFile) -> set[str]:
+    return set(re.findall(r"\{(\w+)\}", f"{prompt.system}\n{prompt.user}\n{prompt.again}"))

@@ -1,0 +1,51 @@
+"""The list of skills that a teacher chooses from, by subject, and which of its words are names of that list."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from stat_train.records import Question
+
+# Subject -> names; `""` stands for all subjects.
+SkillList = Mapping[str, Sequence[str]]
+
+
+class Matched(NamedTuple):
+    """Names of the list, as they are spelled there, and what is no name of it."""
+
+    inside: list[str]
+    outside: list[str]
+
+
+def names_for(known: SkillList, subject: str | None) -> list[str]:
+    """Return the names for a subject: its own list, else that of all subjects, else the names of every list."""
+    own = known.get(subject or "") or known.get("")
+    return list(own or dict.fromkeys(name for names in known.values() for name in names))
+
+
+def normal(name: str) -> str:
+    """Return a name in lower case with underscores, without quotes or marks around it."""
+    return re.sub(r"[\s_\-]+", "_", name).strip("_\"'`*.,;:<>()[]").casefold()
+
+
+def matched(words: Iterable[str], names: Sequence[str]) -> Matched:
+    """Return which words are names of the list, however they are spelled; a line may hold several with commas."""
+    spelled = {normal(name): name for name in names}
+    given: list[str] = []
+    for line in words:
+        given += [line] if normal(line) in spelled else re.split(r"[,;]", line)
+    given = list(dict.fromkeys(word.strip() for word in given if normal(word)))
+    inside = [spelled[normal(word)] for word in given if normal(word) in spelled]
+    outside = [word for word in given if normal(word) not in spelled]
+    return Matched(list(dict.fromkeys(inside)), outside)
+
+
+def labels(questions: Iterable[Question]) -> dict[str, list[str]]:
+    """Return the names that questions are labelled with, by subject, in the order of the alphabet."""
+    found: dict[str, set[str]] = {}
+    for question in questions:
+        if question.skills:
+            found.setdefault(question.subject or "", set()).update(question.skills)
+    return {subject: sorted(found[subject]) for subject in sorted(found)}
