@@ -65,8 +65,8 @@ Check that what a run with these settings needs works, before the run does:
 Each line says ok, failed or skipped, with what was seen; below it, what to do about it."""
 DOCTOR_MORE = """\
 A call costs a few tokens. It is not written to the ledger and not charged to the budget. The training
-step writes a checkpoint beside cache_dir and removes it; two short rows do not show how much memory
-long ones take.
+step loads the student (from the hub, when it is not here yet), writes a checkpoint near cache_dir and
+removes it; two short rows do not show how much memory long ones take.
 
 Examples
   stat-train doctor

@@ -32,9 +32,8 @@ def show(checks: Iterable[Check], console: Console) -> bool:
         _print(f"{check.name:<{NAME_WIDTH}}  {one_line(check.seen)}", console)
         if check.remedy:
             _print(f"{INDENT}-> {one_line(check.remedy)}", console)
-    _print(
-        f"\n{failed} check{'s' * (failed > 1)} failed" if failed else "\nEverything that this run needs works", console
-    )
+    summary = f"{failed} check{'s' * (failed > 1)} failed" if failed else "Everything that this run needs works"
+    _print(f"\n{summary}", console)
     return not failed
 
 

@@ -159,10 +159,8 @@ def _price(asked: _Asked) -> Check:
     name, role = f"{asked.role} price", asked.role
     prices = asked.endpoint.usd_per_million_input_tokens, asked.endpoint.usd_per_million_output_tokens
     if None in prices:
-        remedy = f"give {role}.usd_per_million_input_tokens and {role}.usd_per_million_output_tokens"
-        return Check(
-            name, "ok", "unknown: what the run costs is not counted in dollars", f"to have it counted, {remedy}"
-        )
+        remedy = f"to count it, give {role}.usd_per_million_input_tokens and {role}.usd_per_million_output_tokens"
+        return Check(name, "ok", "unknown, so what the run costs is not counted in dollars", remedy)
     return Check(name, "ok", "${:g} per million input tokens, ${:g} output".format(*prices))
 
 

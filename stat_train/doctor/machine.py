@@ -15,7 +15,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from stat_train import __version__
-from stat_train.config import Config, EndpointStudent, LocalStudent, OpenAITeacher, SftTraining, TextTask
+from stat_train.config import Config, EndpointStudent, LocalStudent, OpenAITeacher, SftTraining
 from stat_train.doctor.check import Check
 
 DISTRIBUTION = "stat-train"
@@ -88,7 +88,7 @@ def _ranges() -> tuple[dict[str, SpecifierSet], str]:
         return {}, ""
     wanted = [Requirement(text) for text in about.get_all("Requires-Dist") or []]
     here = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
-    return {canonicalize_name(one.name): one.specifier for one in here}, about.get("Requires-Python") or ""
+    return {canonicalize_name(one.name): one.specifier for one in here}, "".join(about.get_all("Requires-Python") or [])
 
 
 def _version_check(name: str, version: str, wanted: SpecifierSet, remedy: str) -> Check:
@@ -119,7 +119,7 @@ def run_dir_check(config: Config) -> Check:
 def nearest_folder(place: str) -> Path:
     """Return the folder, or the nearest one above it that exists."""
     path = Path(place).expanduser().absolute()
-    return next(one for one in (path, *path.parents) if one.exists())
+    return next(one for one in (path, *path.parents) if os.path.exists(one))
 
 
 def _disk(key: str, place: str, needed: int, why: str) -> Check:
