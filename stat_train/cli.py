@@ -48,7 +48,7 @@ All settings with their defaults: stat-train --cfg job, or the files in
   {place}
 
 A run that was interrupted goes on where it was when the same command is given again.
-Exit codes: 0 done, 1 a stage or a check failed, 2 wrong input, 3 budget spent, 130 and 143 interrupted.
+Exit codes: 0 done, 1 a stage or check failed, 2 wrong input, 3 budget spent, 130 and 143 interrupted.
 """
 
 DOCTOR = """\

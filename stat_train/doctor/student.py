@@ -204,7 +204,7 @@ def _train(job: TrainJob, output: IO[bytes]) -> Check:
     loss, steps = result["final_loss"], result["steps"]
     if steps != 1 or not math.isfinite(loss):
         remedy = "lower train.learning_rate, or check that the student's weights are whole"
-        return Check(STEP, "failed", f"{steps} steps, loss {loss}; expected 1 step and a finite loss", remedy)
+        return Check(STEP, "failed", f"steps: {steps}, loss: {loss}; expected 1 step and a finite loss", remedy)
     return Check(STEP, "ok", f"1 step on {len(ROWS)} short rows, loss {loss:.3f}, checkpoint written")
 
 
