@@ -23,6 +23,7 @@ stat-train: find what a student model cannot do, and train it on that (STAT, arX
 Usage
   stat-train [KEY=VALUE ...]          run the method with these settings
   stat-train compare RUN RUN ...      put finished runs side by side
+  stat-train doctor [KEY=VALUE ...]   check that what this run needs works: models, packages, disk
   stat-train --cfg job [KEY=VALUE ..] print the settings that a run would have, and stop
   stat-train --help | --version
 
@@ -47,8 +48,32 @@ All settings with their defaults: stat-train --cfg job, or the files in
   {place}
 
 A run that was interrupted goes on where it was when the same command is given again.
-Exit codes: 0 done, 1 a stage failed, 2 wrong input, 3 budget spent, 130 and 143 interrupted.
+Exit codes: 0 done, 1 a stage or check failed, 2 wrong input, 3 budget spent, 130 and 143 interrupted.
 """
+
+DOCTOR = """\
+Check that what a run with these settings needs works, before the run does:
+
+  packages        installed, in versions that work together
+  cache_dir       room for the results, and for the checkpoints when the run trains
+  GPU             what there is; without one, the CPU is used
+  student files   whole, or to be had from the hub (student=tiny and local)
+  student         one real call to each address (student=endpoint)
+  teacher         one real call to each address, and one that asks for JSON (teacher=openai)
+  training step   one step on two short rows, as the run would do it (when the run trains)
+
+Each line says ok, failed or skipped, with what was seen; below it, what to do about it."""
+DOCTOR_MORE = """\
+A call costs a few tokens. It is not written to the ledger and not charged to the budget. The training
+step loads the student (from the hub, when it is not here yet), writes a checkpoint near cache_dir and
+removes it; two short rows do not show how much memory long ones take.
+
+Examples
+  stat-train doctor
+  stat-train doctor teacher=openai teacher.model=NAME student=local student.model=FOLDER
+  stat-train doctor until=profile --json
+
+Exit codes: 0 everything that this run needs works, 1 a check failed, 2 the settings are wrong."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -147,7 +172,29 @@ def _compare(given: list[str]) -> int:
     return 0
 
 
-VERBS: dict[str, Callable[[list[str]], int]] = {"run": _run, "compare": _compare}
+def _doctor(given: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="stat-train doctor",
+        description=DOCTOR,
+        epilog=DOCTOR_MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="the settings of the run, as you would run it")
+    parser.add_argument("--json", action="store_true", help="print all checks as JSON, when the last one is made")
+    arguments = parser.parse_intermixed_args(given)
+    from stat_train.compose import read_settings
+    from stat_train.doctor.check import as_json, show
+    from stat_train.doctor.checks import examine
+
+    checks = examine(read_settings(arguments.settings).config)
+    if not arguments.json:
+        return 0 if show(checks, console()) else 1
+    text, works = as_json(checks)
+    print(text)
+    return 0 if works else 1
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {"run": _run, "compare": _compare, "doctor": _doctor}
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, LiteralString
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -36,7 +37,19 @@ def _text_like(pattern: str, expected: LiteralString) -> AfterValidator:
     return AfterValidator(check)
 
 
-Url = Annotated[str, _text_like(r"https?://[^\s/@?#]+(/[^\s@?#]*)?", "a URL such as http://host:8000/v1, no password")]
+def _with_a_port(value: str) -> str:
+    try:
+        urlsplit(value).port  # noqa: B018
+    except ValueError:
+        raise PydanticCustomError("port", "a URL with a port from 0 to 65535") from None
+    return value
+
+
+Url = Annotated[
+    str,
+    _text_like(r"https?://[^\s/@?#]+(/[^\s@?#]*)?", "a URL such as http://host:8000/v1, no password"),
+    AfterValidator(_with_a_port),
+]
 EnvironmentVariable = Annotated[str, _text_like("[A-Z_][A-Z0-9_]*", "the NAME of an environment variable, in capitals")]
 
 

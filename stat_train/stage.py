@@ -54,11 +54,17 @@ def answer(job: AnswerJob, processes: int | None) -> None:
     join_chunks(chunked)
 
 
-def launch(name: str, job: BaseModel, folder: Path, environments: Sequence[Mapping[str, str]] = ()) -> None:
+def launch(
+    name: str,
+    job: BaseModel,
+    folder: Path,
+    environments: Sequence[Mapping[str, str]] = (),
+    output: IO[bytes] | None = None,
+) -> None:
     """Run a stage in its own process group, or in one for each environment, and wait; raises StatTrainError on failure.
 
     All are ended when one fails, or when the lease of `folder` is lost meanwhile: two must not write there. The words
-    of the one that failed are on the terminal by then, so the error only says which stage it was.
+    of the one that failed are on the terminal by then, or in `output`, so the error only says which stage it was.
     """
     job_file = folder / JOB_FILE
     job_file.write_text(job.model_dump_json())
@@ -67,7 +73,7 @@ def launch(name: str, job: BaseModel, folder: Path, environments: Sequence[Mappi
         held.callback(_end, running)
         for environment in environments or [_environment()]:
             # Only one of several is shown as it speaks, or every bar and warning would be there many times.
-            words = held.enter_context(TemporaryFile()) if running else None
+            words = held.enter_context(TemporaryFile()) if running else output
             running.append(_start([name, str(job_file)], environment, words))
         failed = _wait(running, folder)
         if failed:
@@ -109,7 +115,7 @@ def _wait(running: Sequence[_Running], folder: Path) -> _Running | None:
 
 def _show_words(failed: _Running, shown: _Running) -> None:
     """Show what a process said that failed out of sight, unless the one that is shown fails at the same and says it."""
-    if not failed.words:
+    if not failed.words or failed is shown:
         return
     with suppress(subprocess.TimeoutExpired):
         if shown.process.wait(SECONDS_TO_FAIL_ALIKE):

@@ -27,7 +27,7 @@ ORDER = (
     {"teacher"},
     {"diagnosis", "curation"},
     {"training", "evaluation"},
-    {"run", "pipeline", "stage"},
+    {"run", "pipeline", "stage", "doctor"},
     {"cli"},
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
@@ -128,7 +128,9 @@ def test_model_libraries_are_imported_at_start_only_where_weights_are_at_work() 
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--cfg", "job"], ["compare", "--help"], ["--version"]], ids=" ".join
+    "arguments",
+    [["--help"], ["--cfg", "job"], ["compare", "--help"], ["doctor", "--help"], ["--version"]],
+    ids=" ".join,
 )
 def test_a_command_without_a_model_imports_no_model_library(arguments: list[str], tmp_path: Path) -> None:
     script = (

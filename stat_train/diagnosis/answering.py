@@ -79,17 +79,22 @@ def answer_with_endpoint(
     """
     from stat_train.models.endpoint import EndpointGenerator
 
-    arguments, prompt = student.prompt.chat_template_arguments, student.prompt
-    overrides = student.request_overrides | ({"chat_template_kwargs": arguments} if arguments else {})
-    endpoint = student.model_copy(update={"request_overrides": overrides})
+    prompt = student.prompt
     requests = [
         Request(question.id, messages(prompt, question.question), sampling, attempt)
         for question in questions
         for attempt in range(attempts)
     ]
-    with EndpointGenerator(endpoint, ledger, budget, "student") as generator:
+    with EndpointGenerator(as_asked(student), ledger, budget, "student") as generator:
         completions = list(show(generator, requests, "Answering", len(requests)))
     return in_order(completions, content_hash(prompt.model_dump()))
+
+
+def as_asked(student: EndpointStudent) -> EndpointStudent:
+    """Return a served student whose request bodies carry the arguments of its chat template too."""
+    arguments = student.prompt.chat_template_arguments
+    overrides = student.request_overrides | ({"chat_template_kwargs": arguments} if arguments else {})
+    return student.model_copy(update={"request_overrides": overrides})
 
 
 class _Asked(NamedTuple):

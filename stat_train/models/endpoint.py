@@ -35,6 +35,7 @@ from stat_train.models.replies import (
     no_reply,
     reply_of,
     reply_row,
+    request_body,
 )
 from stat_train.models.segments import Row
 from stat_train.models.servers import Servers, Timed, addresses
@@ -337,22 +338,7 @@ class EndpointGenerator:
         return self._body(call.request)
 
     def _body(self, request: Request) -> dict[str, Any]:
-        """Return the body of a request; an override of null takes a field away."""
-        messages, response_format = request.messages, None
-        if request.schema is not None and self.ledger.holds_to_schema(self.model):
-            schema = {"name": "reply", "schema": request.schema, "strict": True}
-            response_format = {"type": "json_schema", "json_schema": schema}
-        elif request.format_hint:
-            last = messages[-1]
-            messages = [*messages[:-1], last | {"content": f"{last['content']}\n\n{request.format_hint}"}]
-        body = {
-            "model": self.endpoint.model,
-            "messages": messages,
-            "temperature": request.sampling.temperature,
-            "max_tokens": request.sampling.max_new_tokens,
-            "response_format": response_format,
-        }
-        return {name: value for name, value in (body | self.endpoint.request_overrides).items() if value is not None}
+        return request_body(self.endpoint, request, self.ledger.holds_to_schema(self.model))
 
     def _note_schema(self, ignored: bool) -> None:
         self.schema_known = True

@@ -1,4 +1,4 @@
-"""What is kept of a reply: whether it can be used, how many tokens it was, what it cost."""
+"""What is sent for a request, and what is kept of its reply: whether it can be used, its tokens, its cost."""
 
 from __future__ import annotations
 
@@ -35,6 +35,25 @@ def estimated_tokens(request: Request, characters_per_token: int = CHARACTERS_PE
     characters = sum(len(message["content"]) for message in request.messages) + len(request.format_hint)
     characters += len(json.dumps(request.schema)) if request.schema else 0
     return math.ceil(characters / characters_per_token) + TOKENS_PER_MESSAGE * len(request.messages)
+
+
+def request_body(endpoint: Endpoint, request: Request, holds_to_schema: bool) -> dict[str, Any]:
+    """Return the body of a request; an override of null takes a field away."""
+    messages, response_format = request.messages, None
+    if request.schema is not None and holds_to_schema:
+        schema = {"name": "reply", "schema": request.schema, "strict": True}
+        response_format = {"type": "json_schema", "json_schema": schema}
+    elif request.format_hint:
+        last = messages[-1]
+        messages = [*messages[:-1], last | {"content": f"{last['content']}\n\n{request.format_hint}"}]
+    body = {
+        "model": endpoint.model,
+        "messages": messages,
+        "temperature": request.sampling.temperature,
+        "max_tokens": request.sampling.max_new_tokens,
+        "response_format": response_format,
+    }
+    return {name: value for name, value in (body | endpoint.request_overrides).items() if value is not None}
 
 
 def judged(request: Request, served: Served, held_to_schema: bool) -> tuple[Outcome, str | None]:

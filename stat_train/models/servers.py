@@ -40,7 +40,7 @@ class Servers:
 
     def __init__(self, endpoint: Endpoint, role: str) -> None:
         self.endpoint, self.role = endpoint, role
-        key, most = _api_key(endpoint, role), endpoint.max_concurrency
+        key, most = api_key(endpoint, role), endpoint.max_concurrency
         seconds = endpoint.connect_timeout_seconds
         self.servers = [_Server(Wire(url, key, role, seconds)) for url in addresses(endpoint)]
         self.concurrency = Concurrency(most, endpoint.max_slowdown)
@@ -107,7 +107,8 @@ def addresses(endpoint: Endpoint) -> list[str]:
     return endpoint.base_url if isinstance(endpoint.base_url, list) else [endpoint.base_url]
 
 
-def _api_key(endpoint: Endpoint, role: str) -> str | None:
+def api_key(endpoint: Endpoint, role: str) -> str | None:
+    """Return the key from the environment; raises UserError when the variable that should hold it is absent."""
     variable = endpoint.api_key_env
     key = os.environ.get(variable) if variable else None
     if variable and not key:

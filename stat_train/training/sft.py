@@ -118,6 +118,8 @@ def sft_config(job: TrainJob, rows: int) -> SFTConfig:
         save_steps=save_steps,
         save_total_limit=2,
         logging_steps=logging_steps,
+        # The library would write the mean of the steps before in the place of a loss that is no number.
+        logging_nan_inf_filter=False,
         bf16=on_gpu,
         fp16=False,
         use_cpu=not on_gpu,

@@ -1,0 +1,24 @@
+"""Everything that a run relies on, checked in the order in which it is quickly known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stat_train.config import Config
+from stat_train.doctor.check import Check
+from stat_train.doctor.endpoints import student_checks, teacher_checks
+from stat_train.doctor.machine import cache_check, gpu_check, package_checks, run_dir_check
+from stat_train.doctor.student import find_student, training_step
+
+
+def examine(config: Config) -> Iterator[Check]:
+    """Yield each check as soon as it is made; what this run does not need is skipped."""
+    packages = list(package_checks(config))
+    yield from packages
+    student = find_student(config)
+    cache = cache_check(config, student.parameters)
+    yield from (cache, run_dir_check(config), gpu_check(config), student.check)
+    yield from student_checks(config)
+    yield from teacher_checks(config)
+    failed = [check.name for check in (*packages, cache, student.check) if check.state == "failed"]
+    yield training_step(config, f"needs what failed above: {', '.join(failed)}" if failed else None)
