@@ -108,11 +108,11 @@ WRONG = {
         ["student=endpoint", "student.base_url=http://h/v1", "student.model=m"],
         [["student = endpoint", "cannot be trained", "until=curate or train=none"]],
     ),
-    "address without its protocol": Wrong(
+    "address with an impossible port": Wrong(
         ["teacher=openai", "teacher.model=m", "teacher.base_url='http://h:80000/v1'"],
         [["teacher.base_url = 'http://h:80000/v1'", "expected a URL with a port from 0 to 65535"]],
     ),
-    (
+    "address without its protocol": Wrong(
         ["teacher=openai", "teacher.model=m", "teacher.base_url='h:8000/v1'"],
         [["teacher.base_url = 'h:8000/v1'", "expected a URL such as http://host:8000/v1"]],
     ),
