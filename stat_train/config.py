@@ -277,6 +277,18 @@ class BudgetCaps(Node):
     max_tokens: Annotated[int | None, Field(ge=0), OPERATIONAL]
 
 
+class PlanAssumptions(Node):
+    """What `stat-train plan` takes for granted where it cannot know yet."""
+
+    difficult_share: Annotated[Share, OPERATIONAL]
+    skills_per_question: Annotated[float, Field(gt=0), OPERATIONAL]
+    answer_tokens: Annotated[int, Field(ge=1), OPERATIONAL]
+    label_tokens: Annotated[int, Field(ge=1), OPERATIONAL]
+    diagnosis_tokens: Annotated[int, Field(ge=1), OPERATIONAL]
+    rewrite_tokens: Annotated[int, Field(ge=1), OPERATIONAL]
+    output_tokens_per_second: Annotated[float, Field(gt=0), OPERATIONAL]
+
+
 class Evaluation(Node):
     """How a checkpoint answers the benchmarks."""
 
@@ -306,6 +318,7 @@ class Config(Node):
     data_recipe: DataRecipe
     train: Training
     budget: BudgetCaps
+    plan: PlanAssumptions
     evaluate: Evaluation
 
     def reaches(self, stage: str) -> bool:

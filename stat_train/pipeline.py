@@ -19,7 +19,6 @@ from rich.console import Console
 from stat_train import __version__, stage
 from stat_train.compose import Settings
 from stat_train.config import (
-    ConsistencyDifficulty,
     Endpoint,
     EndpointStudent,
     LocalStudent,
@@ -29,7 +28,7 @@ from stat_train.config import (
 )
 from stat_train.curation.source import make_source
 from stat_train.curation.training_set import answer_source, make_training_set, told
-from stat_train.diagnosis.answering import AnswerJob, answer_with_endpoint, recorded_answers, unfinished
+from stat_train.diagnosis.answering import AnswerJob, answer_with_endpoint, how_asked, recorded_answers, unfinished
 from stat_train.diagnosis.difficulty import find_difficult
 from stat_train.diagnosis.missing_skills import find_missing
 from stat_train.diagnosis.profile import skill_profile
@@ -113,7 +112,7 @@ def load(run: Run) -> Artifact:
         load_questions(folder, task, run.config.seed, recorded)
 
     artifact = run.make("questions", 1, [], identity, build)
-    run.folder.link("questions", artifact.folder)
+    run.link("questions", artifact.folder)
     return artifact
 
 
@@ -124,7 +123,7 @@ def label(run: Run, questions: Artifact) -> Artifact:
     def build(folder: Path) -> None:
         validation = questions.records("validation.jsonl", Question)
         pool = open_pool(questions.folder)
-        known = json.loads((questions.folder / "skills.json").read_text())
+        known = read_skills(questions.folder)
         if isinstance(teacher, OpenAITeacher) and not known:
             found = find_list(lambda: chain(validation, pool_questions(pool)), run.teacher, teacher.discovery_questions)
             write_json(folder / "discovery.json", found._asdict())
@@ -141,12 +140,18 @@ def label(run: Run, questions: Artifact) -> Artifact:
     return run.make("label", 2, [questions], {"teacher": identity}, build, "skill_map.jsonl")
 
 
+def read_skills(folder: Path) -> dict[str, list[str]]:
+    """Return the list of skills, by subject, that a stage has kept; empty when there is none."""
+    found: dict[str, list[str]] = json.loads((folder / "skills.json").read_text())
+    return found
+
+
 # -- what the student cannot do ---------------------------------------------------------------------------------------
 
 
 def answer(run: Run, questions: Artifact) -> Artifact:
     """Stage 1: the student's own answers to the validation questions."""
-    student, settings = run.config.student, run.config.difficulty
+    student = run.config.student
     validation = questions.folder / "validation.jsonl"
     if isinstance(student, RecordedStudent):
         recording = Path(student.path).expanduser()
@@ -157,10 +162,7 @@ def answer(run: Run, questions: Artifact) -> Artifact:
 
         known_by = {"recording": run.fingerprint(str(recording))}
         return run.make("answer", 1, [questions], known_by, build, "answers.jsonl")
-    attempts, temperature = student.attempts, student.temperature
-    if isinstance(settings, ConsistencyDifficulty):
-        attempts, temperature = settings.samples, settings.temperature
-    sampling = Sampling(temperature, student.max_new_tokens)
+    sampling, attempts = how_asked(student, run.config.difficulty)
     if isinstance(student, EndpointStudent):
         return _ask_served(run, questions, student, sampling, attempts)
     weights = model_place(student.model)
@@ -240,7 +242,7 @@ def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifa
         by_attempt = {(a.question_id, a.attempt): a for a in given}
         hard = [d for d in found if d.difficult]
         pairs = ((asked[d.question_id], by_attempt[d.question_id, d.attempt]) for d in hard)
-        known = json.loads((skill_map.folder / "skills.json").read_text())
+        known = read_skills(skill_map.folder)
         diagnoses, without = find_missing(pairs, run.teacher, known)
         write_records(folder / "difficulty.jsonl", found)
         write_records(folder / "diagnoses.jsonl", diagnoses)
@@ -283,17 +285,10 @@ def curate(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artifa
     recipe, grader = run.config.data_recipe, run.config.task.grader
 
     def build(folder: Path) -> None:
-        validation = questions.records("validation.jsonl", Question)
-        hard = {row.question_id for row in diagnoses.records("difficulty.jsonl", Difficulty) if row.difficult}
-        diagnosed = Diagnosed(
-            difficult=[question for question in validation if question.id in hard],
-            diagnoses=diagnoses.records("diagnoses.jsonl", Diagnosis),
-            profile=_read_profile(profiled),
-        )
+        diagnosed = read_diagnosed(questions, diagnoses, profiled)
         skills = {row.id: row.skills for row in skill_map.records("skill_map.jsonl", QuestionSkills)}
         own = answer_source(recipe, run.teacher) != "rewrites"
-        held_out = [question.question for question in (*validation, *_benchmark_questions(questions))]
-        source, dropped = make_source(open_pool(questions.folder), skills, held_out, needs_solution=own)
+        source, dropped = make_source(open_pool(questions.folder), skills, held_out(questions), needs_solution=own)
         made = make_training_set(source, skills, diagnosed, run.teacher, recipe, run.prompt, run.config.seed, grader)
         write_records(folder / "training_set.jsonl", made.examples)
         write_records(folder / "dropped.jsonl", [*dropped, *made.dropped])
@@ -307,9 +302,20 @@ def curate(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artifa
     return artifact
 
 
-def _benchmark_questions(questions: Artifact) -> Iterator[Question]:
-    for path in sorted((questions.folder / "benchmarks").iterdir()):
-        yield from read_records(path, Question)
+def read_diagnosed(questions: Artifact, diagnoses: Artifact, profiled: Artifact) -> Diagnosed:
+    """Return all that curation learns of the student."""
+    hard = {row.question_id for row in diagnoses.records("difficulty.jsonl", Difficulty) if row.difficult}
+    return Diagnosed(
+        difficult=[q for q in questions.records("validation.jsonl", Question) if q.id in hard],
+        diagnoses=diagnoses.records("diagnoses.jsonl", Diagnosis),
+        profile=_read_profile(profiled),
+    )
+
+
+def held_out(questions: Artifact) -> list[str]:
+    """Return the questions that must not be trained on: those of the validation set and of the benchmarks."""
+    places = [questions.folder / "validation.jsonl", *sorted((questions.folder / "benchmarks").iterdir())]
+    return [question.question for place in places for question in read_records(place, Question)]
 
 
 def train(run: Run, settings: SftTraining, training_set: Artifact) -> Artifact:

@@ -60,6 +60,10 @@ class Run:
         self.console.print(f"{name:<10} {state:>11}{'  left out: ' + left_out if left_out else ''}", highlight=False)
         return artifact
 
+    def link(self, name: str, target: Path) -> None:
+        """Show a folder in the run folder under a name."""
+        self.folder.link(name, target)
+
     def say(self, text: str) -> None:
         """Print a line under the stage's own."""
         self.console.print(f"{'':<22}  {text}", highlight=False, markup=False)

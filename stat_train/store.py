@@ -124,8 +124,8 @@ def make(
     build: Callable[[Path], None],
 ) -> Artifact:
     """Return the stage's artifact, made by `build(folder)` unless a finished one with the same hash is there."""
-    names = [artifact.name for artifact in inputs]
-    digest = content_hash({"stage": stage, "version": version, "inputs": names, "identity": identity})
+    known_by = _known_by(stage, version, inputs, identity)
+    digest = content_hash(known_by)
     folder = cache_dir / "artifacts" / f"{stage}-{digest}"
     right = folder.with_name(folder.name + ".lease")
     if folder.exists():
@@ -141,12 +141,25 @@ def make(
         _remove_temporaries(partial)
         started = time.monotonic()
         build(partial)
-        manifest = {"stage": stage, "version": version, "inputs": names, "identity": identity}
-        manifest |= {"stat_train": __version__, "seconds": round(time.monotonic() - started, 2)}
+        manifest = known_by | {"stat_train": __version__, "seconds": round(time.monotonic() - started, 2)}
         require_lease(partial)
         write_json(partial / "manifest.json", manifest)
         os.rename(partial, folder)
     return _finished(stage, digest, folder, reused=False)
+
+
+def find(
+    cache_dir: Path, stage: str, version: int, inputs: Sequence[Artifact], identity: Mapping[str, Any]
+) -> Artifact | None:
+    """Return the stage's artifact if it was made before."""
+    digest = content_hash(_known_by(stage, version, inputs, identity))
+    folder = cache_dir / "artifacts" / f"{stage}-{digest}"
+    return _finished(stage, digest, folder, reused=True) if folder.exists() else None
+
+
+def _known_by(stage: str, version: int, inputs: Sequence[Artifact], identity: Mapping[str, Any]) -> dict[str, Any]:
+    names = [artifact.name for artifact in inputs]
+    return {"stage": stage, "version": version, "inputs": names, "identity": identity}
 
 
 def _remove_temporaries(partial: Path) -> None:

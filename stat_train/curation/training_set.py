@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, NamedTuple
 
@@ -57,9 +57,7 @@ def make_training_set(
     Pairs are drawn first, and only the rewrites that were drawn are asked of the teacher. A rewrite that cannot be used
     is left out, and another pair is drawn in its place.
     """
-    random = Random(f"{seed}/curate/{recipe.name}")
-    answers = _answer_numbers(recipe, answer_source(recipe, teacher))
-    left = passes(recipe, source, diagnosed, answers, random)
+    random, left = draws(source, diagnosed, recipe, answer_source(recipe, teacher), seed)
     pairs, dropped = list[Pair](), list[Dropped]()
     while len(pairs) < recipe.pairs:
         chosen, left = fill(left, recipe.pairs - len(pairs), random)
@@ -72,6 +70,14 @@ def make_training_set(
     random.shuffle(pairs)
     examples = [_example(index, pair, skill_map, recipe, prompt) for index, pair in enumerate(pairs)]
     return TrainingSet(examples, _summary(recipe, source, diagnosed, teacher, pairs, examples), dropped)
+
+
+def draws(
+    source: Source, diagnosed: Diagnosed, recipe: Recipe, answers: AnswerSource, seed: int
+) -> tuple[Random, Iterator[list[Draw]]]:
+    """Return the recipe's passes of draws, and the random numbers that they and what is filled from them take."""
+    random = Random(f"{seed}/curate/{recipe.name}")
+    return random, passes(recipe, source, diagnosed, _answer_numbers(recipe, answers), random)
 
 
 def _example(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pydantic import BaseModel
 
 from stat_train.chunks import Chunked, write_chunks
-from stat_train.config import EndpointStudent, Prompt
+from stat_train.config import ConsistencyDifficulty, Difficulty, EndpointStudent, LocalStudent, Prompt
 from stat_train.models.budget import Budget
 from stat_train.models.generator import Completion, Request, Sampling
 from stat_train.models.ledger import Ledger
@@ -80,14 +80,27 @@ def answer_with_endpoint(
     from stat_train.models.endpoint import EndpointGenerator
 
     prompt = student.prompt
-    requests = [
+    requests = answer_requests(questions, prompt, sampling, attempts)
+    with EndpointGenerator(as_asked(student), ledger, budget, "student") as generator:
+        completions = list(show(generator, requests, "Answering", len(requests)))
+    return in_order(completions, content_hash(prompt.model_dump()))
+
+
+def answer_requests(questions: Iterable[Question], prompt: Prompt, sampling: Sampling, attempts: int) -> list[Request]:
+    """Return what a served student is asked."""
+    return [
         Request(question.id, messages(prompt, question.question), sampling, attempt)
         for question in questions
         for attempt in range(attempts)
     ]
-    with EndpointGenerator(as_asked(student), ledger, budget, "student") as generator:
-        completions = list(show(generator, requests, "Answering", len(requests)))
-    return in_order(completions, content_hash(prompt.model_dump()))
+
+
+def how_asked(student: LocalStudent | EndpointStudent, difficulty: Difficulty) -> tuple[Sampling, int]:
+    """Return how validation answers are sampled and how many there are: by the student's settings or the strategy's."""
+    attempts, temperature = student.attempts, student.temperature
+    if isinstance(difficulty, ConsistencyDifficulty):
+        attempts, temperature = difficulty.samples, difficulty.temperature
+    return Sampling(temperature, student.max_new_tokens), attempts
 
 
 def as_asked(student: EndpointStudent) -> EndpointStudent:

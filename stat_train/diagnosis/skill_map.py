@@ -65,13 +65,16 @@ def with_skills(questions: Iterable[Question], labelled: Iterable[QuestionSkills
 def find_list(questions: Callable[[], Iterable[Question]], teacher: Teacher, count: int) -> Discovery:
     """Return a list of skills for a task that has none: the names of its labels, else what the teacher discovers.
 
-    The teacher is shown `count` questions, chosen by the hash of their id: the same for every run, so that runs share
-    the calls.
+    The teacher is shown a sample of `count` questions.
     """
     if found := labels(questions()):
         return Discovery(found, {}, [])
-    sample = heapq.nsmallest(count, questions(), key=lambda question: hashlib.sha256(question.id.encode()).digest())
-    return teacher.discover_skills(sample)
+    return teacher.discover_skills(sample_of(questions(), count))
+
+
+def sample_of(questions: Iterable[Question], count: int) -> list[Question]:
+    """Return some questions, chosen by the hash of their id: the same for every run, so that runs share the calls."""
+    return heapq.nsmallest(count, questions, key=lambda question: hashlib.sha256(question.id.encode()).digest())
 
 
 def _with_labels(

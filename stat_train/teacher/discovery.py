@@ -45,7 +45,7 @@ class Discoverer:
     def _named(self, questions: Sequence[Question]) -> dict[str, list[str]]:
         """Return the names that were given freely, by subject, the commonest first."""
         prompt = self.prompts["name_skills"]
-        asked = (_naming(prompt, question, self.sampling) for question in questions)
+        asked = (naming(prompt, question, self.sampling) for question in questions)
         heard = ask(self.generator, asked, "Naming skills")
         counts: dict[str, Counter[str]] = {}
         for question in questions:
@@ -68,7 +68,8 @@ class Discoverer:
         return groups
 
 
-def _naming(prompt: PromptFile, question: Question, sampling: Sampling) -> Asked[list[str]]:
+def naming(prompt: PromptFile, question: Question, sampling: Sampling) -> Asked[list[str]]:
+    """Return what is asked to name the skills of a question freely."""
     values = {"question": question.question, "solution": question.solution or "(not known)"}
 
     def read(text: str) -> list[str] | None:

@@ -1,0 +1,1 @@
+"""What a run will ask of paid models, and what that will cost, before it does."""
