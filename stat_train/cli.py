@@ -23,6 +23,7 @@ stat-train: find what a student model cannot do, and train it on that (STAT, arX
 Usage
   stat-train [KEY=VALUE ...]          run the method with these settings
   stat-train compare RUN RUN ...      put finished runs side by side
+  stat-train plan [KEY=VALUE ...]     what the run will ask of paid models, and what that will cost
   stat-train doctor [KEY=VALUE ...]   check that what this run needs works: models, packages, disk
   stat-train --cfg job [KEY=VALUE ..] print the settings that a run would have, and stop
   stat-train --help | --version
@@ -48,9 +49,22 @@ All settings with their defaults: stat-train --cfg job, or the files in
   {place}
 
 A run that was interrupted goes on where it was when the same command is given again.
-Exit codes: 0 done, 1 a stage or check failed, 2 wrong input, 3 budget spent, 130 and 143 interrupted.
+Exit codes: 0 done, 1 a stage or check failed, 2 wrong input, 3 budget spent, 130 or 143 stopped.
 """
 
+PLAN = """\
+Say what a run with these settings will ask of paid models, and what that will cost, before it does:
+calls, tokens, US dollars and hours for each stage. No call is made.
+
+Where the inputs of a stage are there, its very requests are counted, less those that the ledger has;
+where not, the plan says what it takes for granted (the settings plan.*)."""
+PLAN_MORE = """\
+The questions are read as the run reads them, and kept for it.
+
+Examples
+  stat-train plan task=math teacher=openai teacher.model=NAME student=recorded student.path=FILE ...
+  stat-train plan ... teacher.usd_per_million_input_tokens=0.15 teacher.usd_per_million_output_tokens=0.6
+  stat-train plan ... plan.difficult_share=0.4 plan.rewrite_tokens=600 --json"""
 DOCTOR = """\
 Check that what a run with these settings needs works, before the run does:
 
@@ -194,7 +208,30 @@ def _doctor(given: list[str]) -> int:
     return 0 if works else 1
 
 
-VERBS: dict[str, Callable[[list[str]], int]] = {"run": _run, "compare": _compare, "doctor": _doctor}
+def _plan(given: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="stat-train plan",
+        description=PLAN,
+        epilog=PLAN_MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="the settings of the run, as you would run it")
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+    arguments = parser.parse_intermixed_args(given)
+    from stat_train.compose import read_settings
+
+    settings = read_settings(arguments.settings)
+    from stat_train.plan.show import as_json, make_plan, print_plan
+
+    plan = make_plan(settings)
+    if arguments.json:
+        print(json.dumps(as_json(plan), indent=2))
+    else:
+        print_plan(plan, console())
+    return 0
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {"run": _run, "plan": _plan, "doctor": _doctor, "compare": _compare}
 
 
 if __name__ == "__main__":

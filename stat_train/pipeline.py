@@ -46,6 +46,7 @@ from stat_train.run import Run, Summary
 from stat_train.store import Artifact, dropped_counts, file_hash, read_records, write_json, write_records
 from stat_train.tasks import answers as grading
 from stat_train.tasks.load import load_questions, made_by, open_pool, pool_questions
+from stat_train.teacher.skill_list import read_skill_list
 from stat_train.training.job import TrainJob
 
 PLACES = ("pool", "benchmark", "validation", "skills")
@@ -123,7 +124,7 @@ def label(run: Run, questions: Artifact) -> Artifact:
     def build(folder: Path) -> None:
         validation = questions.records("validation.jsonl", Question)
         pool = open_pool(questions.folder)
-        known = read_skills(questions.folder)
+        known = read_skill_list(questions.folder / "skills.json")
         if isinstance(teacher, OpenAITeacher) and not known:
             found = find_list(lambda: chain(validation, pool_questions(pool)), run.teacher, teacher.discovery_questions)
             write_json(folder / "discovery.json", found._asdict())
@@ -138,12 +139,6 @@ def label(run: Run, questions: Artifact) -> Artifact:
     settings = run.teacher_identity("required_skills", "name_skills", "group_skills")
     identity = settings if isinstance(teacher, OpenAITeacher) else teacher.name
     return run.make("label", 2, [questions], {"teacher": identity}, build, "skill_map.jsonl")
-
-
-def read_skills(folder: Path) -> dict[str, list[str]]:
-    """Return the list of skills, by subject, that a stage has kept; empty when there is none."""
-    found: dict[str, list[str]] = json.loads((folder / "skills.json").read_text())
-    return found
 
 
 # -- what the student cannot do ---------------------------------------------------------------------------------------
@@ -242,7 +237,7 @@ def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifa
         by_attempt = {(a.question_id, a.attempt): a for a in given}
         hard = [d for d in found if d.difficult]
         pairs = ((asked[d.question_id], by_attempt[d.question_id, d.attempt]) for d in hard)
-        known = read_skills(skill_map.folder)
+        known = read_skill_list(skill_map.folder / "skills.json")
         diagnoses, without = find_missing(pairs, run.teacher, known)
         write_records(folder / "difficulty.jsonl", found)
         write_records(folder / "diagnoses.jsonl", diagnoses)

@@ -27,7 +27,7 @@ ORDER = (
     {"teacher"},
     {"diagnosis", "curation"},
     {"training", "evaluation"},
-    {"run", "pipeline", "stage", "doctor"},
+    {"run", "pipeline", "stage", "doctor", "plan"},
     {"cli"},
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
@@ -129,7 +129,7 @@ def test_model_libraries_are_imported_at_start_only_where_weights_are_at_work() 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--cfg", "job"], ["compare", "--help"], ["doctor", "--help"], ["--version"]],
+    [["--help"], ["--cfg", "job"], ["compare", "--help"], ["plan", "--help"], ["doctor", "--help"], ["--version"]],
     ids=" ".join,
 )
 def test_a_command_without_a_model_imports_no_model_library(arguments: list[str], tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_every_settings_file_says_what_it_is_and_how_to_use_it(path: Path) -> No
     command = re.search(r"Command: stat-train(.*?)(?: {2,}Cost:|$)", "\n".join(opening), re.MULTILINE)
     assert command and re.search(r"Cost: \S", "\n".join(opening)), "Command: and Cost: follow"
     group = path.parent.name.replace("data_recipes", "data_recipe")
-    if group not in ("conf", "evaluate", "budget"):
+    if group not in ("conf", "evaluate", "budget", "plan"):
         assert f"{group}={path.stem}" in command[1].split()
 
 

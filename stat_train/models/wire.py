@@ -176,6 +176,8 @@ def _served(payload: dict[str, Any]) -> Served:
     choices = payload.get("choices")
     if not choices:
         raise Fault("a reply without choices", billed=bool(usage.get("completion_tokens")))
+    if not isinstance(choices, list) or not isinstance(choices[0], dict):
+        raise Fault("a reply whose choices are none", billed=True)
     message, reason = choices[0].get("message") or {}, choices[0].get("finish_reason")
     refused = message.get("refusal") or reason == "content_filter"
     return Served(

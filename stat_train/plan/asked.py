@@ -21,7 +21,7 @@ from stat_train.tasks.load import open_pool, pool_questions
 from stat_train.teacher.contract import RewriteRequest
 from stat_train.teacher.discovery import naming
 from stat_train.teacher.llm import diagnosis_query, label_query, rewrite_request
-from stat_train.teacher.skill_list import SkillList, labels
+from stat_train.teacher.skill_list import SkillList, labels, read_skill_list
 
 EXAMPLES = 300
 # A name of about the usual length, where the list is not known yet.
@@ -88,7 +88,7 @@ def _all_questions(questions: Artifact) -> Iterator[Question]:
 def _skill_list(questions: Artifact, skill_map: Artifact | None, teacher: OpenAITeacher) -> SkillList:
     """Return the list of skills; empty when it has to be discovered."""
     place = skill_map.folder if skill_map else questions.folder
-    return pipeline.read_skills(place) or labels(_all_questions(questions))
+    return read_skill_list(place / "skills.json") or labels(_all_questions(questions))
 
 
 def _usual_list(known: Known, teacher: OpenAITeacher) -> SkillList:
@@ -130,7 +130,7 @@ def _answers(look: Look, student: EndpointStudent, questions: Artifact) -> Asked
 
 
 def _diagnoses(look: Look, teacher: OpenAITeacher, known: Known) -> Asked:
-    """Return the diagnoses of the difficult questions, or of a share of all when it is not known which are difficult."""
+    """Return the diagnoses of the difficult questions, or of a share of all while it is not known which these are."""
     plan, skills = look.config.plan, _usual_list(known, teacher)
     validation = {question.id: question for question in known.questions.records("validation.jsonl", Question)}
     answers = known.answers.records("answers.jsonl", Answer) if known.answers else []

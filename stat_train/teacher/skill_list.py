@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from stat_train.records import Question
@@ -17,6 +19,12 @@ class Matched(NamedTuple):
 
     inside: list[str]
     outside: list[str]
+
+
+def read_skill_list(place: Path) -> dict[str, list[str]]:
+    """Return the list that a stage has kept in a file; empty when the task has none."""
+    found: dict[str, list[str]] = json.loads(place.read_text(encoding="utf-8"))
+    return found
 
 
 def names_for(known: SkillList, subject: str | None) -> list[str]:

@@ -1,0 +1,128 @@
+"""The plan of a run: made, and shown as a table or as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from stat_train.compose import Settings
+from stat_train.config import BudgetCaps, Endpoint
+from stat_train.models.ledger import Spent
+from stat_train.plan.asked import asked_of
+from stat_train.plan.estimate import Between, StageEstimate, counting_for, estimate, total
+from stat_train.plan.look import Look
+
+PRICES = ("usd_per_million_input_tokens", "usd_per_million_output_tokens")
+
+
+class Plan(NamedTuple):
+    """What a run will ask and pay; `notes` say what was taken for granted, and what to look out for."""
+
+    models: dict[str, str]
+    stages: list[StageEstimate]
+    total: StageEstimate
+    notes: list[str]
+
+
+def make_plan(settings: Settings) -> Plan:
+    """Return the plan of a run; no call is made. The questions are read, and kept for the run."""
+    config = settings.config
+    asked_models = {"teacher": config.teacher, "student": config.student}
+    endpoints = {role: node for role, node in asked_models.items() if isinstance(node, Endpoint)}
+    if not endpoints:
+        return Plan({}, [], total([]), [])
+    counting = {role: counting_for(node.model) for role, node in endpoints.items()}
+    speed = config.plan.output_tokens_per_second
+    with Look(settings) as look:
+        stages = [estimate(a, endpoints[a.role], speed, look.ledger, counting[a.role]) for a in asked_of(look)]
+        spent = look.budget.spent
+    whole = total(stages)
+    notes = [text for stage in stages for text in stage.assumed]
+    notes += [_counting_note(node.model, counting[role].exact) for role, node in endpoints.items()]
+    notes.append("replies are taken to be half to twice as long as plan.*_tokens; second tries are not counted")
+    notes += _price_notes(endpoints) + _budget_notes(config.budget, whole, spent)
+    models = {role: node.model for role, node in endpoints.items()}
+    return Plan(models, stages, whole, list(dict.fromkeys(notes)))
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    """Return the plan as plain JSON values."""
+    whole = {name: value for name, value in _stage_json(plan.total).items() if name not in ("stage", "role", "limit")}
+    stages = [_stage_json(stage) for stage in plan.stages]
+    return {"models": plan.models, "stages": stages, "total": whole, "notes": plan.notes}
+
+
+def print_plan(plan: Plan, console: Console) -> None:
+    """Print the plan as a table."""
+    if not plan.models:
+        console.print("Nothing in this run is paid for: neither teacher nor student is behind an endpoint.")
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("stage", "asked"):
+        table.add_column(name)
+    for name in ("calls", "in ledger", "input tokens", "output tokens", "US dollars", "hours"):
+        table.add_column(name, justify="right")
+    for stage in [*plan.stages, plan.total]:
+        table.add_row(*_cells(stage, plan.models))
+    console.print(table)
+    console.print()
+    for note in plan.notes:
+        console.print(f"- {note}", highlight=False, markup=False, soft_wrap=True)
+    console.print("\nNo call was made.", highlight=False)
+
+
+def _cells(stage: StageEstimate, models: dict[str, str]) -> list[str]:
+    asked = f"{stage.role} {models[stage.role]}" if stage.role else ""
+    usd = "unknown" if stage.usd is None else f"{stage.usd.low:,.2f} to {stage.usd.high:,.2f}"
+    calls = f"{'about ' if stage.assumed else ''}{stage.calls:,}"
+    tokens = _range(stage.input_tokens), _range(stage.output_tokens)
+    return [stage.stage, asked, calls, f"{stage.in_ledger:,}", *tokens, usd, f"{stage.hours:.2f}"]
+
+
+def _range(value: Between) -> str:
+    if round(value.low) == round(value.high):
+        return f"{value.expected:,.0f}"
+    return f"{_short(value.low)} to {_short(value.high)}"
+
+
+def _short(value: float) -> str:
+    if value >= 999_500:
+        return f"{value / 1e6:,.1f} M"
+    return f"{value / 1e3:,.0f} k" if value >= 1000 else f"{value:,.0f}"
+
+
+def _counting_note(model: str, exact: bool) -> str:
+    if exact:
+        return f"{model}: the tokens of prompts are counted with its own tokenizer"
+    return f"{model}: the tokens of prompts are estimated (characters / 4, give or take a quarter)"
+
+
+def _price_notes(endpoints: Mapping[str, Endpoint]) -> list[str]:
+    unpriced = [f"{role}.{name}" for role, node in endpoints.items() for name in PRICES if getattr(node, name) is None]
+    remedy = f"give {' and '.join(unpriced)} (0 for a server of your own)"
+    return [f"THE PRICE IS UNKNOWN, so the dollars are: {remedy}"] if unpriced else []
+
+
+def _budget_notes(caps: BudgetCaps, whole: StageEstimate, spent: Spent) -> list[str]:
+    """Return which caps the run will probably reach, with what it has spent before."""
+    tokens = spent.tokens + whole.input_tokens.expected + whole.output_tokens.expected
+    needs = {"max_calls": float(spent.calls + whole.calls), "max_tokens": tokens}
+    needs["max_usd"] = spent.usd + (whole.usd.expected if whole.usd else 0.0)
+    return [
+        f"budget.{name} = {cap:,} will probably be reached: about {needed:,.2f} in all. The run stops there, and keeps "
+        "what it has"
+        for name, needed in needs.items()
+        if (cap := getattr(caps, name)) is not None and needed > cap
+    ]
+
+
+def _stage_json(stage: StageEstimate) -> dict[str, Any]:
+    values = stage._asdict() | {"assumed": list(stage.assumed), "hours": round(stage.hours, 4)}
+    for name in ("input_tokens", "output_tokens"):
+        values[name] = {key: round(number) for key, number in getattr(stage, name)._asdict().items()}
+    if stage.usd:
+        values["usd"] = {key: round(number, 4) for key, number in stage.usd._asdict().items()}
+    return values
