@@ -301,6 +301,13 @@ def test_every_default_is_in_the_settings_files() -> None:
 
 # How fast, not what: a batch for inference, how often a state is saved, how many answer at a time.
 OPERATIONAL_SETTINGS = {
+    "plan.answer_tokens",
+    "plan.diagnosis_tokens",
+    "plan.difficult_share",
+    "plan.label_tokens",
+    "plan.output_tokens_per_second",
+    "plan.rewrite_tokens",
+    "plan.skills_per_question",
     "student.processes",
     "train.device_batch_size",
     "train.checkpoints",
@@ -334,8 +341,9 @@ def test_what_is_operational_is_not_in_the_identity() -> None:
 
 @pytest.mark.parametrize("key", sorted(OPERATIONAL_SETTINGS))
 def test_an_operational_setting_does_not_change_the_identity(key: str) -> None:
-    changed = read_settings([f"{key}=8"]).config
-    assert dict(leaves(changed.model_dump()))[key] == 8
+    value = 0.5 if key == "plan.difficult_share" else 8
+    changed = read_settings([f"{key}={value}"]).config
+    assert dict(leaves(changed.model_dump()))[key] == value
     assert changed.identity() == read_settings([]).config.identity()
 
 
