@@ -27,7 +27,7 @@ from stat_train.config import (
     SftTraining,
 )
 from stat_train.curation.source import make_source
-from stat_train.curation.training_set import answer_source, make_training_set, told
+from stat_train.curation.training_set import make_training_set, told
 from stat_train.diagnosis.answering import AnswerJob, answer_with_endpoint, how_asked, recorded_answers, unfinished
 from stat_train.diagnosis.difficulty import find_difficult
 from stat_train.diagnosis.missing_skills import find_missing
@@ -282,8 +282,7 @@ def curate(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artifa
     def build(folder: Path) -> None:
         diagnosed = read_diagnosed(questions, diagnoses, profiled)
         skills = {row.id: row.skills for row in skill_map.records("skill_map.jsonl", QuestionSkills)}
-        own = answer_source(recipe, run.teacher) != "rewrites"
-        source, dropped = make_source(open_pool(questions.folder), skills, held_out(questions), needs_solution=own)
+        source, dropped = make_source(open_pool(questions.folder), skills, held_out(questions))
         made = make_training_set(source, skills, diagnosed, run.teacher, recipe, run.prompt, run.config.seed, grader)
         write_records(folder / "training_set.jsonl", made.examples)
         write_records(folder / "dropped.jsonl", [*dropped, *made.dropped])

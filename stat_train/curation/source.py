@@ -36,19 +36,19 @@ class Draw(NamedTuple):
 
 
 def make_source(
-    pool: Dataset, skill_map: Mapping[str, Sequence[str]], held_out: Iterable[str], needs_solution: bool
+    pool: Dataset, skill_map: Mapping[str, Sequence[str]], held_out: Iterable[str]
 ) -> tuple[Source, list[Dropped]]:
     """Return what may be drawn, and the rows that may not: those that equal a held-out question, whatever the recipe.
 
     `held_out` are the questions of benchmark and validation set. Equality is that of the text, white space and case
-    aside. With `needs_solution`, rows without a solution of their own are left out too.
+    aside. Rows without a solution are left out too: there is nothing to train on, and nothing to rewrite.
     """
     forbidden = {normalised(question) for question in held_out}
     rows, rows_by_skill, dropped = [], defaultdict(list), []
     batches = pool.select_columns(["id", "question", "solution"]).iter(batch_size=1000)
     columns = (zip(batch["id"], batch["question"], batch["solution"], strict=True) for batch in batches)
     for row, (identifier, question, solution) in enumerate(chain.from_iterable(columns)):
-        reason = _reason_against(question, solution, forbidden, needs_solution)
+        reason = _reason_against(question, solution, forbidden)
         if reason:
             dropped.append(Dropped(stage="curate", id=identifier, reason=reason))
             continue
@@ -58,10 +58,10 @@ def make_source(
     return Source(pool, rows, dict(rows_by_skill)), dropped
 
 
-def _reason_against(question: str, solution: str | None, forbidden: set[str], needs_solution: bool) -> str | None:
+def _reason_against(question: str, solution: str | None, forbidden: set[str]) -> str | None:
     if normalised(question) in forbidden:
         return "equals a held-out question"
-    return "no solution" if needs_solution and not solution else None
+    return None if solution else "no solution"
 
 
 def questions_at(pool: Dataset, rows: Sequence[int]) -> list[Question]:
@@ -98,7 +98,7 @@ def require_enough(made: int, pairs: int, allow_short: bool, source: Source, unu
         without = f" {len(unusable)} more were drawn, and left out: {unusable[0].reason}." if unusable else ""
         raise UserError(
             f"data_recipe.pairs = {pairs}: the pool gives only {made} pairs. Of its {len(source.pool)} "
-            f"questions {len(source.rows)} can be trained on (they have a solution where one is needed, and equal no "
+            f"questions {len(source.rows)} can be trained on (they have a solution, and equal no "
             f"held-out question), and {carrying} of those carry a skill label.{without} Lower data_recipe.pairs, "
             "enlarge or label task.pool, or accept fewer with data_recipe.allow_short=true"
         )

@@ -213,7 +213,7 @@ def _drawn(look: Look, known: Known, diagnoses: Artifact | None, profiled: Artif
     answers = answer_source(recipe, look.teacher)
     skills = {row.id: row.skills for row in known.skill_map.records("skill_map.jsonl", QuestionSkills)}
     pool, held_out = open_pool(known.questions.folder), pipeline.held_out(known.questions)
-    source, _ = make_source(pool, skills, held_out, needs_solution=answers != "rewrites")
+    source, _ = make_source(pool, skills, held_out)
     diagnosed = pipeline.read_diagnosed(known.questions, diagnoses, profiled)
     random, left = draws(source, diagnosed, recipe, answers, seed)
     chosen = dict.fromkeys((d.row, d.answer) for d in fill(left, recipe.pairs, random)[0] if d.answer != OWN)

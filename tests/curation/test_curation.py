@@ -62,7 +62,7 @@ def _skills(questions: Sequence[Question]) -> dict[str, list[str]]:
 
 
 def _source(questions: Sequence[Question]) -> Source:
-    return make_source(_dataset(questions), _skills(questions), [], needs_solution=True)[0]
+    return make_source(_dataset(questions), _skills(questions), [])[0]
 
 
 @pytest.fixture(scope="module")
@@ -106,23 +106,21 @@ def test_no_held_out_question_may_be_drawn() -> None:
     """White space and case aside; a question that only contains a held-out one stays."""
     texts = ["What is 1 + 1?", "  what IS\n1 +\t1? ", "What is 1 + 1? And twice?", "What is 1+1?"]
     pool = [Question(id=str(i), question=text, solution="2", skills=["a"]) for i, text in enumerate(texts)]
-    source, dropped = make_source(_dataset(pool), _skills(pool), ["WHAT is 1 + 1?"], needs_solution=True)
+    source, dropped = make_source(_dataset(pool), _skills(pool), ["WHAT is 1 + 1?"])
     assert (source.rows, source.rows_by_skill) == ([2, 3], {"a": [2, 3]})
     assert [(row.id, row.reason) for row in dropped] == [(id, "equals a held-out question") for id in "01"]
 
 
-@pytest.mark.parametrize(("needed", "rows"), [(True, [0]), (False, [0, 1, 2])])
-def test_own_answers_need_a_solution(needed: bool, rows: list[int]) -> None:
-    solutions = ["2", None, ""]
-    pool = [Question(id=str(i), question=f"{i}?", solution=one, skills=["a"]) for i, one in enumerate(solutions)]
-    source, dropped = make_source(_dataset(pool), _skills(pool), [], needed)
-    assert source.rows == source.rows_by_skill["a"] == rows
-    assert [(row.id, row.reason) for row in dropped] == [(str(i), "no solution") for i in range(3) if i not in rows]
+def test_what_has_no_solution_can_neither_be_trained_on_nor_rewritten() -> None:
+    pool = [Question(id=str(i), question=f"{i}?", solution=one, skills=["a"]) for i, one in enumerate(["2", None, ""])]
+    source, dropped = make_source(_dataset(pool), _skills(pool), [])
+    assert source.rows == source.rows_by_skill["a"] == [0]
+    assert [(row.id, row.reason) for row in dropped] == [("1", "no solution"), ("2", "no solution")]
 
 
 def test_skills_are_those_of_the_skill_map() -> None:
     pool = _pool({"a": 2, "b": 1})
-    source, _ = make_source(_dataset(pool), {"a-0": ["x", "y"], "b-0": ["x"]}, [], needs_solution=True)
+    source, _ = make_source(_dataset(pool), {"a-0": ["x", "y"], "b-0": ["x"]}, [])
     assert (source.rows, source.rows_by_skill) == ([0, 1, 2], {"x": [0, 2], "y": [0]})
 
 
