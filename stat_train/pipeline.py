@@ -26,6 +26,7 @@ from stat_train.config import (
     RecordedStudent,
     SftTraining,
 )
+from stat_train.curation.inputs import held_out, read_diagnosed, read_profile
 from stat_train.curation.source import make_source
 from stat_train.curation.training_set import make_training_set, told
 from stat_train.diagnosis.answering import AnswerJob, answer_with_endpoint, how_asked, recorded_answers, unfinished
@@ -41,7 +42,15 @@ from stat_train.models.generator import Sampling
 from stat_train.models.places import model_place
 from stat_train.models.recorded import read_recording
 from stat_train.progress import track
-from stat_train.records import Answer, Diagnosed, Diagnosis, Difficulty, Grade, Question, QuestionSkills, SkillProfile
+from stat_train.records import (
+    Answer,
+    Diagnosis,
+    Difficulty,
+    Dropped,
+    Grade,
+    Question,
+    QuestionSkills,
+)
 from stat_train.run import Run, Summary
 from stat_train.store import Artifact, dropped_counts, file_hash, read_records, write_json, write_records
 from stat_train.tasks import answers as grading
@@ -124,21 +133,21 @@ def label(run: Run, questions: Artifact) -> Artifact:
     def build(folder: Path) -> None:
         validation = questions.records("validation.jsonl", Question)
         pool = open_pool(questions.folder)
-        known = read_skill_list(questions.folder / "skills.json")
+        known, left_out = read_skill_list(questions.folder / "skills.json"), list[Dropped]()
         if isinstance(teacher, OpenAITeacher) and not known:
             found = find_list(lambda: chain(validation, pool_questions(pool)), run.teacher, teacher.discovery_questions)
-            write_json(folder / "discovery.json", found._asdict())
-            known = found.skills
+            write_json(folder / "discovery.json", found.groups)
+            known, left_out = found.skills, found.left_out
         every = chain(validation, track(pool_questions(pool), "Reading labels", len(pool)))
         labelled, dropped = label_questions(every, run.teacher, known)
         write_json(folder / "skills.json", known)
         write_records(folder / "skill_map.jsonl", labelled)
-        write_records(folder / "dropped.jsonl", dropped)
+        write_records(folder / "dropped.jsonl", [*left_out, *dropped])
 
     # Labels without a language model do not depend on the teacher's settings.
     settings = run.teacher_identity("required_skills", "name_skills", "group_skills")
     identity = settings if isinstance(teacher, OpenAITeacher) else teacher.name
-    return run.make("label", 2, [questions], {"teacher": identity}, build, "skill_map.jsonl")
+    return run.make("label", 2, [questions], {"teacher": identity}, build, "skill_map.jsonl", "skills.json")
 
 
 # -- what the student cannot do ---------------------------------------------------------------------------------------
@@ -264,12 +273,8 @@ def profile(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artif
         write_json(folder / "profile.json", made.model_dump())
 
     artifact = run.make("profile", 1, [questions, skill_map, diagnoses], {"student": name}, build, "profile.json")
-    print_profile(_read_profile(artifact), run.console)
+    print_profile(read_profile(artifact), run.console)
     return artifact
-
-
-def _read_profile(artifact: Artifact) -> SkillProfile:
-    return SkillProfile.model_validate_json((artifact.folder / "profile.json").read_text())
 
 
 # -- the training set, the training, and what came of it --------------------------------------------------------------
@@ -294,22 +299,6 @@ def curate(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artifa
     artifact = run.make("curate", 2, inputs, identity, build, "training_set.jsonl", "curation.json")
     run.say_all(told(json.loads((artifact.folder / "curation.json").read_text())))
     return artifact
-
-
-def read_diagnosed(questions: Artifact, diagnoses: Artifact, profiled: Artifact) -> Diagnosed:
-    """Return all that curation learns of the student."""
-    hard = {row.question_id for row in diagnoses.records("difficulty.jsonl", Difficulty) if row.difficult}
-    return Diagnosed(
-        difficult=[q for q in questions.records("validation.jsonl", Question) if q.id in hard],
-        diagnoses=diagnoses.records("diagnoses.jsonl", Diagnosis),
-        profile=_read_profile(profiled),
-    )
-
-
-def held_out(questions: Artifact) -> list[str]:
-    """Return the questions that must not be trained on: those of the validation set and of the benchmarks."""
-    places = [questions.folder / "validation.jsonl", *sorted((questions.folder / "benchmarks").iterdir())]
-    return [question.question for place in places for question in read_records(place, Question)]
 
 
 def train(run: Run, settings: SftTraining, training_set: Artifact) -> Artifact:
@@ -383,7 +372,7 @@ def report(run: Run, profiled: Artifact, training_set: Artifact, evaluation: Art
         scores = json.loads((evaluation.folder / "evaluation.json").read_text()) if evaluation else None
         numbers = report_numbers(
             config=run.config.model_dump(),
-            profile=_read_profile(profiled),
+            profile=read_profile(profiled),
             training_rows_per_skill=curation["pairs_carrying_skill"],
             evaluation=scores,
             dropped={a.stage: dropped_counts(a.dropped()) for a in made if a.dropped()},

@@ -15,6 +15,9 @@ from stat_train.tasks.answers import Grader, compare, extract_final
 from stat_train.tasks.prompts import messages
 from stat_train.teacher.contract import RewriteRequest, Teacher, Written
 
+# When so many rewrites, one after the other, cannot be used, the teacher cannot rewrite these solutions at all.
+MOST_DRAWN_IN_VAIN = 100
+
 Recipe = PoolRecipe | UntargetedRecipe | StatSelRecipe
 
 
@@ -58,14 +61,14 @@ def make_training_set(
     is left out, and another pair is drawn in its place.
     """
     random, left = draws(source, diagnosed, recipe, answer_source(recipe, teacher), seed)
-    pairs, dropped = list[Pair](), list[Dropped]()
-    while len(pairs) < recipe.pairs:
+    pairs, dropped, in_vain = list[Pair](), list[Dropped](), 0
+    while len(pairs) < recipe.pairs and in_vain < MOST_DRAWN_IN_VAIN:
         chosen, left = fill(left, recipe.pairs - len(pairs), random)
+        if not chosen:
+            break
         written = _written(chosen, source, teacher, grader, dropped)
         pairs += written
-        # When a whole round gives nothing, neither will the next.
-        if not written:
-            break
+        in_vain = 0 if written else in_vain + len(chosen)
     require_enough(len(pairs), recipe.pairs, recipe.allow_short, source, dropped)
     random.shuffle(pairs)
     examples = [_example(index, pair, skill_map, recipe, prompt) for index, pair in enumerate(pairs)]

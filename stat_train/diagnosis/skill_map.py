@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from stat_train.errors import UserError
+from stat_train.errors import StatTrainError, UserError
 from stat_train.records import Dropped, Question, QuestionSkills
 from stat_train.teacher.contract import Discovery, Teacher
 from stat_train.teacher.skill_list import SkillList, labels, names_for
@@ -50,8 +51,8 @@ def label(
             dropped.append(_dropped(about, "no skill label", about.subject or ""))
     if not labelled:
         raise UserError(
-            "task: no question has a skill label, so no gap can be named; give rows with skills (a list of names) and "
-            "say which column holds them with task.fields.skills=COLUMN, or let teacher=openai label them"
+            f"task: no question has a skill label, so no gap can be named{_reasons(dropped)}. Give rows with skills (a "
+            "list of names) and say which column holds them with task.fields.skills=COLUMN, or use teacher=openai"
         )
     return labelled, dropped
 
@@ -65,11 +66,24 @@ def with_skills(questions: Iterable[Question], labelled: Iterable[QuestionSkills
 def find_list(questions: Callable[[], Iterable[Question]], teacher: Teacher, count: int) -> Discovery:
     """Return a list of skills for a task that has none: the names of its labels, else what the teacher discovers.
 
-    The teacher is shown a sample of `count` questions.
+    The teacher is shown a sample of `count` questions. Raises StatTrainError when it finds no skill in them.
     """
     if found := labels(questions()):
         return Discovery(found, {}, [])
-    return teacher.discover_skills(sample_of(questions(), count))
+    discovery = teacher.discover_skills(sample_of(questions(), count))
+    if not discovery.skills:
+        raise StatTrainError(f"teacher: found no list of skills{_reasons(discovery.left_out)}. Give one as task.skills")
+    return discovery
+
+
+def _reasons(dropped: Iterable[Dropped]) -> str:
+    """Return the commonest reason why something was left out, with an example, as the end of a sentence."""
+    every = list(dropped)
+    reason = Counter(row.reason for row in every).most_common(1)
+    if not reason:
+        return ""
+    example = next(row.detail for row in every if row.reason == reason[0][0])
+    return f"; {reason[0][1]:,} x {reason[0][0]}" + (f", such as: {example}" if example else "")
 
 
 def sample_of(questions: Iterable[Question], count: int) -> list[Question]:

@@ -63,6 +63,8 @@ def what_is_wrong(folder: Path) -> str | None:
         parameters(folder)
     except (OSError, ValueError) as error:
         return str(error)
+    except (KeyError, TypeError, AttributeError) as error:
+        return f"its weights or their index are in no form that is known ({type(error).__name__}: {error})"
     return None
 
 

@@ -128,9 +128,10 @@ class EndpointGenerator:
         """Return the key of a request's call in the ledger."""
         return call_key(request, self.model)
 
-    def reject(self, call_id: str) -> None:
+    def reject(self, completion: Completion) -> None:
         """Say that a completion could not be read; asking again makes the call again, if it may be made again."""
-        self.ledger.reject(call_id)
+        if completion.call_id:
+            self.ledger.reject(completion.call_id, completion.text)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Yield a completion for each request, in any order.
@@ -254,7 +255,8 @@ class EndpointGenerator:
             return [unanswered, *self._settle(call, Spent())]
         held_to_schema = request.schema is not None and self.ledger.holds_to_schema(model)
         judgement = judged(request, served, held_to_schema)
-        if held_to_schema:
+        # An empty reply tells nothing of it, and a server that has held to a schema does.
+        if held_to_schema and served.text.strip() and not self.schema_known:
             self._note_schema(ignored=judgement[0] == "unparseable")
         reply = reply_of(served, call.attempt, judgement, self.price, estimated_tokens(request))
         cost = Spent(1, reply.input_tokens + reply.output_tokens, reply.usd or 0.0)

@@ -187,9 +187,12 @@ class Ledger:
         released = [{"kind": "release", "key": release}] if release else []
         return self._submit(_Job([*rows, *released], None, (), Future()))
 
-    def reject(self, key: str) -> None:
-        """Take back the reply of a call because its reader could not parse it; the call may then be made again."""
-        if reply := self.usable(key):
+    def reject(self, key: str, text: str) -> None:
+        """Take back the reply of a call because its reader could not parse it; the call may then be made again.
+
+        A reply with another text has come in its place meanwhile, and stays.
+        """
+        if (reply := self.usable(key)) and reply.text == text:
             self.index.rejected.add((key, reply.attempt))
             self.write([{"kind": "reject", "key": key, "attempt": reply.attempt, "time": time.time()}])
 

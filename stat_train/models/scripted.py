@@ -37,9 +37,9 @@ class ScriptedGenerator:
             text = self.reply(request)
             yield Completion(request.id, request.sample, text, "stop", words, len(text.split()), call_id=call_id)
 
-    def reject(self, call_id: str) -> None:
+    def reject(self, completion: Completion) -> None:
         """Note that a reply could not be read."""
-        self.rejected.append(call_id)
+        self.rejected.append(completion.call_id or "")
 
 
 def _one_by_one(texts: Sequence[str]) -> Callable[[Request], str]:

@@ -24,7 +24,9 @@ TRANSIENT = {408, 409, 425, 429}
 OVERLOADED = {429, 503, 529}
 NO_FUNDS = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_funds"}
 SCHEMA_WORDS = ("response_format", "json_schema", "json schema", "structured output")
-NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.LocalProtocolError)
+# What is shorter is a stand-in such as "none", which may stand in a reply as a word of its own.
+LEAST_KEY_CHARACTERS = 8
 WORDS_SHOWN = 500
 # A client looks at each of its idle connections before each request, which takes longer than the request when many lie
 # idle; so connections are shared out over clients.
@@ -122,9 +124,8 @@ class Wire:
         kind = response.headers.get("content-type", "application/json").partition(";")[0]
         if not kind.endswith("json"):
             raise Fault(f"a reply of type {kind} in the place of JSON", billed=False)
-        text = self._clean(response.content.decode("utf-8", "replace"))
         try:
-            payload = json.loads(text)
+            payload = self._cleaned(json.loads(response.content.decode("utf-8", "replace")))
         except ValueError as error:
             raise Fault(f"a reply that is broken off ({error})", billed=True) from None
         if not isinstance(payload, dict):
@@ -149,7 +150,16 @@ class Wire:
         return UserError(f"{place}: refused with HTTP {status}: {words}\n{remedy.format(role=self.role)}")
 
     def _clean(self, text: str) -> str:
-        return text.replace(self.api_key, "[API key]") if self.api_key else text
+        secret = self.api_key and len(self.api_key) >= LEAST_KEY_CHARACTERS
+        return text.replace(self.api_key, "[API key]") if secret and self.api_key else text
+
+    def _cleaned(self, value: Any) -> Any:
+        """Return a JSON value without the key in any of its texts."""
+        if isinstance(value, str):
+            return self._clean(value)
+        if isinstance(value, list):
+            return [self._cleaned(item) for item in value]
+        return {name: self._cleaned(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
 def retry_after_seconds(headers: httpx2.Headers) -> float | None:

@@ -7,7 +7,8 @@ from itertools import chain
 from typing import Literal, NamedTuple
 
 from stat_train import pipeline
-from stat_train.config import EndpointStudent, OpenAITeacher
+from stat_train.config import EndpointStudent, OpenAITeacher, PoolRecipe
+from stat_train.curation.inputs import held_out, read_diagnosed
 from stat_train.curation.source import OWN, fill, make_source, questions_at
 from stat_train.curation.training_set import answer_source, draws
 from stat_train.diagnosis.answering import answer_requests, how_asked
@@ -95,6 +96,10 @@ def _usual_list(known: Known, teacher: OpenAITeacher) -> SkillList:
     return known.skills or {"": [f"{USUAL_NAME}_{n}" for n in range(teacher.skills_per_subject)]}
 
 
+def _list_assumption(stage: str, teacher: OpenAITeacher) -> str:
+    return f"{stage}: the list to be found has {teacher.skills_per_subject} names for each subject"
+
+
 def _discovery(look: Look, known: Known) -> Iterator[Asked]:
     """Yield the calls that find a list of skills, when there is none."""
     teacher = look.config.teacher
@@ -114,8 +119,7 @@ def _labels(look: Look, known: Known) -> Asked:
     skills = _usual_list(known, teacher)
     unlabelled = (question for question in _all_questions(known.questions) if not question.skills)
     requests = [label_query(look.prompts, _judging(teacher), each, skills).asked.request for each in unlabelled]
-    per_subject = teacher.skills_per_subject
-    assumed = () if known.skills else (f"label: the list to be found has {per_subject} names for each subject",)
+    assumed = () if known.skills else (_list_assumption("label", teacher),)
     return Asked("label", "teacher", requests, len(requests), look.config.plan.label_tokens, assumed)
 
 
@@ -139,10 +143,11 @@ def _diagnoses(look: Look, teacher: OpenAITeacher, known: Known) -> Asked:
     judged = hard if hard is not None else [first.get(id) or _usual_answer(id, plan.answer_tokens) for id in validation]
     queries = (diagnosis_query(look.prompts, _judging(teacher), validation[a.question_id], a, skills) for a in judged)
     requests = [query.asked.request for query in queries]
+    of_list = () if known.skills else (_list_assumption("diagnose", teacher),)
     if hard is not None:
-        return Asked("diagnose", "teacher", requests, len(requests), plan.diagnosis_tokens)
+        return Asked("diagnose", "teacher", requests, len(requests), plan.diagnosis_tokens, of_list)
     share = f"{plan.difficult_share:.0%} of {len(validation)} validation questions"
-    assumed = [f"diagnose: {share} are difficult (plan.difficult_share)"]
+    assumed = [f"diagnose: {share} are difficult (plan.difficult_share)", *of_list]
     if not answers:
         assumed.append(f"diagnose: the student's answers are {plan.answer_tokens} tokens long (plan.answer_tokens)")
     calls = round(plan.difficult_share * len(validation))
@@ -185,9 +190,10 @@ def _rewrites(
     if exact:
         return Asked("curate", "teacher", requests, len(requests), plan.rewrite_tokens)
     recipe = look.config.data_recipe
-    assumed = [
-        f"curate: each of the {recipe.pairs} pairs has a rewrite of its own; one that is drawn twice is paid once"
-    ]
+    rewrites = 1 if isinstance(recipe, PoolRecipe) else recipe.answers_per_question
+    both = answer_source(recipe, look.teacher) == "both"
+    calls = round(recipe.pairs * rewrites / (rewrites + 1)) if both else recipe.pairs
+    assumed = [f"curate: each of {calls:,} pairs has a rewrite of its own; one that is drawn twice is paid once"]
     if recipe.name == "stat_sel":
         each = plan.skills_per_question * recipe.questions_per_skill * recipe.answers_per_question
         validation = len(known.questions.records("validation.jsonl", Question))
@@ -196,7 +202,7 @@ def _rewrites(
             f"curate: one pass over the profile draws about {once:,} pairs ({plan.skills_per_question:g} skills a "
             "question, plan.skills_per_question); further passes fill up"
         )
-    return Asked("curate", "teacher", requests, recipe.pairs, plan.rewrite_tokens, tuple(assumed))
+    return Asked("curate", "teacher", requests, calls, plan.rewrite_tokens, tuple(assumed))
 
 
 def _examples(known: Known) -> list[RewriteRequest]:
@@ -212,9 +218,9 @@ def _drawn(look: Look, known: Known, diagnoses: Artifact | None, profiled: Artif
     recipe, seed = look.config.data_recipe, look.config.seed
     answers = answer_source(recipe, look.teacher)
     skills = {row.id: row.skills for row in known.skill_map.records("skill_map.jsonl", QuestionSkills)}
-    pool, held_out = open_pool(known.questions.folder), pipeline.held_out(known.questions)
-    source, _ = make_source(pool, skills, held_out)
-    diagnosed = pipeline.read_diagnosed(known.questions, diagnoses, profiled)
+    pool = open_pool(known.questions.folder)
+    source, _ = make_source(pool, skills, held_out(known.questions))
+    diagnosed = read_diagnosed(known.questions, diagnoses, profiled)
     random, left = draws(source, diagnosed, recipe, answers, seed)
     chosen = dict.fromkeys((d.row, d.answer) for d in fill(left, recipe.pairs, random)[0] if d.answer != OWN)
     questions = questions_at(pool, [row for row, _ in chosen])

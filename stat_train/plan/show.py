@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from stat_train.compose import Settings
-from stat_train.config import BudgetCaps, Endpoint
+from stat_train.config import BudgetCaps, Endpoint, EndpointStudent
+from stat_train.diagnosis.answering import as_asked
 from stat_train.models.ledger import Spent
 from stat_train.plan.asked import asked_of
 from stat_train.plan.estimate import Between, StageEstimate, counting_for, estimate, total
@@ -31,7 +32,7 @@ def make_plan(settings: Settings) -> Plan:
     """Return the plan of a run; no call is made. The questions are read, and kept for the run."""
     config = settings.config
     asked_models = {"teacher": config.teacher, "student": config.student}
-    endpoints = {role: node for role, node in asked_models.items() if isinstance(node, Endpoint)}
+    endpoints = {role: _as_called(node) for role, node in asked_models.items() if isinstance(node, Endpoint)}
     if not endpoints:
         return Plan({}, [], total([]), [])
     counting = {role: counting_for(node.model) for role, node in endpoints.items()}
@@ -46,6 +47,10 @@ def make_plan(settings: Settings) -> Plan:
     notes += _price_notes(endpoints) + _budget_notes(config.budget, whole, spent)
     models = {role: node.model for role, node in endpoints.items()}
     return Plan(models, stages, whole, list(dict.fromkeys(notes)))
+
+
+def _as_called(endpoint: Endpoint) -> Endpoint:
+    return as_asked(endpoint) if isinstance(endpoint, EndpointStudent) else endpoint
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class TeacherGenerator(Protocol):
         """Yield a completion for each request, in any order."""
         ...
 
-    def reject(self, call_id: str) -> None:
+    def reject(self, completion: Completion) -> None:
         """Say that a reply could not be read."""
         ...
 
@@ -60,7 +60,7 @@ def ask(generator: TeacherGenerator, asked: Iterable[Asked[T]], what: str) -> di
             key = completion.id, completion.sample
             one = _heard(completion, readers[key])
             if one.value is None and one.error is None:
-                generator.reject(completion.call_id or "")
+                generator.reject(completion)
                 again.append(readers[key].request)
             else:
                 heard[key] = one

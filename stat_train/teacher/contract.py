@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from stat_train.config import ArithmeticTeacher, LabelsTeacher
-from stat_train.records import Answer, Diagnosis, Question, QuestionSkills
+from stat_train.records import Answer, Diagnosis, Dropped, Question, QuestionSkills
 from stat_train.teacher.skill_list import SkillList
 
 
@@ -26,11 +26,11 @@ class Written(NamedTuple):
 
 
 class Discovery(NamedTuple):
-    """A list of skills that was found; what was named freely, by subject and group; names that are in no group."""
+    """A list of skills that was found; what was named freely, by subject and group; what is in no group, and why."""
 
     skills: dict[str, list[str]]
     groups: dict[str, dict[str, list[str]]]
-    left_out: list[str]
+    left_out: list[Dropped]
 
 
 class Teacher(Protocol):

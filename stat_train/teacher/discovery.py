@@ -5,12 +5,13 @@ The third step of that paper, naming each question again with the names of the l
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from stat_train.models.generator import Sampling
-from stat_train.records import Question
+from stat_train.records import Dropped, Question
 from stat_train.teacher.asking import Asked, TeacherGenerator, ask
 from stat_train.teacher.contract import Discovery
 from stat_train.teacher.prompt_files import PromptFile, Prompts, code_of
@@ -32,31 +33,33 @@ class Discoverer:
     def discover(self, questions: Iterable[Question]) -> Discovery:
         """Return the skills of the subjects of the questions.
 
-        Names that the model puts in no group are left out, and given as such. A subject of which no name could be read
-        has no list; its questions choose from the lists of the others.
+        What no name could be read of, and names that the model puts in no group, are left out with the reason. A
+        subject without a group has no list; its questions choose from the lists of the others.
         """
-        named = self._named(list(questions))
-        groups = {subject: self._grouped(subject, names) for subject, names in sorted(named.items())}
-        placed = {subject: set(chain.from_iterable(found.values())) for subject, found in groups.items()}
-        left_out = [name for subject, names in named.items() for name in names if name not in placed[subject]]
+        left_out: list[Dropped] = []
+        named = self._named(list(questions), left_out)
+        groups = {subject: self._grouped(subject, names, left_out) for subject, names in sorted(named.items())}
         skills = {subject: sorted(found) for subject, found in groups.items() if found}
         return Discovery(skills, groups, left_out)
 
-    def _named(self, questions: Sequence[Question]) -> dict[str, list[str]]:
+    def _named(self, questions: Sequence[Question], left_out: list[Dropped]) -> dict[str, list[str]]:
         """Return the names that were given freely, by subject, the commonest first."""
         prompt = self.prompts["name_skills"]
         asked = (naming(prompt, question, self.sampling) for question in questions)
         heard = ask(self.generator, asked, "Naming skills")
         counts: dict[str, Counter[str]] = {}
         for question in questions:
-            names = heard[question.id, 0].value or []
+            found = heard[question.id, 0]
+            if found.error:
+                left_out.append(_left_out(question.id, "no names: no usable reply of the teacher", found.error))
+            names = (name for line in found.value or [] for name in re.split("[,;]", line))
             counts.setdefault(question.subject or "", Counter()).update(set(map(normal, names)))
         return {
             subject: [name for name, _ in sorted(found.items(), key=lambda item: (-item[1], item[0])) if name]
             for subject, found in counts.items()
         }
 
-    def _grouped(self, subject: str, names: Sequence[str]) -> Groups:
+    def _grouped(self, subject: str, names: Sequence[str], left_out: list[Dropped]) -> Groups:
         """Return the groups of a subject's names; what is grouped later is shown the groups so far."""
         groups: Groups = {}
         for start in range(0, len(names), NAMES_PER_CALL):
@@ -65,7 +68,13 @@ class Discoverer:
             (heard,) = ask(self.generator, [asked], "Grouping skills").values()
             for group, members in (heard.value or {}).items():
                 groups[group] = groups.get(group, []) + members
+            placed, why = set(chain.from_iterable(groups.values())), heard.error or "no group named"
+            left_out += [_left_out(subject, "name in no group", f"{n} ({why})") for n in part if n not in placed]
         return groups
+
+
+def _left_out(id: str, reason: str, detail: str) -> Dropped:
+    return Dropped(stage="label", id=id, reason=reason, detail=detail)
 
 
 def naming(prompt: PromptFile, question: Question, sampling: Sampling) -> Asked[list[str]]:

@@ -211,7 +211,10 @@ def _again(query: SkillQuery, reply: str, outside: Sequence[str]) -> Asked[dict[
 
 
 def _outside(heard: Heard[dict[str, Value]], names: Sequence[str]) -> list[str]:
-    return matched(heard.value["skills"], names).outside if heard.value else []
+    """Return the names outside the list that are worth asking about: not those of an answer that is right."""
+    if not heard.value or heard.value.get("judgement") == "correct":
+        return []
+    return matched(heard.value["skills"], names).outside
 
 
 def _skill_reply(

@@ -103,13 +103,28 @@ def _read(path: Path) -> PromptFile:
 
 def _require_same_places(path: Path, own: PromptFile, shipped: PromptFile) -> None:
     """Refuse a prompt that leaves out what has to be filled in, or asks for other parts than the shipped one."""
-    needed = sorted(_places(shipped) - _places(own) - {"code"})
-    if needed:
-        raise UserError(f"{path}: does not hold {', '.join(f'{{{name}}}' for name in needed)}; the shipped one does")
-    form, expected = ({name: part.kind for name, part in each.reply.items()} for each in (own, shipped))
-    if form != expected or (own.again is None) != (shipped.again is None):
-        raise UserError(f"{path}: the parts of its reply are {form}; expected {expected}, in the shipped order")
+    if (own.again is None) != (shipped.again is None):
+        raise UserError(f"{path}: again: expected {'none' if own.again else 'one'}, as in the shipped file")
+    first = (f"{each.system}\n{each.user}" for each in (own, shipped))
+    for mine, theirs in (tuple(first), (own.again or "", shipped.again or "")):
+        given, needed = _places(mine) - {"code"}, _places(theirs) - {"code"}
+        if absent := sorted(needed - given):
+            raise UserError(
+                f"{path}: does not hold {', '.join(f'{{{name}}}' for name in absent)}; the shipped one does"
+            )
+        for name in sorted(given - needed):
+            # What is like no place, as in \boxed{x}, is text.
+            if hint := did_you_mean(name, needed):
+                raise UserError(f"{path}: {{{name}}} is no place to fill in.{hint}")
+    form, expected = ([(name, p.kind, p.choices) for name, p in each.reply.items()] for each in (own, shipped))
+    if form != expected:
+        raise UserError(f"{path}: the parts of its reply are {_shown(own)}; expected {_shown(shipped)}, in this order")
 
 
-def _places(prompt: PromptFile) -> set[str]:
-    return set(re.findall(r"\{(\w+)\}", f"{prompt.system}\n{prompt.user}\n{prompt.again}"))
+def _shown(prompt: PromptFile) -> str:
+    parts = (f"{name} ({', '.join([part.kind, *part.choices])})" for name, part in prompt.reply.items())
+    return ", ".join(parts) or "none"
+
+
+def _places(text: str) -> set[str]:
+    return set(re.findall(r"\{(\w+)\}", text))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -67,24 +68,32 @@ def _about(part: Part) -> str:
 def read_reply(text: str, form: Form, code: str, quoted: str = "") -> dict[str, Value] | None:
     """Return the parts of a reply, or None when they are not all there.
 
-    A reply is a JSON object and nothing else, or text with tags, of which the last well-formed one of each part counts.
-    JSON that stands as it is in `quoted`, what was sent to be judged, is not the teacher's.
+    A reply is text with tags, of which the last well-formed one of each part counts, or a JSON object and nothing else.
+    An object that stands in `quoted`, what was sent to be judged, is not the teacher's, however it is spaced.
     """
+    return _from_tags(text, form, code) or _from_json(text, form, quoted)
+
+
+def _from_json(text: str, form: Form, quoted: str) -> dict[str, Value] | None:
     whole = fenced[1] if (fenced := FENCE.match(text.strip())) else text.strip()
-    if whole.startswith("{"):
-        return None if whole in quoted else _from_json(whole, form)
-    return _from_tags(text, form, code)
-
-
-def _from_json(text: str, form: Form) -> dict[str, Value] | None:
     try:
-        found = json.loads(text)
+        found = json.loads(whole)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or _holds(quoted, found):
         return None
     values = {name: _read(part, found.get(name)) for name, part in form.items()}
     return _whole(values)
+
+
+def _holds(text: str, sought: dict[str, Any]) -> bool:
+    """Tell whether a JSON object stands anywhere in a text."""
+    decoder = json.JSONDecoder()
+    for start in re.finditer("{", text):
+        with suppress(ValueError, RecursionError):
+            if decoder.raw_decode(text, start.start())[0] == sought:
+                return True
+    return False
 
 
 def _from_tags(text: str, form: Form, code: str) -> dict[str, Value] | None:

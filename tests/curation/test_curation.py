@@ -15,7 +15,7 @@ from scipy.stats import chisquare
 from stat_train.config import PoolRecipe, Prompt, StatSelRecipe, UntargetedRecipe
 from stat_train.curation.recipes import shortfalls, stat_sel, uniform_question, uniform_skill
 from stat_train.curation.source import OWN, Draw, Source, fill, make_source
-from stat_train.curation.training_set import Recipe, TrainingSet, answer_source, make_training_set
+from stat_train.curation.training_set import MOST_DRAWN_IN_VAIN, Recipe, TrainingSet, answer_source, make_training_set
 from stat_train.diagnosis.profile import skill_profile
 from stat_train.errors import UserError
 from stat_train.records import Diagnosed, Diagnosis, Question
@@ -388,9 +388,17 @@ def test_pairs_that_are_drawn_anew_keep_the_weights_of_the_profile(source: Sourc
 
 def test_a_teacher_that_never_gives_anything_ends_the_drawing(source: Source) -> None:
     teacher = _Failing({id for id in source.pool["id"]}, set())
-    with pytest.raises(UserError, match=r"gives only 0 pairs.*20 more were drawn, and left out: no usable rewrite"):
+    with pytest.raises(UserError, match=r"gives only 0 pairs.*100 more were drawn, and left out: no usable rewrite"):
         _make(source, _recipe("stat_sel", answers="rewrites"), teacher=teacher)
-    assert len(teacher.asked) == 20
+    assert len(teacher.asked) == 100 == MOST_DRAWN_IN_VAIN
+
+
+def test_the_last_pair_may_need_many_draws(source: Source) -> None:
+    """Three of four rewrites fail, so the last pair alone takes four draws, and more than ten one time in twenty."""
+    failing = {id for id in source.pool["id"] if int(id[2:]) % 4}
+    for seed in range(40):
+        made = _make(source, _recipe("stat_sel", answers="rewrites", pairs=50), seed, _Failing(failing, set()))
+        assert len(made.examples) == 50
 
 
 def test_own_answers_ask_the_teacher_nothing(source: Source) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from stat_train.diagnosis.skill_map import MOST_SKILLS, find_list, label
-from stat_train.records import Question, QuestionSkills
+from stat_train.errors import StatTrainError, UserError
+from stat_train.records import Dropped, Question, QuestionSkills
 from stat_train.teacher.contract import Discovery
 from stat_train.teacher.labels import LabelReader
 from stat_train.teacher.skill_list import SkillList
@@ -133,6 +134,22 @@ def test_the_labels_of_questions_are_a_list() -> None:
     questions = [_question("q", ["b"], "s"), _question("r", subject="s"), _question("t", ["a"], "s")]
     assert find_list(lambda: questions, teacher, 2).skills == {"s": ["a", "b"]}
     assert teacher.shown == []
+
+
+def test_a_list_that_is_not_found_ends_the_stage_before_a_label_is_paid_for() -> None:
+    class _Finds(_Discovers):
+        def discover_skills(self, questions: Iterable[Question]) -> Discovery:
+            why = Dropped(stage="label", id="q", reason="no names", detail="the model refused")
+            return Discovery({}, {}, [why, why.model_copy(update={"id": "r"})])
+
+    said = r"found no list of skills; 2 x no names, such as: the model refused. Give one as task.skills"
+    with pytest.raises(StatTrainError, match=said):
+        find_list(lambda: [_question("q"), _question("r")], _Finds(), 2)
+
+
+def test_when_no_reply_is_of_use_the_error_says_why() -> None:
+    with pytest.raises(UserError, match=r"1 x no label: no usable reply of the teacher, such as: cut off"):
+        label([_question("q")], _Fails(), {})
 
 
 def test_without_labels_the_teacher_is_shown_a_sample_that_depends_on_nothing_else() -> None:

@@ -136,10 +136,10 @@ def test_a_reply_that_its_reader_rejects_is_asked_for_again(chat_server: Start, 
     with asking(tmp_path, teacher(server.url), attempts=2) as generator:
         (first,) = generator.generate(ask([1]))
         assert first.call_id and not first.error
-        generator.reject(first.call_id)
+        generator.reject(first)
         (second,) = generator.generate(ask([1]))
         assert (second.cached, second.error) == (False, None)
-        generator.reject(first.call_id)
+        generator.reject(first)
         (third,) = generator.generate(ask([1]))
         assert third.cached and third.error and third.text == first.text
     with asking(tmp_path, teacher(server.url), attempts=2) as generator:

@@ -184,11 +184,21 @@ def test_bad_replies_are_counted_and_the_first_good_one_wins(tmp_path: Path) -> 
         assert found and found.text == "good"
 
 
+def test_a_late_reader_of_a_rejected_reply_does_not_reject_the_next_one(tmp_path: Path) -> None:
+    with Ledger(tmp_path) as ledger:
+        value(ledger.write([row("k", "what?")]))
+        ledger.reject("k", "what?")
+        value(ledger.write([row("k", "good", 2)]))
+        ledger.reject("k", "what?")
+        found = ledger.usable("k")
+        assert found and found.text == "good"
+
+
 def test_a_rejected_reply_stays_rejected(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         value(ledger.write([row("k", "what?")]))
-        ledger.reject("k")
-        ledger.reject("k")
+        ledger.reject("k", "what?")
+        ledger.reject("k", "what?")
         assert ledger.usable("k") is None
     with Ledger(tmp_path) as ledger:
         last = ledger.last("k")

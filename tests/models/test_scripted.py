@@ -27,5 +27,5 @@ def test_it_replies_from_a_list_until_that_is_used_up() -> None:
 def test_it_notes_what_could_not_be_read() -> None:
     generator = ScriptedGenerator(["what?"])
     (completion,) = generator.generate(ask([1]))
-    generator.reject(completion.call_id or "")
+    generator.reject(completion)
     assert generator.rejected == [completion.call_id]

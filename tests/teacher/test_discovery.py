@@ -85,12 +85,24 @@ def test_names_are_lower_case_with_underscores_and_count_once_a_question() -> No
 def test_what_is_in_no_group_is_told() -> None:
     discoverer, _ = _discoverer([_named("a", "b"), _grouped("g: a")])
     found = discoverer.discover([_question(0)])
-    assert (found.skills, found.left_out) == ({"": ["g"]}, ["b"])
+    assert found.skills == {"": ["g"]}
+    assert [(row.stage, row.reason, row.detail) for row in found.left_out] == [
+        ("label", "name in no group", "b (no group named)")
+    ]
+
+
+def test_names_on_one_line_are_several() -> None:
+    discoverer, _ = _discoverer([_named("a, b; c"), _grouped("g: a, b, c")])
+    assert discoverer.discover([_question(0)]).groups == {"": {"g": ["a", "b", "c"]}}
 
 
 def test_a_question_without_a_usable_reply_names_nothing() -> None:
     discoverer, _ = _discoverer(lambda request: "what?" if request.id == "q0" else _oracle(request))
-    assert discoverer.discover([_question(0), _question(1)]).skills == {"": ["skill_1"]}
+    found = discoverer.discover([_question(0), _question(1)])
+    assert found.skills == {"": ["skill_1"]}
+    assert [(row.id, row.reason, row.detail) for row in found.left_out] == [
+        ("q0", "no names: no usable reply of the teacher", "the reply could not be read")
+    ]
 
 
 def test_a_subject_without_a_usable_grouping_has_no_list_and_all_its_names_are_told() -> None:

@@ -217,6 +217,13 @@ def test_a_teacher_that_only_repeats_the_injected_verdict_has_not_judged() -> No
     assert found.judgement == "unscored"
 
 
+def test_a_right_answer_is_not_asked_about_again() -> None:
+    """Whatever is named for it does not count."""
+    teacher, generator = _teacher([_diagnosis("correct", "no skill to strengthen")])
+    (found,) = teacher.missing_skills([(QUESTIONS[0], _answer(QUESTIONS[0]))], KNOWN)
+    assert (found.judgement, found.missing_skills, len(generator.asked)) == ("correct", [], 1)
+
+
 # -- texts ------------------------------------------------------------------------------------------------------------
 
 

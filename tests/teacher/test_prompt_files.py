@@ -97,12 +97,31 @@ def test_an_edited_prompt_has_another_version_and_the_others_keep_theirs(folder:
         ({"user": None}, "rewrite.yaml: user: .*expected system, user and"),
         ({"sytem": "x"}, "rewrite.yaml: sytem: Extra inputs"),
         ({"reply": {"text": {"kind": "text", "about": "x"}}}, "rewrite.yaml: the parts of its reply are"),
-        ({"again": "x"}, "rewrite.yaml: the parts of its reply are"),
+        ({"again": "x"}, "rewrite.yaml: again: expected none"),
+        ({"user": "{question} {solution} {solutions}"}, r'{solutions} is no place to fill in. Did you mean "solution"'),
     ],
 )
 def test_a_prompt_that_cannot_work_is_refused(folder: Path, change: dict[str, object], said: str) -> None:
     _edit(folder / "rewrite.yaml", **change)
     with pytest.raises(UserError, match=said):
+        _read(folder)
+
+
+@pytest.mark.parametrize("choices", [["right", "wrong"], ["Correct", "Incorrect"], ["incorrect", "correct"]])
+def test_other_choices_than_the_shipped_ones_are_refused(folder: Path, choices: list[str]) -> None:
+    """No reply could then be read, and each would be paid for as often as may be."""
+    path = folder / "missing_skills.yaml"
+    reply = yaml.safe_load(path.read_text())["reply"]
+    _edit(path, reply=reply | {"judgement": reply["judgement"] | {"choices": choices}})
+    with pytest.raises(UserError, match=r"the parts of its reply are .*; expected .*choice, correct, incorrect"):
+        _read(folder)
+
+
+def test_what_is_filled_in_has_to_be_asked_the_first_time(folder: Path) -> None:
+    path = folder / "missing_skills.yaml"
+    user = yaml.safe_load(path.read_text())["user"].replace("{question}", "")
+    _edit(path, user=user, again="{question} {outside} {skills}")
+    with pytest.raises(UserError, match=r"does not hold \{question\}"):
         _read(folder)
 
 

@@ -1,0 +1,27 @@
+"""What curation reads of the stages before it."""
+
+from __future__ import annotations
+
+from stat_train.records import Diagnosed, Diagnosis, Difficulty, Question, SkillProfile
+from stat_train.store import Artifact, read_records
+
+
+def read_diagnosed(questions: Artifact, diagnoses: Artifact, profiled: Artifact) -> Diagnosed:
+    """Return all that curation learns of the student."""
+    hard = {row.question_id for row in diagnoses.records("difficulty.jsonl", Difficulty) if row.difficult}
+    return Diagnosed(
+        difficult=[q for q in questions.records("validation.jsonl", Question) if q.id in hard],
+        diagnoses=diagnoses.records("diagnoses.jsonl", Diagnosis),
+        profile=read_profile(profiled),
+    )
+
+
+def read_profile(profiled: Artifact) -> SkillProfile:
+    """Return the student's missing-skill profile."""
+    return SkillProfile.model_validate_json((profiled.folder / "profile.json").read_text())
+
+
+def held_out(questions: Artifact) -> list[str]:
+    """Return the questions that must not be trained on: those of the validation set and of the benchmarks."""
+    places = [questions.folder / "validation.jsonl", *sorted((questions.folder / "benchmarks").iterdir())]
+    return [question.question for place in places for question in read_records(place, Question)]
