@@ -116,7 +116,7 @@ def api_key(endpoint: Endpoint, role: str) -> str | None:
             f"{role}.api_key_env = {variable}: there is no such variable in the environment; put the key there, "
             f"or give {role}.api_key_env=null for a server that needs none"
         )
-    if key and not (key.isascii() and key.isprintable() and key == key.strip()):
+    if key and not (key.isascii() and key.isprintable() and key.split() == [key]):
         raise UserError(
             f"{role}.api_key_env = {variable}: the key in it (not shown) holds a space, a line end or another "
             "character that no key has; put it there again without"

@@ -47,7 +47,10 @@ STATUS = {"rate_limit": 429, "rate_limit_retry_after": 429, "error_500": 500, "e
 
 @dataclass
 class Plan:
-    """How the server behaves; `slots` are the requests that it works on at a time, `raw` is sent in a reply's place."""
+    """How the server behaves; `slots` are the requests that it works on at a time, `raw` is sent in a reply's place.
+
+    The reply to the prompt `empty` is empty.
+    """
 
     seed: int = 0
     fault_share: float = 0.0
@@ -61,6 +64,7 @@ class Plan:
     words: str = "echo"
     raw: dict[str, Any] | None = None
     retry_after: str = "0.2"
+    empty: str | None = None
 
     def fault(self, prompt: str, nth: int) -> str | None:
         """Return what goes wrong the N-th time that a prompt comes."""
@@ -156,7 +160,7 @@ class Server:
 
     async def deliver(self, done: str, prompt: str, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         """Send what the plan says."""
-        text = self.text(prompt, body)
+        text = "" if self.plan.empty == prompt else self.text(prompt, body)
         if done in STATUS:
             extra = {"Retry-After": self.plan.retry_after} if done == "rate_limit_retry_after" else {}
             await send(writer, STATUS[done], error(f"injected: {done}", done), extra)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -196,6 +197,41 @@ def test_what_asking_again_will_not_change_ends_the_work_at_once(
     # Nobody but those under way has asked.
     assert len(server.log()) <= 4
     assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n", f" {KEY}", "sk-a secret", "sk-ключ", "sk-\x07"])
+def test_a_key_that_cannot_be_one_is_refused_unseen_before_anything_is_sent(
+    key: str, chat_server: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line end is easily put into an environment, and no header can hold it."""
+    monkeypatch.setattr("os.environ", {**os.environ, "THE_KEY": key})
+    server = chat_server(api_key=KEY)
+    with pytest.raises(UserError, match=r"THE_KEY: the key in it \(not shown\) holds a space, a line end") as refused:
+        asking(tmp_path, teacher(server.url, api_key_env="THE_KEY")).__enter__()
+    assert "sk-" not in str(refused.value) and server.log() == []
+
+
+@pytest.mark.parametrize("key", ["none", "token", "e"])
+def test_a_stand_in_for_a_key_changes_no_reply(
+    key: str, chat_server: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Servers of one's own take any; it may be a word of the reply, or part of its form."""
+    monkeypatch.setenv("THE_KEY", key)
+    message = {"role": "assistant", "content": "none of the tokens"}
+    usage = {"prompt_tokens": 30, "completion_tokens": 20, "total_tokens": 50}
+    server = chat_server(raw={"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage})
+    with asking(tmp_path, teacher(server.url, api_key_env="THE_KEY")) as generator:
+        (completion,) = generator.generate(ask([1]))
+    assert (completion.text, completion.input_tokens, completion.output_tokens) == ("none of the tokens", 30, 20)
+
+
+@pytest.mark.parametrize("empty_at", [0, 5])
+def test_an_empty_reply_does_not_turn_schemas_off(empty_at: int, chat_server: Start, tmp_path: Path) -> None:
+    """Models that think do give one now and then."""
+    server = chat_server(empty=f"question {empty_at}")
+    with asking(tmp_path, teacher(server.url, max_concurrency=1), attempts=1) as generator:
+        list(generator.generate(ask(range(10), schema=SCHEMA, format_hint="Use tags.")))
+    assert [row["schema"] for row in server.log()] == [True] * 10
 
 
 def test_an_absent_key_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

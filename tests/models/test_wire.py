@@ -54,6 +54,12 @@ def only(chat_server: Start, cache: Path, body: dict[str, Any], **settings: Any)
     return completion
 
 
+@pytest.mark.parametrize("choices", [[None], ["x"], {"0": 1}, "choices", 1])
+def test_choices_that_are_none_are_a_fault(choices: Any, chat_server: Start, tmp_path: Path) -> None:
+    with pytest.raises(StatTrainError, match="a reply whose choices are none"):
+        only(chat_server, tmp_path, {"choices": choices}, max_retries=0)
+
+
 def test_cached_and_reasoning_tokens_are_kept_apart(chat_server: Start, tmp_path: Path) -> None:
     usage = {"prompt_tokens": 30, "completion_tokens": 20, "prompt_tokens_details": {"cached_tokens": 16}}
     usage |= {"completion_tokens_details": {"reasoning_tokens": 12}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -199,6 +200,35 @@ def test_tokens_are_counted_with_the_model_s_own_tokenizer_when_it_is_here(plan:
     expected = sum(16 + sum(len(text.split()) for text in each) for each in texts)
     assert made["stages"][0]["input_tokens"] == {"low": expected, "expected": expected, "high": expected}
     assert any("its own tokenizer" in note for note in made["notes"])
+
+
+def test_of_own_answers_and_rewrites_only_these_are_paid_for(plan: Plan) -> None:
+    """Three of four pairs are rewrites."""
+    assert _calls(plan(*_settings(NOWHERE, "data_recipe.answers=both")))["curate"] == (30, 0)
+
+
+def test_diagnoses_with_a_list_that_is_not_there_yet_are_assumed(plan: Plan, server: ChatServer) -> None:
+    """Answers and grades are there from a run with another teacher, so it is known which are difficult."""
+    settings = _settings(server.url, "task.skills=null")
+    assert main([*settings, "until=grade", "run_dir=runs/two"]) == 0
+    made = plan(*settings, "teacher.model=another", "plan.difficult_share=0.9")
+    diagnose = next(stage for stage in made["stages"] if stage["stage"] == "diagnose")
+    assert diagnose["calls"] == 10
+    assert diagnose["assumed"] == ["diagnose: the list to be found has 20 names for each subject"]
+
+
+def test_a_served_student_s_answers_are_found_in_the_ledger(plan: Plan, server: ChatServer, tmp_path: Path) -> None:
+    """Arguments of the chat template are part of what is asked."""
+    served = ChatServer(tmp_path / "student", {"words": "boxed"})
+    student = ["student=endpoint", f"student.base_url={served.url}", "student.model=s", "task.validation=10"]
+    student += ["student.prompt.chat_template_arguments={enable_thinking: false}"]
+    here = [text for text in _settings(server.url) if not text.startswith("student")] + student
+    assert _calls(plan(*here))["answer"] == (10, 0)
+    assert main([*here, "until=answer"]) == 0
+    served.stop()
+    for made in Path("runs/cache/artifacts").glob("answer-*"):
+        shutil.rmtree(made)
+    assert _calls(plan(*here))["answer"] == (0, 10)
 
 
 def test_nothing_to_pay_is_said(capsys: pytest.CaptureFixture[str]) -> None:
