@@ -227,7 +227,7 @@ def test_without_a_list_one_is_discovered_and_kept(start: Start) -> None:
     skills = json.loads((label / "skills.json").read_text())
     found = json.loads((label / "discovery.json").read_text())
     assert set(skills) == {"algebra", "geometry"}
-    assert {subject: sorted(groups) for subject, groups in found["groups"].items()} == skills
+    assert {subject: sorted(groups) for subject, groups in found.items()} == skills
     assert {skill for row in _rows("skill_map.jsonl") for skill in row["skills"]} <= {
         s for names in skills.values() for s in names
     }
