@@ -142,6 +142,8 @@ class LanguageModelTeacher:
     def _named(self, queries: Iterable[SkillQuery], what: str) -> dict[Key, SkillReply]:
         """Return the replies by (id, sample); where one names a skill outside the list it is asked once more."""
         by_key = {query.asked.key: query for query in queries}
+        if not by_key:
+            return {}
         heard = ask(self.generator, (query.asked for query in by_key.values()), what)
         outside = {key: found for key, one in heard.items() if (found := _outside(one, by_key[key].names))}
         again = (_again(by_key[key], heard[key].text, names) for key, names in outside.items())

@@ -59,6 +59,7 @@ def test_nothing_is_connected_to_before_something_is_asked() -> None:
         raise AssertionError("connected")
 
     teacher = LanguageModelTeacher(OpenAITeacher(**shipped | {"model": "m"}), read_prompts(None), connect)
+    assert list(teacher.required_skills([], KNOWN)) == list(teacher.missing_skills([], KNOWN)) == []
     with pytest.raises(AssertionError, match="connected"):
         list(teacher.required_skills(QUESTIONS, KNOWN))
 
