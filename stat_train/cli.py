@@ -59,7 +59,7 @@ calls, tokens, US dollars and hours for each stage. No call is made.
 Where the inputs of a stage are there, its very requests are counted, less those that the ledger has;
 where not, the plan says what it takes for granted (the settings plan.*)."""
 PLAN_MORE = """\
-The questions are read as the run reads them, and kept for it.
+The questions are read as the run reads them, and kept in cache_dir for it.
 
 Examples
   stat-train plan task=math teacher=openai teacher.model=NAME student=recorded student.path=FILE ...

@@ -54,7 +54,7 @@ from stat_train.records import (
 from stat_train.run import Run, Summary
 from stat_train.store import Artifact, dropped_counts, file_hash, read_records, write_json, write_records
 from stat_train.tasks import answers as grading
-from stat_train.tasks.load import load_questions, made_by, open_pool, pool_questions
+from stat_train.tasks.load import in_words, load_questions, made_by, open_pool, pool_questions
 from stat_train.teacher.skill_list import read_skill_list
 from stat_train.training.job import TrainJob
 
@@ -123,6 +123,7 @@ def load(run: Run) -> Artifact:
 
     artifact = run.make("questions", 1, [], identity, build)
     run.link("questions", artifact.folder)
+    run.say(in_words(open_pool(artifact.folder)))
     return artifact
 
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from rich.console import Console
+from rich.progress import MofNCompleteColumn, TaskProgressColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 T = TypeVar("T")
@@ -21,8 +22,16 @@ class Progress:
     def __init__(self, what: str, total: int, done: int = 0) -> None:
         self.what, self.total, self.done = what, total, done
         self.console = Console()
-        self.bars = Bars(console=self.console, transient=True, disable=not self.console.is_terminal)
-        self.bar = self.bars.add_task(what, total=total, completed=done)
+        # What is known of every work comes first: a narrow terminal cuts off the note.
+        columns = (
+            "{task.description}",
+            MofNCompleteColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            "{task.fields[note]}",
+        )
+        self.bars = Bars(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        self.bar = self.bars.add_task(what, total=total, completed=done, note="")
         self.said_at = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -35,7 +44,7 @@ class Progress:
     def advance(self, count: int = 1, note: str = "") -> None:
         """Count work that was done; `note` is shown with it."""
         self.done += count
-        self.bars.update(self.bar, completed=self.done, description=f"{self.what} {note}".rstrip())
+        self.bars.update(self.bar, completed=self.done, note=note)
         if not self.console.is_terminal and time.monotonic() - self.said_at > SECONDS_BETWEEN_LINES:
             self.said_at = time.monotonic()
             words = f"{self.what}: {self.done:,} of {self.total:,} {note}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import socket
@@ -26,6 +27,7 @@ from stat_train import __version__
 from stat_train.errors import StatTrainError, UserError
 from stat_train.records import Dropped, Record
 
+logger = logging.getLogger(__name__)
 R = TypeVar("R", bound=Record)
 HEARTBEAT_SECONDS = 5.0
 LEASE_EXPIRES_SECONDS = 60.0
@@ -242,6 +244,8 @@ def _wait_until_free(path: Path) -> None:
         text, touched = path.read_text(), path.stat().st_mtime_ns
         seen = time.monotonic()
         holder = json.loads(text)
+        if may_run(holder["host"], holder["pid"]):
+            logger.warning("waiting for process %s on %s, which makes %s", holder["pid"], holder["host"], path.stem)
         while may_run(holder["host"], holder["pid"]) and time.monotonic() - seen < LEASE_EXPIRES_SECONDS:
             time.sleep(0.2)
             if path.read_text() != text:

@@ -95,10 +95,17 @@ def require_enough(made: int, pairs: int, allow_short: bool, source: Source, unu
     """Refuse a training set that came out smaller than asked, unless that was allowed."""
     if not made or (made < pairs and not allow_short):
         carrying = len({row for rows in source.rows_by_skill.values() for row in rows})
-        without = f" {len(unusable)} more were drawn, and left out: {unusable[0].reason}." if unusable else ""
+        if unusable:
+            different, example = len({row.id for row in unusable}), unusable[0]
+            raise UserError(
+                f"data_recipe.pairs = {pairs}: only {made} could be made. {len(unusable)} draws, of {different} "
+                f"questions, gave nothing to train on, such as {example.id}: {example.reason} ({example.detail}). Mend "
+                "the teacher (its model, or teacher.prompts), train on the pool's own solutions with "
+                "data_recipe.answers=own, lower data_recipe.pairs, or accept fewer with data_recipe.allow_short=true"
+            )
         raise UserError(
             f"data_recipe.pairs = {pairs}: the pool gives only {made} pairs. Of its {len(source.pool)} "
             f"questions {len(source.rows)} can be trained on (they have a solution, and equal no "
-            f"held-out question), and {carrying} of those carry a skill label.{without} Lower data_recipe.pairs, "
+            f"held-out question), and {carrying} of those carry a skill label. Lower data_recipe.pairs, "
             "enlarge or label task.pool, or accept fewer with data_recipe.allow_short=true"
         )

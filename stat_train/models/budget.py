@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from itertools import count
 from typing import NamedTuple
@@ -30,6 +31,18 @@ class Price(NamedTuple):
         return per_million / 1_000_000
 
 
+def in_dollars(usd: float) -> str:
+    """Return an amount with cents, or with two digits that count when it is less than that."""
+    if usd >= 0.1 or usd <= 0:
+        return f"${usd:,.2f}"
+    return f"${usd:.{1 - math.floor(math.log10(usd))}f}"
+
+
+def _words(spent: Spent) -> str:
+    dollars = f", {in_dollars(spent.usd)}" if spent.usd > 1e-12 else ""
+    return f"{spent.calls:,} calls, {spent.tokens:,} tokens{dollars}"
+
+
 class Charge(NamedTuple):
     """What one call may cost at most; `number` is its own among those of its process."""
 
@@ -45,16 +58,18 @@ class Budget:
 
     def __init__(self, caps: BudgetCaps, run: str, ledger: Ledger) -> None:
         self.caps, self.run = caps, run
-        self.spent = ledger.spent(run)
+        # Of what was spent, the part whose true cost is not known: at most so much.
+        self.spent, self.uncertain = ledger.spent(run), ledger.unsettled(run)
         self.reserved = Spent()
         self.numbers = count()
         self.counting = threading.Lock()
 
-    def check_price(self, price: Price, model: str) -> None:
+    def check_price(self, price: Price, model: str, role: str) -> None:
         """Say that a model's price is unknown, aloud; raise UserError when it has to be known."""
         if price.usd(0, 0) is not None:
             return
-        remedy = "give usd_per_million_input_tokens and usd_per_million_output_tokens (0 for a server of your own)"
+        names = f"{role}.usd_per_million_input_tokens and {role}.usd_per_million_output_tokens"
+        remedy = f"give {names} (0 for a server of your own)"
         if self.caps.max_usd is not None:
             raise UserError(f"budget.max_usd = {self.caps.max_usd}: the price of {model} is unknown; {remedy}")
         logger.warning("THE PRICE OF %s IS UNKNOWN: what this run costs is not counted; %s", model, remedy)
@@ -78,6 +93,12 @@ class Budget:
             self.reserved = self.reserved.minus(charge.worst)
             self.spent = self.spent.plus(actual)
 
+    def give_up(self, charge: Charge) -> None:
+        """Count a call at its worst: it was sent, and what became of it is not known."""
+        self.settle(charge, charge.worst)
+        with self.counting:
+            self.uncertain = self.uncertain.plus(charge.worst)
+
     def reserve_row(self, charge: Charge, key: str, attempt: int) -> Row:
         """Return the row that reserves a charge; while nothing follows it, the call counts at its worst."""
         worst = {"calls": 1, "tokens": charge.worst.tokens, "usd": charge.worst.usd}
@@ -89,8 +110,15 @@ class Budget:
 
     def summary(self) -> str:
         """Return what was spent, in words."""
-        dollars = f", ${self.spent.usd:,.2f}" if self.spent.usd else ""
-        return f"{self.spent.calls:,} calls, {self.spent.tokens:,} tokens{dollars}"
+        unsure = self.uncertain
+        if not unsure.calls:
+            return _words(self.spent)
+        calls = "1 call that was" if unsure.calls == 1 else f"{unsure.calls:,} calls that were"
+        more = _words(unsure).partition(", ")[2]
+        return (
+            f"{_words(self.spent.minus(unsure))}, and {calls} under way when a process or a connection "
+            f"ended, counted at their most ({more})"
+        )
 
     def _exceeded(self, worst: Spent) -> str | None:
         """Return the cap that one more call could exceed; sums of dollars are not exact in their last digits."""

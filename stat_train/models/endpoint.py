@@ -94,7 +94,7 @@ class EndpointGenerator:
         self.endpoint, self.ledger, self.budget, self.role, self.attempts = endpoint, ledger, budget, role, attempts
         self.model = model_identity(endpoint, sampling_seed)
         self.price = Price(endpoint.usd_per_million_input_tokens, endpoint.usd_per_million_output_tokens)
-        budget.check_price(self.price, endpoint.model)
+        budget.check_price(self.price, endpoint.model, role)
         self.servers = Servers(endpoint, role)
         self.ready = Gate(lambda: self.servers.concurrency.now * (1 + AHEAD_SHARE) + AHEAD)
         # Counted until the reply is on the disk, so that a kill loses no more of them than may be in flight.
@@ -317,7 +317,7 @@ class EndpointGenerator:
             self.unrecorded.leave()
             if fault.billed and call.charge:
                 # What was reserved stays in the ledger as spent: the provider may have made the reply.
-                self.budget.settle(call.charge, call.charge.worst)
+                self.budget.give_up(call.charge)
                 call.charge = None
             raise
         self.replied_seconds = time.monotonic()

@@ -167,6 +167,13 @@ class Ledger:
         """Return what a run has spent in all its processes; what was not settled counts at its worst."""
         return self.index.spent[run]
 
+    def unsettled(self, run: str) -> Spent:
+        """Return the part of that which was reserved for calls whose end is not known."""
+        total = Spent()
+        for owner, worst in list(self.index.open_charges.values()):
+            total = total.plus(worst) if owner == run else total
+        return total
+
     def holds_to_schema(self, model: dict[str, Any]) -> bool:
         """Tell whether the model's server has not been found to ignore or refuse JSON schemas."""
         return content_hash(model) not in self.index.without_schema

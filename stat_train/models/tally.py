@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from stat_train.models.budget import in_dollars
 from stat_train.models.generator import Completion, Request
 from stat_train.progress import Progress
 
@@ -44,7 +45,7 @@ class Tally:
             parts.append("price unknown")
         elif self.usd:
             projected = self.usd + self.usd / max(self.paid, 1) * (total - done)
-            parts.append(f"${self.usd:,.2f} of about ${projected:,.2f}")
+            parts.append(f"{in_dollars(self.usd)} of about {in_dollars(projected)}")
         parts += [f"{self.cached:,} cached", f"{self.retries:,} retries", f"{self.concurrency} at a time"]
         return "  ".join([*parts, f"{self.unusable:,} unusable"] if self.unusable else parts)
 

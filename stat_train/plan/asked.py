@@ -109,8 +109,8 @@ def _discovery(look: Look, known: Known) -> Iterator[Asked]:
     sample = sample_of(_all_questions(known.questions), teacher.discovery_questions)
     requests = [naming(look.prompts["name_skills"], question, _judging(teacher)).request for question in sample]
     subjects = len({question.subject for question in sample})
-    assumed = (f"label: one call for each of {subjects} subjects groups the names; as long as a naming",)
-    yield Asked("label", "teacher", requests, len(requests) + subjects, look.config.plan.label_tokens, assumed)
+    assumed = (f"discover: one call for each of {subjects} subjects groups the names; as long as a naming",)
+    yield Asked("discover", "teacher", requests, len(requests) + subjects, look.config.plan.label_tokens, assumed)
 
 
 def _labels(look: Look, known: Known) -> Asked:
@@ -187,13 +187,14 @@ def _rewrites(
         _drawn(look, known, diagnoses, profiled) if known.skill_map and diagnoses and profiled else _examples(known)
     )
     requests = [rewrite_request(look.prompts, sampling, each) for each in wanted]
+    anew = "curate: every rewrite can be used; for each that cannot, or ends in another answer, one more is paid"
     if exact:
-        return Asked("curate", "teacher", requests, len(requests), plan.rewrite_tokens)
+        return Asked("curate", "teacher", requests, len(requests), plan.rewrite_tokens, (anew,))
     recipe = look.config.data_recipe
     rewrites = 1 if isinstance(recipe, PoolRecipe) else recipe.answers_per_question
     both = answer_source(recipe, look.teacher) == "both"
     calls = round(recipe.pairs * rewrites / (rewrites + 1)) if both else recipe.pairs
-    assumed = [f"curate: each of {calls:,} pairs has a rewrite of its own; one that is drawn twice is paid once"]
+    assumed = [f"curate: each of {calls:,} pairs has a rewrite of its own; one that is drawn twice is paid once", anew]
     if recipe.name == "stat_sel":
         each = plan.skills_per_question * recipe.questions_per_skill * recipe.answers_per_question
         validation = len(known.questions.records("validation.jsonl", Question))

@@ -96,7 +96,7 @@ def estimate(asked: Asked, endpoint: Endpoint, speed: float, ledger: Ledger, cou
     schema = ledger.holds_to_schema(_identity(endpoint))
     counts = [_input_tokens(request, endpoint, schema, counting) for request in missing]
     inputs = calls * sum(counts) / max(len(counts), 1)
-    off = (1.0, 1.0) if counting.exact and not asked.assumed else (LEAST_COUNT, MOST_COUNT)
+    off = (1.0, 1.0) if counting.exact and len(asked.requests) == asked.calls else (LEAST_COUNT, MOST_COUNT)
     input_tokens = Between(inputs * off[0], inputs, inputs * off[1])
     output_tokens = _outputs(calls, asked.reply_tokens, endpoint.max_new_tokens)
     hours, limit = _hours(calls, inputs, output_tokens.expected, endpoint, speed)

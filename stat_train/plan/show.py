@@ -11,6 +11,7 @@ from rich.table import Table
 from stat_train.compose import Settings
 from stat_train.config import BudgetCaps, Endpoint, EndpointStudent
 from stat_train.diagnosis.answering import as_asked
+from stat_train.models.budget import in_dollars
 from stat_train.models.ledger import Spent
 from stat_train.plan.asked import asked_of
 from stat_train.plan.estimate import Between, StageEstimate, counting_for, estimate, total
@@ -65,6 +66,9 @@ def print_plan(plan: Plan, console: Console) -> None:
     if not plan.models:
         console.print("Nothing in this run is paid for: neither teacher nor student is behind an endpoint.")
         return
+    if not any(stage.calls for stage in plan.stages):
+        console.print("Nothing is left to pay for: the ledger and earlier results have it all.")
+        return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("stage", "asked"):
         table.add_column(name)
@@ -81,7 +85,7 @@ def print_plan(plan: Plan, console: Console) -> None:
 
 def _cells(stage: StageEstimate, models: dict[str, str]) -> list[str]:
     asked = f"{stage.role} {models[stage.role]}" if stage.role else ""
-    usd = "unknown" if stage.usd is None else f"{stage.usd.low:,.2f} to {stage.usd.high:,.2f}"
+    usd = "unknown" if stage.usd is None else f"{in_dollars(stage.usd.low)} to {in_dollars(stage.usd.high)}"
     calls = f"{'about ' if stage.assumed else ''}{stage.calls:,}"
     tokens = _range(stage.input_tokens), _range(stage.output_tokens)
     return [stage.stage, asked, calls, f"{stage.in_ledger:,}", *tokens, usd, f"{stage.hours:.2f}"]
@@ -115,10 +119,12 @@ def _budget_notes(caps: BudgetCaps, whole: StageEstimate, spent: Spent) -> list[
     """Return which caps the run will probably reach, with what it has spent before."""
     tokens = spent.tokens + whole.input_tokens.expected + whole.output_tokens.expected
     needs = {"max_calls": float(spent.calls + whole.calls), "max_tokens": tokens}
+    before = {"max_calls": spent.calls, "max_tokens": spent.tokens, "max_usd": spent.usd}
     needs["max_usd"] = spent.usd + (whole.usd.expected if whole.usd else 0.0)
     return [
-        f"budget.{name} = {cap:,} will probably be reached: about {needed:,.2f} in all. The run stops there, and keeps "
-        "what it has"
+        f"budget.{name} = {cap:,} will {'' if cap < before[name] else 'probably '}be reached: about "
+        f"{in_dollars(needed) if name == 'max_usd' else f'{needed:,.0f}'} in all. The run stops there, and keeps what "
+        "it has"
         for name, needed in needs.items()
         if (cap := getattr(caps, name)) is not None and needed > cap
     ]

@@ -46,6 +46,14 @@ def open_pool(folder: Path) -> Dataset:
     return Dataset.from_file(str(folder / "pool.arrow"))
 
 
+def in_words(pool: Dataset) -> str:
+    """Return how many questions a pool has, and how many have a solution and labels: a misspelled column shows."""
+    columns = pool.data
+    solved = sum(bool(text) for text in columns.column("solution").to_pylist())
+    labelled = sum(bool(names) for names in columns.column("skills").to_pylist())
+    return f"{len(pool):,} pool questions: {solved:,} with a solution, {labelled:,} with labels"
+
+
 def pool_questions(pool: Dataset) -> Iterator[Question]:
     """Yield the pool's questions, read a thousand at a time (row by row is twenty times slower)."""
     for batch in pool.iter(batch_size=1000):

@@ -17,6 +17,8 @@ from stat_train.teacher.reply_form import Part, hint, schema
 
 SHIPPED = Path(__file__).parent / "prompts"
 CODE_LENGTH = 8
+# A place to fill in; what stands in the braces of TeX, as in \\boxed{x} or x_{n}, is text.
+PLACE = re.compile(r"(?<![\w^}])\{(\w+)\}")
 
 
 class PromptFile(BaseModel):
@@ -64,7 +66,7 @@ def code_of(values: Mapping[str, str]) -> str:
 def filled(template: str, values: Mapping[str, str], code: str) -> str:
     """Return the template with its places filled in, all at once: what is filled in is not looked at again."""
     known = {**values, "code": code}
-    return re.sub(r"\{(\w+)\}", lambda place: known.get(place[1], place[0]), template)
+    return PLACE.sub(lambda place: known.get(place[1], place[0]), template)
 
 
 def read_prompts(folder: str | None) -> Prompts:
@@ -107,15 +109,16 @@ def _require_same_places(path: Path, own: PromptFile, shipped: PromptFile) -> No
         raise UserError(f"{path}: again: expected {'none' if own.again else 'one'}, as in the shipped file")
     first = (f"{each.system}\n{each.user}" for each in (own, shipped))
     for mine, theirs in (tuple(first), (own.again or "", shipped.again or "")):
-        given, needed = _places(mine) - {"code"}, _places(theirs) - {"code"}
+        given, needed = _places(mine), _places(theirs)
+        # Without the code, tags that a student writes look like those around its answer.
+        needed = needed if "answer" in needed else needed - {"code"}
         if absent := sorted(needed - given):
             raise UserError(
                 f"{path}: does not hold {', '.join(f'{{{name}}}' for name in absent)}; the shipped one does"
             )
-        for name in sorted(given - needed):
-            # What is like no place, as in \boxed{x}, is text.
-            if hint := did_you_mean(name, needed):
-                raise UserError(f"{path}: {{{name}}} is no place to fill in.{hint}")
+        for name in sorted(given - needed - {"code"}):
+            hint = did_you_mean(name, needed) or f" Expected {', '.join(sorted(needed)) or 'none'}"
+            raise UserError(f"{path}: {{{name}}} is no place to fill in.{hint}")
     form, expected = ([(name, p.kind, p.choices) for name, p in each.reply.items()] for each in (own, shipped))
     if form != expected:
         raise UserError(f"{path}: the parts of its reply are {_shown(own)}; expected {_shown(shipped)}, in this order")
@@ -127,4 +130,4 @@ def _shown(prompt: PromptFile) -> str:
 
 
 def _places(text: str) -> set[str]:
-    return set(re.findall(r"\{(\w+)\}", text))
+    return set(PLACE.findall(text))

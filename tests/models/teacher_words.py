@@ -15,7 +15,7 @@ TAG = re.compile(r"<(\w+)-([0-9a-f]{8})>(.*)</\1-\2>")
 
 def teacher_reply(messages: list[dict[str, str]], schema: dict[str, Any] | None) -> str:
     """Return the reply to a teacher's prompt: JSON where a schema came with it, tags where these are asked for."""
-    user = messages[1]["content"]
+    user = messages[min(1, len(messages) - 1)]["content"]
     if schema:
         return json.dumps({name: _json_value(name, part, user) for name, part in schema["properties"].items()})
     asked = messages[-1]["content"].partition("Give your answer in this form")[2]

@@ -11,7 +11,7 @@ from asking import ask, asking, caps, rows, teacher
 from chat_server import ChatServer, reply_to
 
 from stat_train.errors import BudgetReached, UserError
-from stat_train.models.budget import Budget, Price
+from stat_train.models.budget import Budget, Price, in_dollars
 from stat_train.models.ledger import Ledger, Spent
 
 Start = Callable[..., ChatServer]
@@ -70,7 +70,10 @@ def test_runs_have_budgets_of_their_own(chat_server: Start, tmp_path: Path) -> N
 def test_a_timeout_counts_as_a_reply_at_its_worst(chat_server: Start, tmp_path: Path) -> None:
     server = chat_server(fault_share=1.0, faults=["hang"])
     with (
-        pytest.raises(BudgetReached, match=r"paid for 3 calls, 342 tokens"),
+        pytest.raises(
+            BudgetReached,
+            match=r"paid for 0 calls, 0 tokens, and 3 calls that were under way .* counted at their most \(342 tokens",
+        ),
         asking(tmp_path, teacher(server.url, timeout_seconds=0.2), max_calls=3) as generator,
     ):
         list(generator.generate(ask([10])))
@@ -96,7 +99,14 @@ def test_what_a_killed_process_left_unsettled_counts_at_its_worst(tmp_path: Path
         written = [before.reserve_row(first, "a", 1), before.reserve_row(second, "b", 1)]
         ledger.write([*written, before.settle_row(first, Spent(1, 10, 0.05))]).result()
     with Ledger(tmp_path) as ledger:
-        assert Budget(caps(), "run", ledger).spent == Spent(2, 210, pytest.approx(0.55))
+        budget = Budget(caps(), "run", ledger)
+        assert budget.spent == Spent(2, 210, pytest.approx(0.55))
+        # What became of the second call is not known, and that is said.
+        assert budget.uncertain == Spent(1, 200, 0.5)
+        assert budget.summary() == (
+            "1 calls, 10 tokens, $0.050, and 1 call that was under way when a process or a connection ended, "
+            "counted at their most (200 tokens, $0.50)"
+        )
         assert Budget(caps(), "another run", ledger).spent == Spent()
 
 
@@ -115,14 +125,16 @@ def test_a_budget_waits_for_calls_under_way_before_it_ends_the_run(tmp_path: Pat
 
 def test_an_unknown_price_is_said_aloud(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING), Ledger(tmp_path) as ledger:
-        Budget(caps(), "run", ledger).check_price(Price(None, 1.0), "model-x")
-        Budget(caps(), "run", ledger).check_price(Price(0.0, 0.0), "free")
+        Budget(caps(), "run", ledger).check_price(Price(None, 1.0), "model-x", "teacher")
+        Budget(caps(), "run", ledger).check_price(Price(0.0, 0.0), "free", "teacher")
     (record,) = caplog.records
     assert "THE PRICE OF model-x IS UNKNOWN" in record.getMessage()
 
 
 def test_an_unknown_price_and_a_cap_in_dollars_exclude_each_other(chat_server: Start, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"budget\.max_usd = 1\.0: the price of m is unknown; give usd_per_million"):
+    with pytest.raises(
+        UserError, match=r"budget\.max_usd = 1\.0: the price of m is unknown; give teacher\.usd_per_million"
+    ):
         asking(tmp_path, teacher("http://127.0.0.1:9/v1", **UNPRICED), max_usd=1.0).__enter__()
 
 
@@ -132,3 +144,11 @@ def test_an_unknown_price_is_never_zero(chat_server: Start, tmp_path: Path) -> N
         list(generator.generate(ask(range(3))))
     assert generator.tally.usd is None
     assert [row["usd"] for row in rows(tmp_path, "reply")] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("usd", "words"),
+    [(0.0, "$0.00"), (0.000123, "$0.00012"), (0.036, "$0.036"), (0.1, "$0.10"), (1234.5, "$1,234.50")],
+)
+def test_small_amounts_keep_two_digits(usd: float, words: str) -> None:
+    assert in_dollars(usd) == words

@@ -61,4 +61,4 @@ def test_without_a_terminal_there_are_plain_lines(
     assert [line.partition("  ")[0].rpartition(" ")[0].rpartition(" ")[0] for line in lines] == [
         f"Labelling: {n} of 3" for n in (1, 2, 3)
     ]
-    assert lines[-1].endswith("  6 + 15 tokens  $0.04 of about $0.04  0 cached  0 retries  8 at a time")
+    assert lines[-1].endswith("  6 + 15 tokens  $0.036 of about $0.036  0 cached  0 retries  8 at a time")

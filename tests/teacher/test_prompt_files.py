@@ -117,6 +117,22 @@ def test_other_choices_than_the_shipped_ones_are_refused(folder: Path, choices: 
         _read(folder)
 
 
+def test_the_student_s_text_has_to_stand_in_tags_with_the_code(folder: Path) -> None:
+    path = folder / "missing_skills.yaml"
+    _edit(path, user=yaml.safe_load(path.read_text())["user"].replace("-{code}", ""))
+    with pytest.raises(UserError, match=r"does not hold \{code\}"):
+        _read(folder)
+
+
+def test_a_place_that_nothing_fills_is_refused_and_braces_of_tex_are_text(folder: Path) -> None:
+    user = "{question} {solution} \\boxed{answer} x_{n} x^{m} {level}"
+    _edit(folder / "rewrite.yaml", user=user)
+    with pytest.raises(UserError, match=r"\{level\} is no place to fill in. Expected question, solution"):
+        _read(folder)
+    _edit(folder / "rewrite.yaml", user=user.replace(" {level}", ""))
+    assert set(_read(folder)) == NAMES
+
+
 def test_what_is_filled_in_has_to_be_asked_the_first_time(folder: Path) -> None:
     path = folder / "missing_skills.yaml"
     user = yaml.safe_load(path.read_text())["user"].replace("{question}", "")
