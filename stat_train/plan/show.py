@@ -75,7 +75,7 @@ def print_plan(plan: Plan, console: Console) -> None:
     for name in ("calls", "in ledger", "input tokens", "output tokens", "US dollars", "hours"):
         table.add_column(name, justify="right")
     for stage in [*plan.stages, plan.total]:
-        table.add_row(*_cells(stage, plan.models))
+        table.add_row(*_cells(stage))
     console.print(table)
     console.print()
     for note in plan.notes:
@@ -83,12 +83,11 @@ def print_plan(plan: Plan, console: Console) -> None:
     console.print("\nNo call was made.", highlight=False)
 
 
-def _cells(stage: StageEstimate, models: dict[str, str]) -> list[str]:
-    asked = f"{stage.role} {models[stage.role]}" if stage.role else ""
+def _cells(stage: StageEstimate) -> list[str]:
     usd = "unknown" if stage.usd is None else f"{in_dollars(stage.usd.low)} to {in_dollars(stage.usd.high)}"
     calls = f"{'about ' if stage.assumed else ''}{stage.calls:,}"
     tokens = _range(stage.input_tokens), _range(stage.output_tokens)
-    return [stage.stage, asked, calls, f"{stage.in_ledger:,}", *tokens, usd, f"{stage.hours:.2f}"]
+    return [stage.stage, stage.role, calls, f"{stage.in_ledger:,}", *tokens, usd, f"{stage.hours:.2f}"]
 
 
 def _range(value: Between) -> str:
