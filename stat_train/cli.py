@@ -10,11 +10,15 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from stat_train import __version__
 from stat_train.errors import StatTrainError, UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from stat_train.compose import Settings
 
 WIDTH_WITHOUT_TERMINAL = 110
 HELP = """\
@@ -186,22 +190,29 @@ def _compare(given: list[str]) -> int:
     return 0
 
 
-def _doctor(given: list[str]) -> int:
+def _settings_of(verb: str, given: list[str], description: str, more: str) -> tuple[Settings, bool]:
+    """Return the settings of the run that a verb looks at, and whether its result is wanted as JSON."""
     parser = argparse.ArgumentParser(
-        prog="stat-train doctor",
-        description=DOCTOR,
-        epilog=DOCTOR_MORE,
+        prog=f"stat-train {verb}",
+        description=description,
+        epilog=more,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="the settings of the run, as you would run it")
-    parser.add_argument("--json", action="store_true", help="print all checks as JSON, when the last one is made")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON, when it is whole")
     arguments = parser.parse_intermixed_args(given)
     from stat_train.compose import read_settings
+
+    return read_settings(arguments.settings), arguments.json
+
+
+def _doctor(given: list[str]) -> int:
+    settings, json_wanted = _settings_of("doctor", given, DOCTOR, DOCTOR_MORE)
     from stat_train.doctor.check import as_json, show
     from stat_train.doctor.checks import examine
 
-    checks = examine(read_settings(arguments.settings).config)
-    if not arguments.json:
+    checks = examine(settings.config)
+    if not json_wanted:
         return 0 if show(checks, console()) else 1
     text, works = as_json(checks)
     print(text)
@@ -209,22 +220,11 @@ def _doctor(given: list[str]) -> int:
 
 
 def _plan(given: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="stat-train plan",
-        description=PLAN,
-        epilog=PLAN_MORE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="the settings of the run, as you would run it")
-    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
-    arguments = parser.parse_intermixed_args(given)
-    from stat_train.compose import read_settings
-
-    settings = read_settings(arguments.settings)
+    settings, json_wanted = _settings_of("plan", given, PLAN, PLAN_MORE)
     from stat_train.plan.show import as_json, make_plan, print_plan
 
     plan = make_plan(settings)
-    if arguments.json:
+    if json_wanted:
         print(json.dumps(as_json(plan), indent=2))
     else:
         print_plan(plan, console())

@@ -127,8 +127,7 @@ def make(
 ) -> Artifact:
     """Return the stage's artifact, made by `build(folder)` unless a finished one with the same hash is there."""
     known_by = _known_by(stage, version, inputs, identity)
-    digest = content_hash(known_by)
-    folder = cache_dir / "artifacts" / f"{stage}-{digest}"
+    digest, folder = _place(cache_dir, known_by)
     right = folder.with_name(folder.name + ".lease")
     if folder.exists():
         # Its holder has no more use for it, or was killed right after the renaming.
@@ -154,14 +153,19 @@ def find(
     cache_dir: Path, stage: str, version: int, inputs: Sequence[Artifact], identity: Mapping[str, Any]
 ) -> Artifact | None:
     """Return the stage's artifact if it was made before."""
-    digest = content_hash(_known_by(stage, version, inputs, identity))
-    folder = cache_dir / "artifacts" / f"{stage}-{digest}"
+    digest, folder = _place(cache_dir, _known_by(stage, version, inputs, identity))
     return _finished(stage, digest, folder, reused=True) if folder.exists() else None
 
 
 def _known_by(stage: str, version: int, inputs: Sequence[Artifact], identity: Mapping[str, Any]) -> dict[str, Any]:
     names = [artifact.name for artifact in inputs]
     return {"stage": stage, "version": version, "inputs": names, "identity": identity}
+
+
+def _place(cache_dir: Path, known_by: Mapping[str, Any]) -> tuple[str, Path]:
+    """Return the hash of what an artifact is known by, and where it is or will be."""
+    digest = content_hash(known_by)
+    return digest, cache_dir / "artifacts" / f"{known_by['stage']}-{digest}"
 
 
 def _remove_temporaries(partial: Path) -> None:

@@ -142,6 +142,13 @@ def test_a_teacher_without_schemas_works(
     assert said["teacher JSON"].seen.endswith("does not hold to a JSON schema; tagged text is used")
 
 
+@pytest.mark.parametrize(("folder", "state"), [(None, "ok"), ("absent", "failed"), ("empty", "failed")])
+def test_the_teacher_s_prompts(folder: str | None, state: str, doctor: Callable[..., Doctor], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    own = [f"teacher.prompts={tmp_path / folder}"] if folder else []
+    assert doctor(*at(TEACHER, NOBODY), *own)["prompts"].state == state
+
+
 def test_a_server_that_is_down(doctor: Callable[..., Doctor]) -> None:
     said = doctor(*at(TEACHER, NOBODY))
     assert (said.code, said["teacher"].state) == (1, "failed")

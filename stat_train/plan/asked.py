@@ -42,37 +42,45 @@ class Asked(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What is there of a run: its questions, a list of skills, the results of its stages as far as they were made."""
+    """What is there of a run: its questions, a list of skills (empty when one has to be found), its stages."""
 
     questions: Artifact
     skills: SkillList
     skill_map: Artifact | None
     answers: Artifact | None
     grades: Artifact | None
+    diagnoses: Artifact | None
+    profiled: Artifact | None
 
 
 def asked_of(look: Look) -> Iterator[Asked]:
     """Yield the calls of the run's stages, as far as it goes and those that are not made yet."""
-    config, questions = look.config, pipeline.load(look)
+    config, known = look.config, _known(look)
+    teacher = config.teacher
+    if isinstance(teacher, OpenAITeacher) and known.skill_map is None:
+        yield from _discovery(look, teacher, known)
+        yield _labels(look, teacher, known)
+    if isinstance(config.student, EndpointStudent) and known.answers is None and config.reaches("answer"):
+        yield _answers(look, config.student, known.questions)
+    if not isinstance(teacher, OpenAITeacher):
+        return
+    if known.diagnoses is None and config.reaches("diagnose"):
+        yield _diagnoses(look, teacher, known)
+    made = look.made(pipeline.curate, known.questions, known.skill_map, known.diagnoses, known.profiled)
+    if made is None and config.reaches("curate") and answer_source(config.data_recipe, look.teacher) != "own":
+        yield _rewrites(look, teacher, known)
+
+
+def _known(look: Look) -> Known:
+    questions = pipeline.load(look)
     skill_map = look.made(pipeline.label, questions)
     answers = look.made(pipeline.answer, questions)
     grades = look.made(pipeline.grade, questions, answers)
-    known = Known(questions, {}, skill_map, answers, grades)
-    if isinstance(config.teacher, OpenAITeacher):
-        known = known._replace(skills=_skill_list(questions, skill_map, config.teacher))
-        if skill_map is None:
-            yield from _discovery(look, known)
-            yield _labels(look, known)
-    if isinstance(config.student, EndpointStudent) and answers is None and config.reaches("answer"):
-        yield _answers(look, config.student, questions)
-    if isinstance(config.teacher, OpenAITeacher):
-        diagnoses = look.made(pipeline.diagnose, questions, skill_map, answers, grades)
-        if diagnoses is None and config.reaches("diagnose"):
-            yield _diagnoses(look, config.teacher, known)
-        profiled = look.made(pipeline.profile, questions, skill_map, diagnoses)
-        made = look.made(pipeline.curate, questions, skill_map, diagnoses, profiled)
-        if made is None and config.reaches("curate") and answer_source(config.data_recipe, look.teacher) != "own":
-            yield _rewrites(look, config.teacher, known, diagnoses, profiled)
+    diagnoses = look.made(pipeline.diagnose, questions, skill_map, answers, grades)
+    profiled = look.made(pipeline.profile, questions, skill_map, diagnoses)
+    place = skill_map.folder if skill_map else questions.folder
+    skills = read_skill_list(place / "skills.json") or labels(_all_questions(questions))
+    return Known(questions, skills, skill_map, answers, grades, diagnoses, profiled)
 
 
 def _judging(teacher: OpenAITeacher) -> Sampling:
@@ -86,12 +94,6 @@ def _all_questions(questions: Artifact) -> Iterator[Question]:
 # -- labels -----------------------------------------------------------------------------------------------------------
 
 
-def _skill_list(questions: Artifact, skill_map: Artifact | None, teacher: OpenAITeacher) -> SkillList:
-    """Return the list of skills; empty when it has to be discovered."""
-    place = skill_map.folder if skill_map else questions.folder
-    return read_skill_list(place / "skills.json") or labels(_all_questions(questions))
-
-
 def _usual_list(known: Known, teacher: OpenAITeacher) -> SkillList:
     return known.skills or {"": [f"{USUAL_NAME}_{n}" for n in range(teacher.skills_per_subject)]}
 
@@ -100,10 +102,8 @@ def _list_assumption(stage: str, teacher: OpenAITeacher) -> str:
     return f"{stage}: the list to be found has {teacher.skills_per_subject} names for each subject"
 
 
-def _discovery(look: Look, known: Known) -> Iterator[Asked]:
+def _discovery(look: Look, teacher: OpenAITeacher, known: Known) -> Iterator[Asked]:
     """Yield the calls that find a list of skills, when there is none."""
-    teacher = look.config.teacher
-    assert isinstance(teacher, OpenAITeacher)
     if known.skills:
         return
     sample = sample_of(_all_questions(known.questions), teacher.discovery_questions)
@@ -113,9 +113,7 @@ def _discovery(look: Look, known: Known) -> Iterator[Asked]:
     yield Asked("discover", "teacher", requests, len(requests) + subjects, look.config.plan.label_tokens, assumed)
 
 
-def _labels(look: Look, known: Known) -> Asked:
-    teacher = look.config.teacher
-    assert isinstance(teacher, OpenAITeacher)
+def _labels(look: Look, teacher: OpenAITeacher, known: Known) -> Asked:
     skills = _usual_list(known, teacher)
     unlabelled = (question for question in _all_questions(known.questions) if not question.skills)
     requests = [label_query(look.prompts, _judging(teacher), each, skills).asked.request for each in unlabelled]
@@ -177,33 +175,38 @@ def _usual_answer(question_id: str, tokens: int) -> Answer:
 # -- rewrites ---------------------------------------------------------------------------------------------------------
 
 
-def _rewrites(
-    look: Look, teacher: OpenAITeacher, known: Known, diagnoses: Artifact | None, profiled: Artifact | None
-) -> Asked:
+def _rewrites(look: Look, teacher: OpenAITeacher, known: Known) -> Asked:
     """Return the rewrites that will be drawn, or the most that there can be while there is no profile."""
-    plan, sampling = look.config.plan, Sampling(teacher.writing_temperature, teacher.max_new_tokens)
-    exact = bool(known.skill_map and diagnoses and profiled)
-    wanted = (
-        _drawn(look, known, diagnoses, profiled) if known.skill_map and diagnoses and profiled else _examples(known)
-    )
+    wanted = _drawn(look, known) if known.profiled else _examples(known)
+    sampling = Sampling(teacher.writing_temperature, teacher.max_new_tokens)
     requests = [rewrite_request(look.prompts, sampling, each) for each in wanted]
+    calls = len(requests) if known.profiled else _most_rewrites(look)
+    assumed = () if known.profiled else _draw_assumptions(look, known, calls)
     anew = "curate: every rewrite can be used; for each that cannot, or ends in another answer, one more is paid"
-    if exact:
-        return Asked("curate", "teacher", requests, len(requests), plan.rewrite_tokens, (anew,))
+    return Asked("curate", "teacher", requests, calls, look.config.plan.rewrite_tokens, (*assumed, anew))
+
+
+def _most_rewrites(look: Look) -> int:
+    """Return how many of the recipe's pairs have a rewrite."""
     recipe = look.config.data_recipe
-    rewrites = 1 if isinstance(recipe, PoolRecipe) else recipe.answers_per_question
-    both = answer_source(recipe, look.teacher) == "both"
-    calls = round(recipe.pairs * rewrites / (rewrites + 1)) if both else recipe.pairs
-    assumed = [f"curate: each of {calls:,} pairs has a rewrite of its own; one that is drawn twice is paid once", anew]
-    if recipe.name == "stat_sel":
-        each = plan.skills_per_question * recipe.questions_per_skill * recipe.answers_per_question
-        validation = len(known.questions.records("validation.jsonl", Question))
-        once = round(plan.difficult_share * validation * each)
-        assumed.append(
-            f"curate: one pass over the profile draws about {once:,} pairs ({plan.skills_per_question:g} skills a "
-            "question, plan.skills_per_question); further passes fill up"
-        )
-    return Asked("curate", "teacher", requests, calls, plan.rewrite_tokens, tuple(assumed))
+    if isinstance(recipe, PoolRecipe) or answer_source(recipe, look.teacher) != "both":
+        return recipe.pairs
+    return round(recipe.pairs * recipe.answers_per_question / (recipe.answers_per_question + 1))
+
+
+def _draw_assumptions(look: Look, known: Known, calls: int) -> tuple[str, ...]:
+    recipe, plan = look.config.data_recipe, look.config.plan
+    each = f"curate: each of {calls:,} pairs has a rewrite of its own; one that is drawn twice is paid once"
+    if recipe.name != "stat_sel":
+        return (each,)
+    difficult = plan.difficult_share * len(known.questions.records("validation.jsonl", Question))
+    pairs_per_skill = recipe.questions_per_skill * recipe.answers_per_question
+    once = round(difficult * plan.skills_per_question * pairs_per_skill)
+    draws_of_a_pass = (
+        f"curate: one pass over the profile draws about {once:,} pairs ({plan.skills_per_question:g} skills a "
+        "question, plan.skills_per_question); further passes fill up"
+    )
+    return each, draws_of_a_pass
 
 
 def _examples(known: Known) -> list[RewriteRequest]:
@@ -213,15 +216,15 @@ def _examples(known: Known) -> list[RewriteRequest]:
     return [RewriteRequest(question, 0) for question in questions_at(pool, rows)]
 
 
-def _drawn(look: Look, known: Known, diagnoses: Artifact | None, profiled: Artifact | None) -> list[RewriteRequest]:
+def _drawn(look: Look, known: Known) -> list[RewriteRequest]:
     """Return the rewrites that the recipe draws first; those that replace unusable ones are not known."""
-    assert known.skill_map and diagnoses and profiled
+    assert known.skill_map and known.diagnoses and known.profiled
     recipe, seed = look.config.data_recipe, look.config.seed
     answers = answer_source(recipe, look.teacher)
     skills = {row.id: row.skills for row in known.skill_map.records("skill_map.jsonl", QuestionSkills)}
     pool = open_pool(known.questions.folder)
     source, _ = make_source(pool, skills, held_out(known.questions))
-    diagnosed = read_diagnosed(known.questions, diagnoses, profiled)
+    diagnosed = read_diagnosed(known.questions, known.diagnoses, known.profiled)
     random, left = draws(source, diagnosed, recipe, answers, seed)
     chosen = dict.fromkeys((d.row, d.answer) for d in fill(left, recipe.pairs, random)[0] if d.answer != OWN)
     questions = questions_at(pool, [row for row, _ in chosen])

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import asking
 import pytest
 from chat_server import ChatServer, reply_to
+from killing import TIMEOUT_SECONDS, kill_at_moments, kill_when_served
 
 REQUESTS, CONCURRENCY = 300, 16
-TIMEOUT_SECONDS = 120
 
 
 @pytest.fixture
@@ -40,29 +37,13 @@ def end(process: Any, folder: Path, code: int = 0) -> None:
     assert process.wait(TIMEOUT_SECONDS) == code, (folder / "log").read_text()[-2000:]
 
 
-def kill_when_served(process: Any, server: ChatServer, count: int) -> None:
-    """Kill a process once the server has sent that many replies in all."""
-    limit = time.monotonic() + TIMEOUT_SECONDS
-    while sum(server.served().values()) < count:
-        assert process.poll() is None and time.monotonic() < limit
-        time.sleep(0.001)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-
-
 def expected(numbers: range) -> list[list[Any]]:
     return [[number, reply_to(f"question {number}")] for number in numbers]
 
 
 def kill_again_and_again(folder: Path, server: ChatServer, kills: int) -> None:
     # Less than all replies less those in flight, so that each process has something left to do when it is killed.
-    moments = sorted(Random(kills).sample(range(1, REQUESTS - 2 * CONCURRENCY), kills))
-    done = 0
-    for moment in moments:
-        process = start(folder, server, "out.json")
-        done = max(done + 1, moment)
-        kill_when_served(process, server, done)
-        done = sum(server.served().values())
+    kill_at_moments(lambda: start(folder, server, "out.json"), server, kills, REQUESTS - 2 * CONCURRENCY)
     end(start(folder, server, "out.json"), folder)
     assert json.loads((folder / "out.json").read_text()) == expected(range(REQUESTS))
     served = server.served()

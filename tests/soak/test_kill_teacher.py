@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from random import Random
 
 import pytest
 from chat_server import ChatServer
+from killing import TIMEOUT_SECONDS, kill_at_moments
 
 POOL, VALIDATION, CONCURRENCY = 300, 20, 8
-TIMEOUT_SECONDS = 120
 
 
 @pytest.fixture
@@ -60,24 +57,9 @@ def finish(process: subprocess.Popen[bytes], questions: Path) -> None:
     assert process.wait(TIMEOUT_SECONDS) == 0, (questions / "log").read_text()[-2000:]
 
 
-def kill_when_served(process: subprocess.Popen[bytes], server: ChatServer, count: int) -> None:
-    """Kill a process once the server has sent that many replies in all."""
-    limit = time.monotonic() + TIMEOUT_SECONDS
-    while sum(server.served().values()) < count:
-        assert process.poll() is None and time.monotonic() < limit
-        time.sleep(0.002)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-
-
 def kill_again_and_again(questions: Path, server: ChatServer, kills: int) -> None:
-    moments = sorted(Random(kills).sample(range(1, POOL + VALIDATION - 2 * CONCURRENCY), kills))
-    done = 0
-    for moment in moments:
-        process = start(questions, server, "killed")
-        done = max(done + 1, moment)
-        kill_when_served(process, server, done)
-        done = sum(server.served().values())
+    most = POOL + VALIDATION - 2 * CONCURRENCY
+    kill_at_moments(lambda: start(questions, server, "killed"), server, kills, most)
     finish(start(questions, server, "killed"), questions)
     served = server.served()
     assert len(served) == POOL + VALIDATION
