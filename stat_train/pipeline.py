@@ -79,7 +79,7 @@ def run(settings: Settings, command: Sequence[str], console: Console) -> Path:
 
 def _say_cost(run: Run) -> None:
     if isinstance(run.config.teacher, Endpoint) or isinstance(run.config.student, Endpoint):
-        run.console.print(f"\nPaid for by this run so far: {run.budget.summary()}", highlight=False)
+        run.console.print(f"\nPaid for by this run so far: {run.budget.summary()}", highlight=False, soft_wrap=True)
 
 
 def method(run: Run) -> Iterator[Artifact]:

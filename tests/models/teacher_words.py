@@ -10,6 +10,8 @@ import json
 import re
 from typing import Any
 
+from stat_train.tasks.answers import extract_final
+
 TAG = re.compile(r"<(\w+)-([0-9a-f]{8})>(.*)</\1-\2>")
 
 
@@ -37,8 +39,9 @@ def _question(user: str) -> str:
 
 
 def _known_answer(user: str) -> str:
-    found = re.findall(r"is (\S+?)\.?\n</solution-", user)
-    return found[0] if found else "0"
+    """Return the final answer of the solution that a prompt shows: in a box, or as its last word."""
+    solution = user.partition("<solution-")[2].partition("\n</solution-")[0]
+    return extract_final(solution) or solution.rstrip(".").rpartition(" ")[2] or "0"
 
 
 def _json_value(name: str, part: dict[str, Any], user: str) -> Any:
