@@ -17,6 +17,7 @@ from stat_train.config import Config, EndpointStudent, LocalStudent, OpenAITeach
 from stat_train.models.budget import Budget
 from stat_train.models.ledger import Ledger
 from stat_train.store import Artifact, RunFolder, dropped_counts, file_hash, make, make_folder
+from stat_train.tasks.graders import Grader, LocalGrader
 from stat_train.teacher.asking import TeacherGenerator
 from stat_train.teacher.contract import Teacher, exact_teacher
 from stat_train.teacher.prompt_files import Prompts, read_prompts
@@ -94,6 +95,11 @@ class Run:
         from stat_train.teacher.llm import LanguageModelTeacher
 
         return LanguageModelTeacher(settings, self.prompts, lambda: self._connect(settings))
+
+    @cached_property
+    def grader(self) -> Grader:
+        """What tells whether answers are right."""
+        return LocalGrader(self.config.task.grader)
 
     def teacher_identity(self, *prompts: str) -> Summary:
         """Return what the teacher's replies to these prompts depend on."""

@@ -22,12 +22,12 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each may import what stands before it, and what stands beside it.
 ORDER = (
     {"records", "errors", "progress", "gpus"},
-    {"config", "contradictions", "store", "chunks", "compose"},
+    {"setting_types", "config", "contradictions", "store", "chunks", "compose"},
     {"tasks", "models"},
     {"teacher"},
     {"diagnosis", "curation"},
     {"training", "evaluation"},
-    {"run", "pipeline", "stage", "doctor", "plan"},
+    {"run", "student", "pipeline", "stage", "doctor", "plan"},
     {"cli"},
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}

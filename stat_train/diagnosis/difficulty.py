@@ -9,7 +9,7 @@ from typing import TypeVar
 from stat_train.config import ConsistencyDifficulty, GoldDifficulty, StepRewardDifficulty
 from stat_train.diagnosis.step_rewards import ExactChecker, StepRewarder
 from stat_train.records import Answer, Difficulty, Dropped, Grade, Question
-from stat_train.tasks.answers import Grader, agreement
+from stat_train.tasks.graders import Grader, agreements
 from stat_train.tasks.steps import split_steps
 
 T = TypeVar("T", Answer, Grade)
@@ -29,7 +29,7 @@ def find_difficult(
     if isinstance(settings, GoldDifficulty):
         return by_gold(grades, settings)
     if isinstance(settings, ConsistencyDifficulty):
-        return _with_enough_samples(answers, settings, grader)
+        return _with_enough_samples(questions, answers, settings, grader)
     return by_step_rewards(questions, answers, ExactChecker(), settings), []
 
 
@@ -74,18 +74,22 @@ def low_rewards(rewards: Sequence[float], tau1: float, tau2: float) -> bool:
     return rewards[-1] <= tau1 or mean <= tau1 or any(reward <= tau2 for reward in rewards[:-1])
 
 
-def by_consistency(answers: Iterable[Answer], settings: ConsistencyDifficulty, grader: Grader) -> list[Difficulty]:
+def by_consistency(
+    questions: Mapping[str, Question], answers: Iterable[Answer], settings: ConsistencyDifficulty, grader: Grader
+) -> list[Difficulty]:
     """Return the difficulty of each question by how often its samples agree on a final answer."""
-    found = []
-    for question_id, given in _by_question(answers).items():
-        finals = [answer.final for answer in given if answer.final is not None]
-        difficult = agreement(finals, grader) < settings.min_agreement
-        found.append(Difficulty(question_id=question_id, difficult=difficult, rule="consistency", attempt=0))
-    return found
+    finals = {
+        question_id: [answer.final for answer in given if answer.final is not None]
+        for question_id, given in _by_question(answers).items()
+    }
+    return [
+        Difficulty(question_id=id, difficult=count < settings.min_agreement, rule="consistency", attempt=0)
+        for id, count in agreements(questions, finals, grader).items()
+    ]
 
 
 def _with_enough_samples(
-    answers: Sequence[Answer], settings: ConsistencyDifficulty, grader: Grader
+    questions: Mapping[str, Question], answers: Sequence[Answer], settings: ConsistencyDifficulty, grader: Grader
 ) -> tuple[list[Difficulty], list[Dropped]]:
     """Judge the questions with enough samples to agree at all; the others would all count as difficult."""
     counts = Counter(answer.question_id for answer in answers)
@@ -95,7 +99,7 @@ def _with_enough_samples(
         for question_id, count in few.items()
     ]
     enough = (answer for answer in answers if answer.question_id not in few)
-    return by_consistency(enough, settings, grader), dropped
+    return by_consistency(questions, enough, settings, grader), dropped
 
 
 def _by_question(rows: Iterable[T]) -> dict[str, list[T]]:

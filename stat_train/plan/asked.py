@@ -160,7 +160,7 @@ def _difficult(
         return None
     grades = known.grades.records("grades.jsonl", Grade)
     config = look.config
-    found, _ = find_difficult(config.difficulty, validation, answers, grades, config.task.grader)
+    found, _ = find_difficult(config.difficulty, validation, answers, grades, look.grader)
     by_attempt = {(answer.question_id, answer.attempt): answer for answer in answers}
     return [by_attempt[row.question_id, row.attempt] for row in found if row.difficult]
 

@@ -8,14 +8,20 @@ from __future__ import annotations
 import logging
 import re
 from collections import deque
-from collections.abc import Iterable
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from stat_train.records import Answer, Grade, Question, Verdict
+from stat_train.records import Verdict
 
-Grader = Literal["math", "exact", "numeric"]
-Judgement = tuple[Verdict, str | None]
+GraderName = Literal["math", "exact", "numeric"]
+
+
+class Judgement(NamedTuple):
+    """Whether an answer is right, and why where that is not plain."""
+
+    verdict: Verdict
+    reason: str | None = None
+
 
 # At most four backslashes, so that a long run of them is not scanned again from each one.
 _BOX_TOKEN = re.compile(r"\\{1,4}(?:boxed|fbox)(?![A-Za-z])\s*(\{)?|\\.|[{}]", re.DOTALL)
@@ -44,38 +50,20 @@ def extract_final(text: str) -> str | None:
     return _last_box(text) or _last_hashes(text) or _last_phrase(text)
 
 
-def compare(gold: str | None, given: str | None, grader: Grader) -> Judgement:
+def compare(gold: str | None, given: str | None, grader: GraderName) -> Judgement:
     """Tell whether a final answer equals the gold answer, with the reason where that is not plain.
 
     `unscored` says that the gold answer cannot be compared with anything: never that the given one is wrong.
     """
     if not gold or not gold.strip():
-        return "unscored", "no gold answer"
+        return Judgement("unscored", "no gold answer")
     if grader == "numeric" and _number(gold) is None:
-        return "unscored", f"the gold answer is not a number: {_shown(gold)}"
+        return Judgement("unscored", f"the gold answer is not a number: {_shown(gold)}")
     if given is None or not given.strip():
-        return "wrong", "no final answer"
+        return Judgement("wrong", "no final answer")
     if grader == "exact":
         return _verdict(_collapsed(gold) == _collapsed(given))
     return _compare_numbers(gold, given) if grader == "numeric" else _compare_math(gold, given)
-
-
-def agreement(finals: Iterable[str], grader: Grader) -> int:
-    """Return how many of the final answers are the same as the commonest one."""
-    groups: list[list[str]] = []
-    for final in finals:
-        same = (group for group in groups if final == group[0] or compare(group[0], final, grader)[0] == "correct")
-        if group := next(same, None):
-            group.append(final)
-        else:
-            groups.append([final])
-    return max(map(len, groups), default=0)
-
-
-def grade(question: Question, answer: Answer, grader: Grader) -> Grade:
-    """Grade one answer of the student against its question's gold answer."""
-    verdict, reason = compare(question.answer, answer.final, grader)
-    return Grade(question_id=answer.question_id, attempt=answer.attempt, verdict=verdict, reason=reason)
 
 
 def _last_box(text: str) -> str | None:
@@ -124,7 +112,7 @@ def _tidied(answer: str) -> str:
 def _compare_numbers(gold: str, given: str) -> Judgement:
     number = _number(given)
     if number is None:
-        return "wrong", f"not a number: {_shown(given)}"
+        return Judgement("wrong", f"not a number: {_shown(given)}")
     return _verdict(number == _number(gold))
 
 
@@ -145,15 +133,15 @@ def _number(text: str) -> Fraction | None:
 def _compare_math(gold: str, given: str) -> Judgement:
     gold_text, given_text = _math_text(gold), _math_text(given)
     if _same_text(gold_text, given_text):
-        return "correct", None
+        return Judgement("correct")
     gold_values = _parsed(gold)
     if not gold_values:
         if not gold_text:
-            return "unscored", f"the gold answer cannot be read: {_shown(gold)}"
-        return "wrong", "compared as text: the gold answer cannot be read as mathematics"
+            return Judgement("unscored", f"the gold answer cannot be read: {_shown(gold)}")
+        return Judgement("wrong", "compared as text: the gold answer cannot be read as mathematics")
     given_values = _parsed(given)
     if not given_values:
-        return "wrong", f"the answer cannot be read as mathematics: {_shown(given)}"
+        return Judgement("wrong", f"the answer cannot be read as mathematics: {_shown(given)}")
     from math_verify import verify
 
     return _verdict(bool(verify(gold_values, given_values, timeout_seconds=None)))
@@ -193,7 +181,7 @@ def _same_text(gold: str, given: str) -> bool:
 
 
 def _verdict(same: bool) -> Judgement:
-    return ("correct" if same else "wrong"), None
+    return Judgement("correct" if same else "wrong")
 
 
 def _collapsed(text: str) -> str:

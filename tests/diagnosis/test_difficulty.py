@@ -11,11 +11,13 @@ from stat_train.diagnosis.difficulty import by_consistency, by_gold, by_step_rew
 from stat_train.diagnosis.step_rewards import ExactChecker
 from stat_train.records import Answer, Grade, Question, Verdict
 from stat_train.tasks.answers import extract_final
+from stat_train.tasks.graders import LocalGrader
 
 VERDICTS: Mapping[str, Verdict] = {"+": "correct", "-": "wrong", "?": "unscored"}
 CHAIN = "addition(34; 58) subtraction(20)"  # 34 -> 92 -> 72
 RIGHT = "34 + 58 = 92\n\n92 - 20 = 72\n\nThe answer is 72."
 CARRIED = "34 + 58 = 82\n\n82 - 20 = 62\n\nThe answer is 62."
+EXACT, ASKED = LocalGrader("exact"), {"q": Question(id="q", question="?")}
 
 
 def _grades(verdicts: str, question: str = "q") -> list[Grade]:
@@ -162,12 +164,17 @@ def test_an_empty_answer_is_difficult() -> None:
 def test_consistency(finals: str, difficult: bool) -> None:
     settings = ConsistencyDifficulty(name="consistency", samples=5, temperature=1.0, min_agreement=2)
     texts = ["no idea" if final == "-" else f"\\boxed{{{final}}}" for final in finals.split()]
-    (found,) = by_consistency(_answers(*texts), settings, "exact")
+    (found,) = by_consistency(ASKED, _answers(*texts), settings, EXACT)
     assert (found.difficult, found.rule, found.attempt) == (difficult, "consistency", 0)
 
 
 @pytest.mark.parametrize(("least", "difficult"), [(2, False), (3, False), (4, True)])
 def test_the_agreement_that_is_asked_for(least: int, difficult: bool) -> None:
     settings = ConsistencyDifficulty(name="consistency", samples=5, temperature=1.0, min_agreement=least)
-    (found,) = by_consistency(_answers(*(f"\\boxed{{{final}}}" for final in "11122")), settings, "exact")
+    (found,) = by_consistency(
+        ASKED,
+        _answers(*(f"\\boxed{{{final}}}" for final in "11122")),
+        settings,
+        EXACT,
+    )
     assert found.difficult == difficult

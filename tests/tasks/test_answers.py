@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from stat_train.records import Answer, Question
-from stat_train.tasks.answers import compare, extract_final, grade
+from stat_train.tasks.answers import compare, extract_final
 
 MEGABYTE = 1_000_000
 
@@ -169,19 +168,6 @@ def test_math_works_off_the_main_thread() -> None:
     thread.start()
     thread.join()
     assert verdicts == [("correct", None)]
-
-
-def test_grade_joins_question_and_attempt() -> None:
-    question = Question(id="q", question="?", answer="5")
-    answer = Answer(
-        question_id="q", attempt=2, text="", final=None, finish_reason="length", output_tokens=9, prompt_hash="h"
-    )
-    assert grade(question, answer, "math").model_dump() == {
-        "question_id": "q",
-        "attempt": 2,
-        "verdict": "wrong",
-        "reason": "no final answer",
-    }
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
