@@ -27,6 +27,7 @@ stat-train: find what a student model cannot do, and train it on that (STAT, arX
 Usage
   stat-train [KEY=VALUE ...]          run the method with these settings
   stat-train compare RUN RUN ...      put finished runs side by side
+  stat-train profiles RUN RUN         two students or checkpoints, skill by skill: which changes are clear
   stat-train plan [KEY=VALUE ...]     what the run will ask of paid models, and what that will cost
   stat-train doctor [KEY=VALUE ...]   check that what this run needs works: models, packages, disk
   stat-train --cfg job [KEY=VALUE ..] print the settings that a run would have, and stop
@@ -92,6 +93,21 @@ Examples
   stat-train doctor until=profile --json
 
 Exit codes: 0 everything that this run needs works, 1 a check failed, 2 the settings are wrong."""
+
+PROFILES = """\
+Compare how often each skill was missing in two runs: two students, or two checkpoints of one.
+
+Runs that were asked the same validation questions are compared question by question (McNemar's test,
+bootstrap interval), others rate by rate (Fisher's exact test, Newcombe's interval). A change is "clear"
+when its p value, adjusted for the number of skills (Benjamini-Hochberg), is at most 0.05. A skill with
+fewer than 5 exposures is shown and marked, never called clear."""
+PROFILES_MORE = """\
+Both runs need a profile (until=profile or later). Shares are of the questions that expose the skill: it
+is required or was missing. Positive change: B misses the skill more often than A.
+
+Examples
+  stat-train profiles runs/before runs/after
+  stat-train profiles runs/small runs/large --json"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -190,6 +206,27 @@ def _compare(given: list[str]) -> int:
     return 0
 
 
+def _profiles(given: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="stat-train profiles",
+        description=PROFILES,
+        epilog=PROFILES_MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("first", type=Path, metavar="A", help="a run folder, at least up to its profile")
+    parser.add_argument("second", type=Path, metavar="B", help="another one")
+    parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
+    arguments = parser.parse_args(given)
+    from stat_train.evaluation.compare_profiles import as_json, compare_profiles, load_profile, print_profiles
+
+    found = compare_profiles(load_profile(arguments.first), load_profile(arguments.second))
+    if arguments.json:
+        print(json.dumps(as_json(found), indent=2))
+    else:
+        print_profiles(found, console())
+    return 0
+
+
 def _settings_of(verb: str, given: list[str], description: str, more: str) -> tuple[Settings, bool]:
     """Return the settings of the run that a verb looks at, and whether its result is wanted as JSON."""
     parser = argparse.ArgumentParser(
@@ -231,7 +268,13 @@ def _plan(given: list[str]) -> int:
     return 0
 
 
-VERBS: dict[str, Callable[[list[str]], int]] = {"run": _run, "plan": _plan, "doctor": _doctor, "compare": _compare}
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    "run": _run,
+    "plan": _plan,
+    "doctor": _doctor,
+    "compare": _compare,
+    "profiles": _profiles,
+}
 
 
 if __name__ == "__main__":

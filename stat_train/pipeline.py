@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from stat_train import __version__, stage
+from stat_train import stage
 from stat_train.compose import Settings
 from stat_train.config import (
     Endpoint,
@@ -205,12 +205,13 @@ def profile(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artif
         skills = {row.id: row.skills for row in skill_map.records("skill_map.jsonl", QuestionSkills)}
         judged = diagnoses.records("difficulty.jsonl", Difficulty)
         required = {row.question_id: skills.get(row.question_id, []) for row in judged}
-        difficult = sum(row.difficult for row in judged)
+        difficult = [row.question_id for row in judged if row.difficult]
         found = diagnoses.records("diagnoses.jsonl", Diagnosis)
-        made = skill_profile(name, run.config.task.name, required, found, difficult)
+        subjects = {row.id: row.subject for row in questions.records("validation.jsonl", Question)}
+        made = skill_profile(name, run.config.task.name, required, found, difficult, subjects)
         write_json(folder / "profile.json", made.model_dump())
 
-    artifact = run.make("profile", 1, [questions, skill_map, diagnoses], {"student": name}, build, "profile.json")
+    artifact = run.make("profile", 2, [questions, skill_map, diagnoses], {"student": name}, build, "profile.json")
     print_profile(read_profile(artifact), run.console)
     return artifact
 
@@ -305,11 +306,18 @@ def report(run: Run, profiled: Artifact, training_set: Artifact, evaluation: Art
             evaluation=scores,
             dropped={a.stage: dropped_counts(a.dropped()) for a in made if a.dropped()},
             stages=stages,
-            versions={"stat_train": __version__},
+            difficulty=_found_in(made, "difficulty_quality.json"),
+            audit=_found_in(made, "audit.json"),
         )
         write_report(folder, numbers)
 
     identity = {"settings": run.config.model_dump(), "stages": stages}
-    artifact = run.make("report", 1, [], identity, build, "report.json", "report.html")
+    artifact = run.make("report", 2, [], identity, build, "report.json", "report.html")
     print_summary(json.loads((artifact.folder / "report.json").read_text()), run.folder.folder, run.console)
     return artifact
+
+
+def _found_in(made: Sequence[Artifact], name: str) -> Any:
+    """Return the content of a JSON file that a stage of the run left, or None when none did."""
+    place = next((artifact.folder / name for artifact in made if (artifact.folder / name).is_file()), None)
+    return json.loads(place.read_text(encoding="utf-8")) if place else None

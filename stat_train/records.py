@@ -100,10 +100,11 @@ class Diagnosis(Record):
 
 
 class SkillGap(Record):
-    """How often one skill was missing among the questions that exposed it.
+    """How often one skill was missing among the questions that exposed it, and how sure that is.
 
-    `exposed` counts questions where the skill is required or missing, so `rate = missing / exposed` is at most 1;
-    `low` and `high` bound the rate with 95 % confidence.
+    `exposed` counts questions where the skill is required or missing, so `rate = missing / exposed` is at most 1.
+    `low` and `high` bound the rate with 95 % confidence (exact binomial). The posterior is what to believe of the rate
+    when the student's usual rate is known, with its 95 % credible bounds. `too_few`: exposures too few to tell.
     """
 
     skill: str
@@ -112,16 +113,59 @@ class SkillGap(Record):
     rate: float
     low: float
     high: float
+    posterior_mean: float
+    posterior_low: float
+    posterior_high: float
+    too_few: bool
+
+
+class SkillCount(Record):
+    """How often one skill was missing and exposed in a part of the questions."""
+
+    skill: str
+    missing: int
+    exposed: int
+
+
+class SubjectGap(Record):
+    """How many questions of one subject were difficult (`rate`, 95 % `low` and `high`), and its skills."""
+
+    subject: str
+    questions: int
+    difficult: int
+    rate: float
+    low: float
+    high: float
+    skills: list[SkillCount]
+
+
+class SkillPair(Record):
+    """Two skills that were missing together in several questions.
+
+    `expected` is that number if the two had nothing to do with each other; `p` is how likely `together` or more is
+    then (one-sided Fisher's exact test, of this pair alone).
+    """
+
+    first: str
+    second: str
+    together: int
+    expected: float
+    p: float
 
 
 class SkillProfile(Record):
-    """The student's missing-skill profile, most often missing first (method stage 2)."""
+    """The student's missing-skill profile, most often missing first (method stage 2).
+
+    `subjects` is empty when no question has one; `together` has the pairs missing at least twice in the same question.
+    """
 
     student: str
     task: str
     questions: int
     difficult: int
     skills: list[SkillGap]
+    subjects: list[SubjectGap]
+    together: list[SkillPair]
 
 
 class Diagnosed(Record):

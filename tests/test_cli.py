@@ -117,9 +117,12 @@ def test_cfg_has_one_argument(given: list[str], capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (["comapre", "a", "b"], ["comapre", "run, plan, doctor, compare", 'Did you mean "compare"?', "--help"]),
+        (
+            ["comapre", "a", "b"],
+            ["comapre", "run, plan, doctor, compare, profiles", 'Did you mean "compare"?', "--help"],
+        ),
         (["runn"], ["runn", 'Did you mean "run"?']),
-        (["frobnicate"], ["frobnicate", "run, plan, doctor, compare", "KEY=VALUE"]),
+        (["frobnicate"], ["frobnicate", "run, plan, doctor, compare, profiles", "KEY=VALUE"]),
         (["--multirun", "seed=1"], ["--multirun", "KEY=VALUE", "--help"]),
         (["seed=1", "-m"], ["-m", "KEY=VALUE"]),
     ],

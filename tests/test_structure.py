@@ -129,7 +129,12 @@ def test_model_libraries_are_imported_at_start_only_where_weights_are_at_work() 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--cfg", "job"], ["compare", "--help"], ["plan", "--help"], ["doctor", "--help"], ["--version"]],
+    [
+        ["--help"],
+        ["--cfg", "job"],
+        ["--version"],
+        *([verb, "--help"] for verb in ("compare", "profiles", "plan", "doctor")),
+    ],
     ids=" ".join,
 )
 def test_a_command_without_a_model_imports_no_model_library(arguments: list[str], tmp_path: Path) -> None:

@@ -1,41 +1,141 @@
-"""The student's missing-skill profile (method stage 2)."""
+"""The student's missing-skill profile (method stage 2): per skill, per subject, and skills that go missing together."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from itertools import combinations
 
-from stat_train.records import Diagnosis, SkillGap, SkillProfile
+from stat_train.diagnosis.rates import MIN_EXPOSED, exact_bounds, posterior
+from stat_train.records import Diagnosis, SkillCount, SkillGap, SkillPair, SkillProfile, SubjectGap
+
+# Two skills that met once may have met by chance, whatever a test says.
+MIN_TOGETHER = 2
+Names = Mapping[str, Set[str]]
 
 
 def skill_profile(
-    student: str, task: str, required: Mapping[str, Sequence[str]], diagnoses: Iterable[Diagnosis], difficult: int
+    student: str,
+    task: str,
+    required: Mapping[str, Sequence[str]],
+    diagnoses: Iterable[Diagnosis],
+    difficult: Collection[str],
+    subjects: Mapping[str, str | None],
 ) -> SkillProfile:
-    """Return how often each skill was missing, most often first.
+    """Return how often each skill was missing, most often first, how sure that is, and what went missing together.
 
-    `required` maps each validation question that was answered and judged to the skills it needs. A question exposes a
-    skill that it requires or that was missing, so the rate is at most 1; its interval is the exact binomial one.
+    `required` maps each validation question that was answered and judged to the skills it needs, `difficult` names
+    those that were difficult, `subjects` says of what subject they are. A question exposes a skill that it requires or
+    that was missing, so the rate is at most 1; its interval is the exact binomial one.
     """
-    missing: Counter[str] = Counter()
-    exposed = {question_id: set(skills) for question_id, skills in required.items()}
-    for diagnosis in diagnoses:
-        missing.update(set(diagnosis.missing_skills))
-        exposed[diagnosis.question_id].update(diagnosis.missing_skills)
-    exposures = Counter(skill for skills in exposed.values() for skill in skills)
-    gaps = [_gap(skill, missing[skill], count) for skill, count in exposures.items()]
-    gaps.sort(key=lambda gap: (-gap.missing, -gap.rate, gap.skill))
-    return SkillProfile(student=student, task=task, questions=len(required), difficult=difficult, skills=gaps)
-
-
-def _gap(skill: str, missing: int, exposed: int) -> SkillGap:
-    from scipy.stats import binomtest
-
-    interval = binomtest(missing, exposed).proportion_ci(confidence_level=0.95, method="exact")
-    return SkillGap(
-        skill=skill,
-        missing=missing,
-        exposed=exposed,
-        rate=round(missing / exposed, 6),
-        low=round(float(interval.low), 6),
-        high=round(float(interval.high), 6),
+    found = list(diagnoses)
+    missed = missed_skills(found)
+    exposed = exposed_skills(required, missed)
+    return SkillProfile(
+        student=student,
+        task=task,
+        questions=len(required),
+        difficult=len(difficult),
+        skills=_gaps(_counts(missed, exposed)),
+        subjects=_subject_gaps(missed, exposed, set(difficult), subjects),
+        together=_together(
+            missed, len({d.question_id for d in found if d.judgement != "unscored" or d.missing_skills})
+        ),
     )
+
+
+def missed_skills(diagnoses: Iterable[Diagnosis]) -> dict[str, set[str]]:
+    """Return the skills that were missing in each diagnosed question; one that is named twice counts once."""
+    missed: dict[str, set[str]] = {}
+    for diagnosis in diagnoses:
+        missed.setdefault(diagnosis.question_id, set()).update(diagnosis.missing_skills)
+    return missed
+
+
+def exposed_skills(required: Mapping[str, Iterable[str]], missed: Names) -> dict[str, set[str]]:
+    """Return the skills that each question exposes: those it requires and those that were missing in it."""
+    return {question: {*skills, *missed.get(question, ())} for question, skills in required.items()}
+
+
+def _counts(missed: Names, exposed: Names) -> list[SkillCount]:
+    """Return the counts of each exposed skill: most often missing first, then at the higher rate, then by name."""
+    missing = Counter(skill for question in exposed for skill in missed.get(question, ()))
+    exposures = Counter(skill for skills in exposed.values() for skill in skills)
+    counts = [SkillCount(skill=skill, missing=missing[skill], exposed=count) for skill, count in exposures.items()]
+    return sorted(counts, key=lambda count: (-count.missing, -count.missing / count.exposed, count.skill))
+
+
+def _gaps(counts: list[SkillCount]) -> list[SkillGap]:
+    if not counts:
+        return []
+    missing, exposed = [count.missing for count in counts], [count.exposed for count in counts]
+    bounds, beliefs = exact_bounds(missing, exposed), posterior(missing, exposed)
+    return [
+        SkillGap(
+            **count.model_dump(),
+            rate=round(count.missing / count.exposed, 6),
+            low=round(float(low), 6),
+            high=round(float(high), 6),
+            posterior_mean=round(float(mean), 6),
+            posterior_low=round(float(posterior_low), 6),
+            posterior_high=round(float(posterior_high), 6),
+            too_few=count.exposed < MIN_EXPOSED,
+        )
+        for count, low, high, mean, posterior_low, posterior_high in zip(counts, *bounds, *beliefs, strict=True)
+    ]
+
+
+def _subject_gaps(
+    missed: Names, exposed: Names, difficult: set[str], subjects: Mapping[str, str | None]
+) -> list[SubjectGap]:
+    """Return each subject with its share of difficult questions, the one with most of them first."""
+    questions: dict[str, list[str]] = {}
+    for question in exposed:
+        if subject := subjects.get(question):
+            questions.setdefault(subject, []).append(question)
+    if not questions:
+        return []
+    totals = {subject: len(asked) for subject, asked in questions.items()}
+    hard = {subject: len(difficult.intersection(asked)) for subject, asked in questions.items()}
+    bounds = zip(*exact_bounds(list(hard.values()), list(totals.values())), strict=True)
+    gaps = [
+        SubjectGap(
+            subject=subject,
+            questions=totals[subject],
+            difficult=hard[subject],
+            rate=round(hard[subject] / totals[subject], 6),
+            low=round(float(low), 6),
+            high=round(float(high), 6),
+            skills=_counts(missed, {question: exposed[question] for question in asked}),
+        )
+        for (subject, asked), (low, high) in zip(questions.items(), bounds, strict=True)
+    ]
+    return sorted(gaps, key=lambda gap: (-gap.difficult, -gap.rate, gap.subject))
+
+
+def _together(missed: Names, diagnosed: int) -> list[SkillPair]:
+    """Return the pairs that were missing together, most often first, and against chance among the diagnosed questions.
+
+    A question that is diagnosed misses a skill of its own subject; so skills of one subject meet more often than
+    chance for that reason alone.
+    """
+    from scipy.stats import hypergeom
+
+    alone = Counter(skill for skills in missed.values() for skill in skills)
+    met = Counter(pair for skills in missed.values() for pair in combinations(sorted(skills), 2))
+    pairs = [(first, second, count) for (first, second), count in met.items() if count >= MIN_TOGETHER]
+    if not pairs:
+        return []
+    firsts, seconds, counts = [alone[p[0]] for p in pairs], [alone[p[1]] for p in pairs], [p[2] for p in pairs]
+    ps = hypergeom.sf([count - 1 for count in counts], diagnosed, firsts, seconds)
+    found = [
+        SkillPair(
+            first=first,
+            second=second,
+            together=count,
+            expected=round(alone[first] * alone[second] / diagnosed, 6),
+            p=float(f"{p:.6g}"),
+        )
+        for (first, second, count), p in zip(pairs, ps, strict=True)
+    ]
+    return sorted(found, key=lambda pair: (-pair.together, pair.p, pair.first, pair.second))

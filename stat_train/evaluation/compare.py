@@ -47,8 +47,7 @@ class Row(NamedTuple):
 
 def load_run(run_dir: Path) -> RunResult:
     """Read the results in a run folder; raises UserError when it is none, or was not trained and evaluated."""
-    if not (run_dir / "config.yaml").is_file():
-        raise UserError(_no_run(run_dir))
+    require_run(run_dir)
     names = ("evaluation.json", "benchmark_grades.jsonl")
     if absent := [name for name in names if not (run_dir / name).is_file()]:
         raise UserError(f"{run_dir}: has no {absent[0]}, so there is nothing to compare; run it with until=evaluate")
@@ -56,6 +55,15 @@ def load_run(run_dir: Path) -> RunResult:
         return _read_run(run_dir)
     except (ValueError, KeyError) as error:
         raise UserError(f"{run_dir}: its results cannot be read ({error}); run it again with until=evaluate") from error
+
+
+def require_run(run_dir: Path) -> None:
+    """Raise UserError when a folder is no run folder; its message names the run that was meant, if one is near."""
+    if not (run_dir / "config.yaml").is_file():
+        siblings = [path.parent.name for path in run_dir.absolute().parent.glob("*/config.yaml")]
+        raise UserError(
+            f"{run_dir}: no run folder (it has no config.yaml).{did_you_mean(run_dir.absolute().name, siblings)}"
+        )
 
 
 def compare(run_dirs: list[Path], benchmark: str | None = None) -> list[Row]:
@@ -94,12 +102,6 @@ def print_comparison(rows: list[Row], console: Console) -> None:
         scores = (_accuracy(row.base), _accuracy(row.trained), _change(row.gain), _change(row.to_first))
         table.add_row(*(Text(cell) for cell in (run, str(row.n), *scores)), end_section=True)
     console.print(table)
-
-
-def _no_run(run_dir: Path) -> str:
-    parent = run_dir.absolute().parent
-    siblings = [path.parent.name for path in parent.glob("*/config.yaml")]
-    return f"{run_dir}: no run folder (it has no config.yaml).{did_you_mean(run_dir.name, siblings)}"
 
 
 def _read_run(run_dir: Path) -> RunResult:

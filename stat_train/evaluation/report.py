@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from importlib.resources import files
 from typing import Any
 
+from stat_train import __version__
+from stat_train.evaluation.heat_maps import sweep_map, together_map
 from stat_train.evaluation.summary import BASE, headline_benchmark, trained_arm
-from stat_train.records import SkillGap, SkillProfile
+from stat_train.records import SkillGap, SkillProfile, as_json
 
 Numbers = dict[str, Any]
 _PLAIN = re.compile(r"[A-Za-z_./][\w./-]*")
@@ -23,11 +24,13 @@ def report_numbers(
     evaluation: Numbers | None,
     dropped: dict[str, dict[str, int]],
     stages: list[Numbers],
-    versions: dict[str, str],
+    difficulty: Numbers | None = None,
+    audit: Numbers | None = None,
 ) -> Numbers:
     """Return the content of `report.json`: every number that the page and the terminal show.
 
-    A run that ended before the evaluation (`evaluation` None) has no benchmarks and a `headline` of None.
+    A run that ended before the evaluation (`evaluation` None) has no benchmarks and a `headline` of None. `difficulty`
+    is how well strategies find what is difficult, `audit` how far the diagnoses agree when they are asked again.
     """
     benchmarks = _benchmarks(config, evaluation or {})
     headline = benchmarks[0] if benchmarks and benchmarks[0]["change"] else None
@@ -37,24 +40,36 @@ def report_numbers(
         "headline": headline,
         "benchmarks": benchmarks,
         "profile": _profile_counts(profile),
+        "subjects": [as_json(gap) for gap in profile.subjects] if profile else [],
+        "together": together_map(profile) if profile else None,
+        "difficulty": difficulty,
+        "audit": audit,
         "skills": _skills(profile, training_rows_per_skill, evaluation or {}, benchmarks),
         "dropped": {stage: dict(sorted(reasons.items())) for stage, reasons in dropped.items()},
         "stages": stages,
-        "versions": versions,
+        "versions": {"stat_train": __version__},
         "config": config,
     }
 
 
 def report_html(numbers: Numbers) -> str:
     """Return the report as one page of HTML that needs no network and no JavaScript."""
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page = Environment(
+        loader=PackageLoader("stat_train", "evaluation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     page.filters |= {"percent": percent, "points": points, "probability": probability}
-    template = files("stat_train.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
-    settings = list(_leaves(numbers["config"]))
-    return page.from_string(template).render(
-        numbers, settings=settings, longest=_longest_share(numbers), verdict=verdict
+    return page.get_template("report.html.j2").render(
+        numbers,
+        settings=list(_leaves(numbers["config"])),
+        longest=_longest_share(numbers),
+        sweep=sweep_map(numbers["difficulty"]),
+        verdict=verdict,
     )
 
 
@@ -71,12 +86,12 @@ def percent(share: float | None, digits: int = 1) -> str:
     return "–" if share is None else f"{100 * share:.{digits}f} %"
 
 
-def points(share: float | None) -> str:
+def points(share: float | None, digits: int = 1) -> str:
     """Return a change of a share in signed percentage points: 0.05 is `+5.0`; a dash when there is none."""
     if share is None:
         return "–"
-    text = f"{100 * share:+.1f}".replace("-", "−")
-    return "0.0" if text[1:] == "0.0" else text
+    text = f"{100 * share:+.{digits}f}".replace("-", "−")
+    return text if float(text[1:]) else text[1:]
 
 
 def probability(p: float | None) -> str:
@@ -156,9 +171,8 @@ def _missing(gap: SkillGap | None) -> int:
 
 
 def _gap_numbers(gap: SkillGap | None) -> Numbers:
-    if gap is None:
-        return {"missing": 0, "exposed": 0, "rate": None, "low": None, "high": None}
-    return gap.model_dump(exclude={"skill"})
+    known = gap.model_dump(exclude={"skill"}) if gap else {"missing": 0, "exposed": 0}
+    return dict.fromkeys(name for name in SkillGap.model_fields if name != "skill") | known
 
 
 def _share(part: int, whole: int) -> float | None:

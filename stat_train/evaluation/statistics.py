@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -31,6 +32,15 @@ class PairedDifference(NamedTuple):
     p: float | None
 
 
+class UnpairedDifference(NamedTuple):
+    """How much a share differs between two groups of different questions, with 95 % bounds and a p value."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
 def binomial_interval(successes: int, trials: int) -> Interval:
     """Return the share of successes with its exact (Clopper-Pearson) 95 % interval."""
     from scipy.stats import binomtest
@@ -52,6 +62,21 @@ def paired_difference(before: Sequence[bool], after: Sequence[bool], seed: int =
     low, high = _bootstrap_bounds(changes, seed)
     p = mcnemar_mid_p(changes.count(1), changes.count(-1))
     return PairedDifference(len(changes), sum(changes) / len(changes), low, high, p)
+
+
+def unpaired_difference(first: tuple[int, int], second: tuple[int, int]) -> UnpairedDifference:
+    """Return the second share less the first, each given as (count, of how many), the latter at least 1.
+
+    The bounds are Newcombe's, from two Wilson intervals (Newcombe 1998, method 10); p is Fisher's exact test.
+    """
+    from scipy.stats import binomtest, fisher_exact
+
+    (a, m), (b, n) = first, second
+    wilson = [binomtest(count, of).proportion_ci(CONFIDENCE, method="wilson") for count, of in (first, second)]
+    before, after, difference = a / m, b / n, b / n - a / m
+    low = difference - math.hypot(after - wilson[1].low, wilson[0].high - before)
+    high = difference + math.hypot(wilson[1].high - after, before - wilson[0].low)
+    return UnpairedDifference(difference, low, high, float(fisher_exact([[a, m - a], [b, n - b]]).pvalue))
 
 
 def mcnemar_mid_p(gained: int, lost: int) -> float:

@@ -7,7 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stat_train.evaluation.report import percent, points, probability, verdict
-from stat_train.records import SkillProfile
+from stat_train.evaluation.tables import (
+    ROWS_SHOWN,
+    TOO_FEW,
+    add_columns,
+    add_row,
+    bar,
+    fit_names,
+    new_table,
+    plain,
+    say,
+    shortened,
+)
+from stat_train.records import SkillGap, SkillPair, SkillProfile, SubjectGap
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,33 +27,81 @@ if TYPE_CHECKING:
 
 # With the headline and the closing lines this keeps the summary within 25 lines.
 SKILLS_SHOWN = 8
-BAR_WIDTH = 20
+# A bar in a terminal of at least WIDE columns, and in a narrower one.
+WIDE, BAR_WIDTH, NARROW_BAR_WIDTH = 100, 20, 8
+PAIRS_SHOWN = 5
 
 
 def print_profile(profile: SkillProfile, console: Console) -> None:
-    """Print the skills that the student misses, most often missing first, with how sure each rate is."""
-    table = _table(f"{profile.difficult} of {profile.questions} questions were difficult for {profile.student}")
-    table.add_column("missing skill", overflow="ellipsis", no_wrap=True)
-    table.add_column("times", justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    table.add_column("rate, 95 % interval", justify="right", no_wrap=True)
-    ranked = sorted(profile.skills, key=lambda gap: (-gap.missing, gap.skill))
-    most = max((gap.missing for gap in ranked), default=0)
-    for gap in ranked:
-        rate = f"{percent(gap.rate)} [{_bounds(gap.low, gap.high)}]"
-        _add_row(table, gap.skill, str(gap.missing), _bar(gap.missing, most), rate)
-    console.print(table)
+    """Print what the student misses: skills, most often missing first, subjects, and skills that go missing together.
+
+    At most ROWS_SHOWN skills; a rate of too few exposures is marked so, in place of what is likely.
+    """
+    table = new_table(f"{profile.difficult} of {profile.questions} questions were difficult for {profile.student}")
+    add_columns(table, "missing skill", "times", "", "rate [95 %]", "likely")
+    table.columns[2].justify = "left"
+    wide = BAR_WIDTH if console.width >= WIDE else NARROW_BAR_WIDTH
+    most = max((gap.missing for gap in profile.skills), default=0)
+    for gap in profile.skills[:ROWS_SHOWN]:
+        likely = TOO_FEW if gap.too_few else percent(gap.posterior_mean)
+        times = f"{gap.missing} of {gap.exposed}"
+        add_row(table, gap.skill, times, bar(gap.missing, most, wide), _rate(gap), likely)
+    console.print(fit_names(table, console.width))
+    _say_more(console, len(profile.skills), "skills")
+    if len(profile.subjects) > 1:
+        _print_subjects(profile.subjects, console)
+    _print_together(profile.together, console)
+
+
+def _print_subjects(subjects: list[SubjectGap], console: Console) -> None:
+    table = new_table()
+    add_columns(table, "subject", "difficult", "rate [95 %]", "most often missing")
+    room = console.width // 3
+    for gap in subjects[:ROWS_SHOWN]:
+        first = gap.skills[0] if gap.skills and gap.skills[0].missing else None
+        skill = f"{shortened(plain(first.skill), room)} {first.missing} of {first.exposed}" if first else "–"
+        add_row(table, gap.subject, f"{gap.difficult} of {gap.questions}", _rate(gap), skill)
+    console.print(fit_names(table, console.width))
+    _say_more(console, len(subjects), "subjects")
+
+
+def _print_together(pairs: list[SkillPair], console: Console) -> None:
+    """Print the first pairs, as many as two lines hold, each with how often and how often by chance."""
+    if not pairs:
+        return
+    room, lines = console.width, ["Missing together (times, by chance):"]
+    for pair in pairs[:PAIRS_SHOWN]:
+        counts = f" ({pair.together}, {pair.expected:.1f})"
+        names = [shortened(plain(name), (room - len(counts) - 4) // 2) for name in (pair.first, pair.second)]
+        text = f"{names[0]} + {names[1]}{counts}"
+        if len(lines[-1]) + len(text) + 2 <= room:
+            lines[-1] += f" {text}" if len(lines) == 1 and lines[0].endswith(":") else f"; {text}"
+        elif len(lines) < 2:
+            lines.append(text)
+        else:
+            break
+    for line in lines:
+        say(console, line)
+
+
+def _say_more(console: Console, count: int, what: str) -> None:
+    if count > ROWS_SHOWN:
+        say(console, f"… and {count - ROWS_SHOWN} more {what}: profile.json")
+
+
+def _rate(gap: SkillGap | SubjectGap) -> str:
+    return f"{percent(gap.rate)} [{100 * gap.low:.0f}, {100 * gap.high:.0f}]"
 
 
 def print_summary(numbers: Mapping[str, Any], run_dir: Path, console: Console) -> None:
     """Print a run's result in at most 25 lines: the gain, the skills that were missing most, where to read on."""
-    _line(console, headline(numbers), "bold")
+    say(console, headline(numbers), "bold")
     shown = [row for row in numbers["skills"] if row["before"] or row["rate"] is not None][:SKILLS_SHOWN]
     if shown:
         console.print(_skill_table(shown))
-    _line(console, f"left out: {_dropped(numbers['dropped'])}")
+    say(console, f"left out: {_dropped(numbers['dropped'])}")
     if numbers["benchmarks"]:
-        _line(console, f"unscored: {_unscored(numbers['benchmarks'])}")
+        say(console, f"unscored: {_unscored(numbers['benchmarks'])}")
     for name in ("report.html", "report.json"):
         console.print(str(run_dir / name), soft_wrap=True, markup=False, highlight=False)
 
@@ -61,42 +121,13 @@ def headline(numbers: Mapping[str, Any]) -> str:
 
 
 def _skill_table(rows: list[Mapping[str, Any]]) -> Table:
-    table = _table(None)
-    table.add_column("most often missing", overflow="ellipsis", no_wrap=True)
-    for name in ("times", "rows", "before", "after", "change"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = new_table()
+    add_columns(table, "most often missing", "times", "rows", "before", "after", "change")
     for row in rows:
         accuracies = (percent(row[when] and row[when]["accuracy"]) for when in ("before", "after"))
         change = points(row["change"] and row["change"]["difference"])
-        _add_row(table, row["skill"], str(row["missing"]), str(row["rows"]), *accuracies, change)
+        add_row(table, row["skill"], str(row["missing"]), str(row["rows"]), *accuracies, change)
     return table
-
-
-def _table(title: str | None) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    return Table(title=Text(title) if title else None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-
-
-def _add_row(table: Table, *cells: str) -> None:
-    # A skill's name may hold square brackets, which rich would take for markup.
-    from rich.text import Text
-
-    table.add_row(*(Text(cell) for cell in cells))
-
-
-def _line(console: Console, text: str, style: str = "") -> None:
-    console.print(text, style=style, markup=False, highlight=False)
-
-
-def _bar(count: int, most: int) -> str:
-    return "█" * round(BAR_WIDTH * count / most) if most else ""
-
-
-def _bounds(low: float, high: float) -> str:
-    return f"{100 * low:.0f}, {100 * high:.0f}"
 
 
 def _dropped(dropped: Mapping[str, Mapping[str, int]]) -> str:

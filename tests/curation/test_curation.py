@@ -78,7 +78,7 @@ def _diagnosed(missed: Mapping[str, Sequence[str]] = MISSED) -> Diagnosed:
         Diagnosis(question_id=id, attempt=0, judgement="wrong", missing_skills=list(skills), explanation="")
         for id, skills in missed.items()
     ]
-    profile = skill_profile("s", "t", missed, found, len(missed))
+    profile = skill_profile("s", "t", missed, found, missed, {})
     return Diagnosed(difficult=[], diagnoses=found, profile=profile)
 
 
