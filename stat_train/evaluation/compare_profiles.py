@@ -71,7 +71,10 @@ class SkillChange(NamedTuple):
 
 
 class ProfileComparison(NamedTuple):
-    """Two profiles compared; `questions` were judged in both, `left_out` says why a skill is not among `skills`."""
+    """Two profiles compared: `questions` are those that both were asked, and judged on when the runs are paired.
+
+    `left_out` says why a skill is not among `skills`.
+    """
 
     first: Profiled
     second: Profiled
@@ -110,8 +113,9 @@ def compare_profiles(first: Profiled, second: Profiled) -> ProfileComparison:
     ]
     # A skill that no question judged in both exposes has nothing to compare.
     left_out |= dict.fromkeys(shared - {change.skill for change in changes}, "in no question that both runs judged")
+    questions = len(judged if paired else first.asked & second.asked)
     ranked = sorted(_adjusted(changes), key=lambda c: (c.too_few, -abs(c.difference), c.p, c.skill))
-    return ProfileComparison(first, second, paired, len(judged), ranked, dict(sorted(left_out.items())))
+    return ProfileComparison(first, second, paired, questions, ranked, dict(sorted(left_out.items())))
 
 
 def as_json(found: ProfileComparison) -> dict[str, Any]:
@@ -256,8 +260,8 @@ def _explained(found: ProfileComparison) -> Iterator[str]:
         yield f"Paired: {found.questions} questions were judged in both runs; n of them expose the skill in either."
     else:
         what = "tasks" if first.task != second.task else "validation questions"
-        counts = f"{first.questions} questions in A, {second.questions} in B"
-        yield f"Not paired, for the {what} differ: {counts}; n of them expose the skill."
+        counts = f"{first.questions} questions in A, {second.questions} in B, {found.questions} of them the same"
+        yield f"Not paired, as the {what} differ: {counts}; n of them expose the skill."
     tested = [change for change in found.skills if not change.too_few]
     clear = sum(change.clear for change in tested)
     yield f"Clear: {clear} of {len(tested)} skills, with p <= 0.05 after Benjamini-Hochberg."

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 # A table longer than this is not read; the file that it is made from has the rest.
 ROWS_SHOWN = 25
 SHORTEST_NAME = 8
+# Blanks between two columns, and around all of them.
+GAP, EDGES = 2, 2
 TOO_FEW = "too few to tell"
 BLOCKS = "▏▎▍▌▋▊▉█"
 
@@ -21,7 +23,8 @@ def new_table(title: str | None = None) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    return Table(title=Text(plain(title)) if title else None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    shown = Text(plain(title)) if title else None
+    return Table(title=shown, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, collapse_padding=True)
 
 
 def add_columns(table: Table, name: str, *numbers: str) -> None:
@@ -43,7 +46,7 @@ def fit_names(table: Table, width: int) -> Table:
     from rich.cells import cell_len
 
     others = [max(cell_len(str(cell)) for cell in (column.header, *column.cells)) for column in table.columns[1:]]
-    table.columns[0].max_width = max(SHORTEST_NAME, width - sum(others) - 2 * len(others) - 2)
+    table.columns[0].max_width = max(SHORTEST_NAME, width - sum(others) - GAP * len(others) - EDGES)
     return table
 
 

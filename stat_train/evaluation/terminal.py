@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from stat_train.evaluation.report import percent, points, probability, verdict
 from stat_train.evaluation.tables import (
     ROWS_SHOWN,
+    SHORTEST_NAME,
     TOO_FEW,
     add_columns,
     add_row,
@@ -56,7 +57,7 @@ def print_profile(profile: SkillProfile, console: Console) -> None:
 def _print_subjects(subjects: list[SubjectGap], console: Console) -> None:
     table = new_table()
     add_columns(table, "subject", "difficult", "rate [95 %]", "most often missing")
-    room = console.width // 3
+    room = max(SHORTEST_NAME, console.width - 58)
     for gap in subjects[:ROWS_SHOWN]:
         first = gap.skills[0] if gap.skills and gap.skills[0].missing else None
         skill = f"{shortened(plain(first.skill), room)} {first.missing} of {first.exposed}" if first else "–"
@@ -66,12 +67,11 @@ def _print_subjects(subjects: list[SubjectGap], console: Console) -> None:
 
 
 def _print_together(pairs: list[SkillPair], console: Console) -> None:
-    """Print the first pairs, as many as two lines hold, each with how often and how often by chance."""
-    if not pairs:
-        return
-    room, lines = console.width, ["Missing together (times, by chance):"]
-    for pair in pairs[:PAIRS_SHOWN]:
-        counts = f" ({pair.together}, {pair.expected:.1f})"
+    """Print the first pairs that met more often than by chance, as many as two lines hold, with both counts."""
+    met = [pair for pair in pairs if pair.together > pair.expected]
+    room, lines = console.width, ["Missing together (by chance):"]
+    for pair in met[:PAIRS_SHOWN]:
+        counts = f" {pair.together} ({pair.expected:.1f})"
         names = [shortened(plain(name), (room - len(counts) - 4) // 2) for name in (pair.first, pair.second)]
         text = f"{names[0]} + {names[1]}{counts}"
         if len(lines[-1]) + len(text) + 2 <= room:
@@ -80,7 +80,7 @@ def _print_together(pairs: list[SkillPair], console: Console) -> None:
             lines.append(text)
         else:
             break
-    for line in lines:
+    for line in lines if met else []:
         say(console, line)
 
 
