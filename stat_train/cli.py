@@ -27,7 +27,7 @@ stat-train: find what a student model cannot do, and train it on that (STAT, arX
 Usage
   stat-train [KEY=VALUE ...]          run the method with these settings
   stat-train compare RUN RUN ...      put finished runs side by side
-  stat-train profiles RUN RUN         two students or checkpoints, skill by skill: which changes are clear
+  stat-train profiles RUN RUN         two students or checkpoints, skill by skill
   stat-train plan [KEY=VALUE ...]     what the run will ask of paid models, and what that will cost
   stat-train doctor [KEY=VALUE ...]   check that what this run needs works: models, packages, disk
   stat-train --cfg job [KEY=VALUE ..] print the settings that a run would have, and stop

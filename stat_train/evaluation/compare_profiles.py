@@ -18,7 +18,7 @@ from stat_train.evaluation.statistics import (
     paired_difference,
     unpaired_difference,
 )
-from stat_train.evaluation.tables import add_columns, add_row, fit_names, new_table, plain, say
+from stat_train.evaluation.tables import WIDE, add_columns, add_row, fit_names, new_table, plain, say
 from stat_train.records import Diagnosis, Difficulty, SkillProfile
 from stat_train.store import read_records
 
@@ -91,7 +91,7 @@ def load_profile(run_dir: Path) -> Profiled:
         raise UserError(f"{run_dir}: has no profile.json, so there is no profile yet; run it with until=profile")
     try:
         return _read_profile(run_dir)
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{run_dir}: its profile cannot be read ({reason}); run it again with until=profile") from error
 
@@ -138,13 +138,15 @@ def print_profiles(found: ProfileComparison, console: Console) -> None:
         say(console, f"{text}{profile.difficult} of {profile.questions} questions difficult")
     table = new_table("How often each skill was missing, in %, with 95 % intervals")
     add_columns(table, "skill", "n", "A", "B", "change, points", "")
+    digits = 1 if console.width >= WIDE else 0
     for change in found.skills:
         verdict = "too few" if change.too_few else "clear" if change.clear else ""
-        add_row(
-            table, change.skill, _questions(change), _rate(change.first), _rate(change.second), _gap(change), verdict
-        )
+        rates = _rate(change.first, digits), _rate(change.second, digits)
+        add_row(table, change.skill, _questions(change), *rates, _gap(change), verdict)
     if found.skills:
         console.print(fit_names(table, console.width))
+    else:
+        say(console, "The profiles have no skill in common.")
     for line in _explained(found):
         say(console, line)
 
@@ -223,10 +225,10 @@ def _questions(change: SkillChange) -> str:
     return str(first) if first == second else f"{first}, {second}"
 
 
-def _rate(counts: Counts) -> str:
+def _rate(counts: Counts, digits: int) -> str:
     value, low, high = binomial_interval(*counts)
     assert value is not None and low is not None and high is not None
-    return f"{100 * value:.1f} [{100 * low:.0f}, {100 * high:.0f}]"
+    return f"{100 * value:.{digits}f} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def _gap(change: SkillChange) -> str:

@@ -87,7 +87,8 @@ def mcnemar_mid_p(gained: int, lost: int) -> float:
     from scipy.stats import binom
 
     fewer, changed = min(gained, lost), gained + lost
-    return float(2 * binom.cdf(fewer, changed, 0.5) - binom.pmf(fewer, changed, 0.5))
+    # An even split is exactly 1, give or take the last digit.
+    return min(1.0, float(2 * binom.cdf(fewer, changed, 0.5) - binom.pmf(fewer, changed, 0.5)))
 
 
 def _bootstrap_bounds(changes: list[int], seed: int) -> tuple[float | None, float | None]:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 # A table longer than this is not read; the file that it is made from has the rest.
 ROWS_SHOWN = 25
+# Columns from which on a terminal has room for longer bars and more digits.
+WIDE = 100
 SHORTEST_NAME = 8
 # Blanks between two columns, and around all of them.
 GAP, EDGES = 2, 2

@@ -11,6 +11,7 @@ from stat_train.evaluation.tables import (
     ROWS_SHOWN,
     SHORTEST_NAME,
     TOO_FEW,
+    WIDE,
     add_columns,
     add_row,
     bar,
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
 # With the headline and the closing lines this keeps the summary within 25 lines.
 SKILLS_SHOWN = 8
-# A bar in a terminal of at least WIDE columns, and in a narrower one.
-WIDE, BAR_WIDTH, NARROW_BAR_WIDTH = 100, 20, 8
+# A bar in a wide terminal, and in a narrower one.
+BAR_WIDTH, NARROW_BAR_WIDTH = 20, 8
 PAIRS_SHOWN = 5
 
 

@@ -118,7 +118,6 @@ def test_the_exact_intervals_hold_the_true_rates(coverage: Coverage) -> None:
 
 def test_the_credible_intervals_hold_the_true_rates_nearly_as_often(coverage: Coverage) -> None:
     """They promise 95 % on average over students like the prior, not for each skill; here the rates differ widely."""
-    print({skill: count / STUDENTS for skill, count in coverage.credible.items()})
     assert sum(coverage.credible.values()) >= 0.93 * STUDENTS * len(RATES)
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from functools import cache
+from html import unescape
 from html.parser import HTMLParser
 from io import StringIO
 from itertools import pairwise
@@ -20,7 +21,7 @@ from rich.console import Console
 from stat_train.evaluation.report import command, points, report_html, report_numbers, verdict
 from stat_train.evaluation.summary import evaluation
 from stat_train.evaluation.terminal import print_profile, print_summary
-from stat_train.records import Grade, Question, SkillGap, SkillProfile
+from stat_train.records import Grade, Question, SkillCount, SkillGap, SkillPair, SkillProfile, SubjectGap
 
 ATTACK = "<script>alert(1)</script>"
 CONFIG: dict[str, Any] = {
@@ -43,13 +44,103 @@ SKILLS = ("addition", "greatest_common_divisor", "linear_equation", ATTACK)
 def gap(skill: str, missing: int, exposed: int) -> SkillGap:
     """Return a gap with bounds a little around its rate."""
     rate = missing / exposed
-    return SkillGap(skill=skill, missing=missing, exposed=exposed, rate=rate, low=rate * 0.9, high=min(1, rate * 1.1))
+    low, high = rate * 0.9, min(1, rate * 1.1)
+    return SkillGap(
+        skill=skill,
+        missing=missing,
+        exposed=exposed,
+        rate=rate,
+        low=low,
+        high=high,
+        posterior_mean=rate,
+        posterior_low=low,
+        posterior_high=high,
+        too_few=exposed < 5,
+    )
 
 
 def profile(skills: tuple[str, ...] = SKILLS) -> SkillProfile:
     """Return a profile in which each skill is missing more often than the one before."""
     gaps = [gap(skill, 10 * (index + 1), 200) for index, skill in enumerate(skills)]
-    return SkillProfile(student="tiny", task="arithmetic", questions=1000, difficult=420, skills=gaps)
+    ranked = sorted(gaps, key=lambda gap: -gap.missing)
+    return SkillProfile(
+        student="tiny", task="arithmetic", questions=1000, difficult=420, skills=ranked, subjects=[], together=[]
+    )
+
+
+def subject(name: str, difficult: int, skill: str = ATTACK) -> SubjectGap:
+    """Return a subject of 100 questions."""
+    rate = difficult / 100
+    skills = [SkillCount(skill=skill, missing=difficult, exposed=50)]
+    return SubjectGap(subject=name, questions=100, difficult=difficult, rate=rate, low=rate, high=rate, skills=skills)
+
+
+def pair(first: str, second: str, together: int, expected: float = 1.0) -> SkillPair:
+    """Return a pair of skills that went missing together."""
+    return SkillPair(first=first, second=second, together=together, expected=expected, p=0.01)
+
+
+def full_profile() -> SkillProfile:
+    """Return a profile with subjects, pairs, and a skill that was hardly seen."""
+    found = profile()
+    return found.model_copy(
+        update={
+            "skills": [*found.skills, gap("rare", 1, 4)],
+            "subjects": [subject(ATTACK, 20), subject("algebra", 10)],
+            "together": [pair(ATTACK, "linear_equation", 8), pair("addition", "linear_equation", 2)],
+        }
+    )
+
+
+DIFFICULTY: dict[str, Any] = {
+    "strategies": [
+        {
+            "strategy": "gold/any",
+            "used": True,
+            "judged": 50,
+            "difficult": 8,
+            "n": 50,
+            "accuracy": 1.0,
+            "low": 0.93,
+            "high": 1.0,
+            "precision": 1.0,
+            "recall": 1.0,
+            "f1": 1.0,
+        },
+        {
+            "strategy": ATTACK,
+            "used": False,
+            "judged": 48,
+            "difficult": 12,
+            "n": 0,
+            "accuracy": None,
+            "low": None,
+            "high": None,
+            "precision": None,
+            "recall": None,
+            "f1": None,
+        },
+    ],
+    "sweep": None,
+}
+AUDIT: dict[str, Any] = {
+    "sample": 50,
+    "asked": "the same teacher, skill list shuffled",
+    "alpha": 0.614,
+    "agreement": 0.7,
+    "skills": [{"skill": ATTACK, "n": 20, "alpha": None, "agreement": 0.55}],
+}
+
+
+def sweep(accuracy: bool) -> dict[str, Any]:
+    """Return a sweep over two by two thresholds, with or without gold answers."""
+    cells = [
+        {"tau1": tau1, "tau2": tau2, "difficult": tau1 * tau2, "accuracy": tau1 - tau2 if accuracy else None}
+        for tau1 in (0.5, 0.85)
+        for tau2 in (0.25, 0.5)
+    ]
+    rest = dict.fromkeys(("precision", "recall", "f1"))
+    return {"tau1": [0.5, 0.85], "tau2": [0.25, 0.5], "used": [0.85, 0.5], "cells": [cell | rest for cell in cells]}
 
 
 @cache
@@ -79,7 +170,6 @@ def numbers(**changes: Any) -> dict[str, Any]:
         "evaluation": scores(),
         "dropped": {"curate": {"answer does not match": 12, ATTACK: 3}},
         "stages": [{"name": "train", "hash": "train-0a1b2c", "seconds": 61.25}],
-        "versions": {"stat-train": "0.1.0", "torch": "2.9"},
     }
     return report_numbers(**{**parts, **changes})
 
@@ -102,9 +192,9 @@ class Page(HTMLParser):
 
 
 def test_names_and_texts_cannot_become_markup() -> None:
-    html = report_html(numbers())
+    html = report_html(numbers(profile=full_profile(), difficulty=DIFFICULTY, audit=AUDIT))
     assert Page(html).count("script") == 0
-    assert "&lt;script&gt;alert(1)" in html
+    assert html.count("&lt;script&gt;alert(1)") >= 10
 
 
 def test_the_page_needs_no_network_and_no_javascript() -> None:
@@ -115,8 +205,10 @@ def test_the_page_needs_no_network_and_no_javascript() -> None:
 
 
 def test_tables_have_captions_and_headers_and_charts_have_text() -> None:
-    page = Page(report_html(numbers()))
-    assert page.count("table") == page.count("caption") == 7
+    page = Page(
+        report_html(numbers(profile=full_profile(), difficulty=DIFFICULTY | {"sweep": sweep(True)}, audit=AUDIT))
+    )
+    assert page.count("table") == page.count("caption") == 12
     assert all("scope" in attributes for tag, attributes in page.tags if tag == "th")
     charts = [attributes for tag, attributes in page.tags if tag == "svg"]
     assert all(chart.get("aria-hidden") or chart.get("aria-label") for chart in charts)
@@ -124,7 +216,8 @@ def test_tables_have_captions_and_headers_and_charts_have_text() -> None:
 
 
 def test_headings_do_not_skip_a_level() -> None:
-    levels = [int(tag[1]) for tag, _ in Page(report_html(numbers())).tags if re.fullmatch(r"h\d", tag)]
+    html = report_html(numbers(profile=full_profile(), difficulty=DIFFICULTY | {"sweep": sweep(True)}, audit=AUDIT))
+    levels = [int(tag[1]) for tag, _ in Page(html).tags if re.fullmatch(r"h\d", tag)]
     assert levels[0] == 1
     assert all(later - earlier <= 1 for earlier, later in pairwise(levels))
     assert levels.count(1) == 1
@@ -253,12 +346,170 @@ def test_the_summary_of_an_early_end_claims_nothing() -> None:
     assert "unscored" not in output.getvalue()
 
 
+# -- the profile on the page ------------------------------------------------------------------------------------------
+
+
+def text_of(html: str) -> str:
+    """Return what a page says, its tags left out and white space put together."""
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", html.replace("<wbr>", ""))))
+
+
+def test_each_gap_has_a_bar_with_its_interval_and_what_is_likely() -> None:
+    """Addition: 10 of 200, invented bounds 0.9 and 1.1 times that, the same for the posterior."""
+    html = report_html(numbers(profile=full_profile()))
+    assert "addition 10 of 200 5.0 % 4.5 to 5.5 5.0 % 4.5 to 5.5" in text_of(html)
+    assert '<rect class="before" width="5.0" height="10"/><rect class="whisker" x="4.5" y="4.2" width="1.0"' in html
+    assert '<path class="likely" d="M5.0 0V10"/>' in html
+
+
+def test_a_skill_that_was_hardly_seen_is_marked() -> None:
+    html = report_html(numbers(profile=full_profile()))
+    assert "rare too few to tell 1 of 4" in text_of(html)
+    assert html.count("too few to tell") == 1
+
+
+def test_subjects_have_a_table_when_there_are_several() -> None:
+    assert f"algebra 10 of 100 10.0 % 10.0 to 10.0 {ATTACK} 10 of 50" in text_of(
+        report_html(numbers(profile=full_profile()))
+    )
+    one = full_profile().model_copy(update={"subjects": [subject("algebra", 10)]})
+    assert "By subject" not in report_html(numbers(profile=one))
+
+
+def test_skills_that_go_missing_together_are_a_table_of_shaded_numbers() -> None:
+    """Most often missing: ATTACK 40, linear_equation 30, greatest_common_divisor 20, addition 10, rare 1."""
+    grid = numbers(profile=full_profile())["together"]
+    assert grid["skills"][:2] == [ATTACK, "linear_equation"]
+    assert [cell["count"] for cell in grid["rows"][1]] == [8, 30, None, 2, None]
+    assert [cell["shade"] for cell in grid["rows"][1]] == [1, None, 0, 0.25, 0]
+    assert [[row[i]["count"] for row in grid["rows"]] for i in range(5)] == [
+        [cell["count"] for cell in row] for row in grid["rows"]
+    ]
+    html = report_html(numbers(profile=full_profile()))
+    assert 'style="--share: 1.0">8</td>' in html and 'style="--share: 0.25">2</td>' in html
+    assert "2 linear_equation 8 30 · 2 ·" in text_of(html)
+
+
+def test_the_map_shows_twelve_skills_and_is_absent_without_pairs() -> None:
+    many = profile(tuple(f"skill{index}" for index in range(20)))
+    grid = numbers(profile=many.model_copy(update={"together": [pair("skill18", "skill19", 3)]}))["together"]
+    assert (len(grid["skills"]), {len(row) for row in grid["rows"]}) == (12, {12})
+    assert numbers(profile=many)["together"] is None
+    assert "No two skills were missing in the same question more than once." in report_html(numbers(profile=many))
+
+
+def test_the_difficulty_section_compares_strategies() -> None:
+    text = text_of(report_html(numbers(difficulty=DIFFICULTY)))
+    assert "gold/any of this run 8 of 50 100.0 % 93.0 to 100.0 of 50 100.0 % 100.0 % 100.0 %" in text
+    assert f"{ATTACK} 12 of 48 – – – –" in text
+    assert "Other thresholds" not in text
+    assert "Which questions are difficult" not in report_html(numbers())
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "shown", "values"),
+    [
+        (True, "Accuracy of the difficulty rule", "25.0 60.0 0.5 0.0 35.0"),
+        (False, "Share of questions", "12.5 21.2 0.5 25.0 42.5"),
+    ],
+)
+def test_the_sweep_shows_accuracy_or_else_the_share_of_difficult_questions(
+    accuracy: bool, shown: str, values: str
+) -> None:
+    """Accuracy was made tau1 - tau2, the share tau1 * tau2; rows are tau2."""
+    html = report_html(numbers(difficulty=DIFFICULTY | {"sweep": sweep(accuracy)}))
+    assert shown in text_of(html)
+    assert f"0.25 {values}" in text_of(html)
+    framed = [attributes for tag, attributes in Page(html).tags if tag == "td" and attributes.get("class") == "used"]
+    assert len(framed) == 1
+    assert framed[0]["aria-label"] == ("35.0 %" if accuracy else "42.5 %") + ", thresholds of this run"
+
+
+def test_a_sweep_without_the_runs_own_thresholds_frames_no_cell() -> None:
+    html = report_html(numbers(difficulty=DIFFICULTY | {"sweep": sweep(True) | {"used": [0.9, 0.9]}}))
+    assert 'class="used"' not in html
+    assert "tau1 = 0.9, tau2 = 0.9" in html
+
+
+def test_the_audit_says_how_far_to_trust_the_diagnoses() -> None:
+    text = text_of(report_html(numbers(audit=AUDIT)))
+    assert "50 diagnoses were asked again (the same teacher, skill list shuffled): agreement 70.0 %" in text
+    assert "alpha 0.61" in text and f"{ATTACK} 20 55.0 % –" in text
+    unknown = text_of(report_html(numbers(audit=AUDIT | {"alpha": None, "agreement": None, "skills": []})))
+    assert "alpha unknown" in unknown and "Agreement on whether" not in unknown
+
+
+# -- the profile on the terminal --------------------------------------------------------------------------------------
+
+
+def profile_text(found: SkillProfile, width: int) -> str:
+    """Return what is printed of a profile on a terminal of a width."""
+    console, output = printed(width)
+    print_profile(found, console)
+    return output.getvalue()
+
+
 def test_the_profile_is_ranked_and_prints_brackets_as_they_are() -> None:
-    console, output = printed()
-    print_profile(profile(("rare", "[bold]common")), console)
-    text = output.getvalue()
+    text = profile_text(profile(("rare", "[bold]common")), 110)
     assert text.index("[bold]common") < text.index("rare")
     assert "420 of 1000 questions were difficult for tiny" in text
     # 20 of 200 missing; the bounds are 0.9 and 1.1 times that. The longest bar is 20 blocks, the other half of it.
-    assert "10.0 % [9, 11]" in text
+    assert re.search(r"20 of 200 .* 10\.0 % \[9, 11\] +10\.0 %", text)
     assert re.findall("█+", text) == ["█" * 20, "█" * 10]
+
+
+def test_bars_are_shorter_on_a_narrow_terminal_and_never_vanish() -> None:
+    """1 of the most 100 is 8/100 of a block, which rounds to one eighth of a block."""
+    found = profile().model_copy(update={"skills": [gap("often", 100, 200), gap("once", 1, 200), gap("never", 0, 200)]})
+    lines = {line.split()[0]: line for line in profile_text(found, 80).splitlines() if line.split()}
+    assert (lines["often"].count("█"), lines["once"].count("▏")) == (8, 1)
+    assert not set(lines["never"]) & set("▏▎▍▌▋▊▉█")
+
+
+def test_too_few_exposures_stand_in_place_of_what_is_likely() -> None:
+    lines = {line.split()[0]: line for line in profile_text(full_profile(), 80).splitlines() if line.split()}
+    assert lines["rare"].rstrip().endswith("25.0 % [22, 28]  too few to tell")
+    assert re.search(r"5\.0 % \[4, 6\] +5\.0 %$", lines["addition"].rstrip())
+
+
+@pytest.mark.parametrize("width", [80, 110])
+def test_a_long_profile_fits_the_terminal(width: int) -> None:
+    """Forty skills with long names and large counts: 25 are shown, and no number is cut."""
+    names = tuple(f"a_skill_with_a_name_that_no_terminal_can_hold_in_full_{index}" for index in range(40))
+    counts = [gap(name, 9000 - index, 10000) for index, name in enumerate(names)]
+    few = gap("too", 4, 4).model_copy(update={"high": 1.0})
+    subjects = [subject(f"{name}[red]", 20, names[0]) for name in names[:30]]
+    found = profile().model_copy(
+        update={"skills": [few, *counts], "subjects": subjects, "together": [pair(names[0], names[1], 9)] * 6}
+    )
+    text = profile_text(found, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "… and 16 more skills: profile.json" in text and "… and 5 more subjects: profile.json" in text
+    assert "9000 of 10000" in text and "90.0 % [81, 99]" in text and "too few to tell" in text
+    assert text.count(" 20 of 100 ") == 25 and text.count(" 20 of 50") == 25
+
+
+def test_skills_missing_together_more_often_than_by_chance_stand_on_at_most_two_lines() -> None:
+    pairs = [pair(f"first{index}", f"second{index}", 9 - index, 1.5) for index in range(6)]
+    found = profile().model_copy(update={"together": [pair("rarely", "met", 10, 12.5), *pairs]})
+    lines = profile_text(found, 80).splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith("Missing together"))
+    assert lines[start:] == [
+        "Missing together (by chance): first0 + second0 9 (1.5); first1 + second1 8 (1.5)",
+        "first2 + second2 7 (1.5); first3 + second3 6 (1.5); first4 + second4 5 (1.5)",
+    ]
+    assert "Missing together" not in profile_text(found.model_copy(update={"together": pairs[:0]}), 80)
+
+
+def test_one_subject_needs_no_table() -> None:
+    one = profile().model_copy(update={"subjects": [subject("algebra", 10)]})
+    assert "algebra" not in profile_text(one, 80)
+    two = profile().model_copy(update={"subjects": [subject("[b]algebra", 10), subject("geometry", 0)]})
+    lines = [line.split() for line in profile_text(two, 110).splitlines()]
+    assert ["[b]algebra", "10", "of", "100", "10.0", "%", "[10,", "10]", ATTACK, "10", "of", "50"] in lines
+    assert ["geometry", "0", "of", "100", "0.0", "%", "[0,", "0]", "–"] in lines
+
+
+def test_control_characters_do_not_reach_the_terminal() -> None:
+    text = profile_text(profile(("\x1b[31mred\nnext", "\u202etxt")), 110)
+    assert "?[31mred next" in text and "?txt" in text and "\x1b" not in text

@@ -6,7 +6,12 @@ from math import comb, sqrt
 
 import pytest
 
-from stat_train.evaluation.statistics import binomial_interval, mcnemar_mid_p, paired_difference
+from stat_train.evaluation.statistics import (
+    binomial_interval,
+    mcnemar_mid_p,
+    paired_difference,
+    unpaired_difference,
+)
 
 
 def changes(gained: int, lost: int, right: int = 0, wrong: int = 0) -> tuple[list[bool], list[bool]]:
@@ -56,6 +61,11 @@ def test_mid_p_of_small_counts(gained: int, lost: int, expected: float) -> None:
     assert mcnemar_mid_p(gained, lost) == pytest.approx(expected)
 
 
+def test_a_p_value_is_never_above_one() -> None:
+    """An even split adds up to 1 only up to rounding, and what adjusts p values refuses more."""
+    assert max(mcnemar_mid_p(count, count) for count in range(200)) == 1
+
+
 def test_bootstrap_bounds_agree_with_the_normal_approximation() -> None:
     """600 gained and 400 lost of 5,000: mean 0.04, variance (600 + 400) / 5000 - 0.04^2 = 0.1984.
 
@@ -94,3 +104,39 @@ def test_no_questions_have_no_difference() -> None:
 def test_lists_of_different_length_are_refused() -> None:
     with pytest.raises(ValueError, match="shorter"):
         paired_difference([True, False], [True])
+
+
+# -- two groups of different questions --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        # The examples (a) to (h) of Newcombe 1998, Statistics in Medicine 17, table II, method 10.
+        ((48, 80), (56, 70), (0.2, 0.0524, 0.3339)),
+        ((3, 10), (9, 10), (0.6, 0.1705, 0.8090)),
+        ((2, 7), (6, 7), (0.5714, 0.0582, 0.8062)),
+        ((0, 29), (5, 56), (0.0893, -0.0381, 0.1926)),
+        ((0, 20), (0, 10), (0.0, -0.1611, 0.2775)),
+        ((0, 10), (0, 10), (0.0, -0.2775, 0.2775)),
+        ((0, 20), (10, 10), (1.0, 0.6791, 1.0)),
+        ((0, 10), (10, 10), (1.0, 0.6075, 1.0)),
+    ],
+)
+def test_newcombes_examples(
+    first: tuple[int, int], second: tuple[int, int], expected: tuple[float, float, float]
+) -> None:
+    result = unpaired_difference(first, second)
+    assert result[:3] == pytest.approx(expected, abs=5e-5)
+
+
+def test_p_of_two_groups_is_fishers() -> None:
+    """0 of 3 against 3 of 3: of the C(6, 3) = 20 ways to place three, two are this uneven."""
+    assert unpaired_difference((0, 3), (3, 3)).p == pytest.approx(2 / 20)
+    assert unpaired_difference((2, 4), (1, 2)).p == pytest.approx(1)
+
+
+def test_groups_change_places_with_the_sign() -> None:
+    there, back = unpaired_difference((3, 17), (20, 50)), unpaired_difference((20, 50), (3, 17))
+    assert (there.difference, there.low, there.high) == pytest.approx((-back.difference, -back.high, -back.low))
+    assert there.p == pytest.approx(back.p)
