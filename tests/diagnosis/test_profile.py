@@ -118,7 +118,7 @@ def test_none_or_all_missing_is_not_certain(missing: list[str], mean: float) -> 
     (gap,) = skill_profile({"q1": ["a"], "q2": ["a"]}, [_diagnosis(question, "a") for question in missing]).skills
     assert gap.posterior_mean == round(mean, 6)
     assert gap.posterior_high - gap.posterior_low > 0.5
-    assert 0 < gap.posterior_low and gap.posterior_high < 1
+    assert gap.posterior_low > 0 and gap.posterior_high < 1
 
 
 def test_subjects_have_their_own_rates_and_skills() -> None:

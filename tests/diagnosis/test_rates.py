@@ -44,7 +44,7 @@ def test_the_prior_is_worth_two_exposures_of_the_usual_rate() -> None:
 
 
 def test_the_posterior_of_counts_that_have_a_closed_form() -> None:
-    """Usual rate 1/2, so a uniform prior; 3 of 3 gives Beta(4, 1), with distribution function p^4, 0 of 3 its mirror."""
+    """Usual rate 1/2, so a uniform prior; 3 of 3 gives Beta(4, 1), distribution function p^4; 0 of 3 its mirror."""
     means, lows, highs = posterior([3, 0], [3, 3])
     assert list(means) == pytest.approx([4 / 5, 1 / 5])
     assert list(lows) == pytest.approx([0.025**0.25, 1 - 0.975**0.25])

@@ -17,8 +17,8 @@ from stat_train.cli import main
 from stat_train.diagnosis.profile import exposed_skills, skill_profile
 from stat_train.errors import UserError
 from stat_train.evaluation.compare_profiles import (
-    Profiled,
     ProfileComparison,
+    Profiled,
     SkillChange,
     as_json,
     compare_profiles,
@@ -169,7 +169,7 @@ def test_profiles_without_a_common_skill_say_so(tmp_path: Path) -> None:
     assert "no skill in common" in text and "only in A" in text
 
 
-# -- what is clear ----------------------------------------------------------------------------------------------------
+# -- what is clear --------------------------------------------------------------------------------------------------
 
 
 def test_a_change_is_clear_only_after_the_adjustment_for_the_number_of_skills(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_the_largest_change_comes_first_whatever_its_sign(tmp_path: Path) -> Non
     assert compared(first, second).skills == found.skills
 
 
-# -- simulated students: with no difference, nothing is clear -----------------------------------------------------------
+# -- simulated students: with no difference, nothing is clear ---------------------------------------------------------
 
 RATES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 0.2)
 EXPOSURES = (60, 30, 12, 40, 20, 30, 8, 5)
@@ -352,5 +352,5 @@ def test_a_profile_and_difficulties_of_different_runs_are_refused(tmp_path: Path
     run = write_run(tmp_path / "a", REQUIRED, {})
     lines = (run / "difficulty.jsonl").read_text().splitlines(keepends=True)
     (run / "difficulty.jsonl").write_text("".join(lines[:-1]))
-    with pytest.raises(UserError, match="11 questions.*10"):
+    with pytest.raises(UserError, match=r"11 questions.*10"):
         load_profile(run)

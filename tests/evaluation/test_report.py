@@ -390,6 +390,27 @@ def test_skills_that_go_missing_together_are_a_table_of_shaded_numbers() -> None
     assert "2 linear_equation 8 30 · 2 ·" in text_of(html)
 
 
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_the_numbers_can_be_read_on_the_strongest_shade(scheme: int) -> None:
+    """The shade is laid over the page at 0.55 of its strength; WCAG 2 wants a contrast of 4.5 (level AA)."""
+    html = report_html(numbers())
+    assert "calc(.55 * var(--share, 0))" in html
+    page, text = (_rgb(re.findall(rf"--{name}: #(\w{{6}})", html)[scheme]) for name in ("page", "text"))
+    shade = [int(part) for part in re.findall(r"--shade: ([\d ]+);", html)[scheme].split()]
+    mixed = [0.55 * over + 0.45 * under for over, under in zip(shade, page, strict=True)]
+    light, dark = sorted((_luminance(mixed), _luminance(text)), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def _rgb(text: str) -> list[float]:
+    return [float(int(text[i : i + 2], 16)) for i in (0, 2, 4)]
+
+
+def _luminance(rgb: list[float]) -> float:
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (part / 255 for part in rgb)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
 def test_the_map_shows_twelve_skills_and_is_absent_without_pairs() -> None:
     many = profile(tuple(f"skill{index}" for index in range(20)))
     grid = numbers(profile=many.model_copy(update={"together": [pair("skill18", "skill19", 3)]}))["together"]
@@ -469,7 +490,7 @@ def test_bars_are_shorter_on_a_narrow_terminal_and_never_vanish() -> None:
 def test_too_few_exposures_stand_in_place_of_what_is_likely() -> None:
     lines = {line.split()[0]: line for line in profile_text(full_profile(), 80).splitlines() if line.split()}
     assert lines["rare"].rstrip().endswith("25.0 % [22, 28]  too few to tell")
-    assert re.search(r"5\.0 % \[4, 6\] +5\.0 %$", lines["addition"].rstrip())
+    assert re.search(r"5\.0 % \[5, 6\] +5\.0 %$", lines["addition"].rstrip())
 
 
 @pytest.mark.parametrize("width", [80, 110])
