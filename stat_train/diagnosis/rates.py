@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # What lies outside on each side of a 95 % interval.
 TAIL = 0.025
 # How many exposures the prior is worth. Two: a skill that was seen twice is drawn half of the way to the student's
-# usual rate, so that one unlucky question does not top the list; one that was seen 100 times moves by 2 %.
+# usual rate, so that one unlucky question does not top the list; one that was seen 100 times, 2 % of the way.
 PRIOR_EXPOSURES = 2.0
 # EvalTree (arXiv 2503.08893) leaves a node of its tree undefined below this number too: the interval of any rate is
 # then wider than half of the scale.
