@@ -62,7 +62,7 @@ def require_run(run_dir: Path) -> None:
     if not (run_dir / "config.yaml").is_file():
         siblings = [path.parent.name for path in run_dir.absolute().parent.glob("*/config.yaml")]
         raise UserError(
-            f"{run_dir}: no run folder (it has no config.yaml).{did_you_mean(run_dir.absolute().name, siblings)}"
+            f"{run_dir}: no run folder (it has no config.yaml); give the run_dir of a run.{did_you_mean(run_dir.absolute().name, siblings)}"
         )
 
 
