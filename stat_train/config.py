@@ -12,6 +12,7 @@ from stat_train.setting_types import (
     OPERATIONAL,
     Count,
     EnvironmentVariable,
+    GraderName,
     Node,
     Positive,
     Rate,
@@ -43,6 +44,7 @@ class ArithmeticTask(Node):
         Field(min_length=1),
     ]
     grader: Literal["exact", "numeric", "math"]
+    grader_timeout_seconds: Annotated[float, Field(gt=0), OPERATIONAL]
 
 
 class FieldNames(Node):
@@ -65,7 +67,8 @@ class TextTask(Node):
     benchmark: Text
     validation: Positive | Text
     skills: Text | None
-    grader: Literal["math", "exact", "numeric"]
+    grader: GraderName
+    grader_timeout_seconds: Annotated[float, Field(gt=0), OPERATIONAL]
     fields: FieldNames
     max_bad_rows: Count
 

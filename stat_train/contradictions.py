@@ -11,6 +11,7 @@ from stat_train.config import (
     Endpoint,
     EndpointStudent,
     NoTraining,
+    OpenAITeacher,
     PoolRecipe,
     RecordedStudent,
     is_local,
@@ -38,6 +39,8 @@ def _check_task(config: Config) -> list[str]:
         problems.append(
             "difficulty.step_rewarder = checker: works for task=arithmetic only; try difficulty=gold or consistency"
         )
+    if task.grader == "judge" and not isinstance(config.teacher, OpenAITeacher):
+        problems.append("task.grader = judge: asks the teacher, and needs teacher=openai")
     places = {"task.pool": task.pool, "task.benchmark": task.benchmark, "task.skills": task.skills}
     if isinstance(task.validation, str):
         places["task.validation"] = task.validation

@@ -112,7 +112,8 @@ def load(run: Run) -> Artifact:
     given = ((key, value) for key, value in task.identity().items() if key in PLACES and isinstance(value, str))
     places = {key: run.fingerprint(value) for key, value in given}
     identity = {
-        "task": task.identity() | places,
+        # How answers are graded is no matter of the questions.
+        "task": {key: value for key, value in task.identity().items() if key != "grader"} | places,
         "made": made_by(task, run.config.seed),
         "recorded": recorded,
     }
@@ -160,14 +161,13 @@ def answer(run: Run, questions: Artifact) -> Artifact:
 
 def grade(run: Run, questions: Artifact, answers: Artifact) -> Artifact:
     """Stage 1: whether each answer is right."""
-    grader = run.config.task.grader
 
     def build(folder: Path) -> None:
         asked = {question.id: question for question in questions.records("validation.jsonl", Question)}
         given = answers.records("answers.jsonl", Answer)
         write_records(folder / "grades.jsonl", grade_answers(asked, given, run.grader))
 
-    artifact = run.make("grade", 1, [questions, answers], {"grader": grader}, build, "grades.jsonl")
+    artifact = run.make("grade", 2, [questions, answers], {"grader": run.grader_identity()}, build, "grades.jsonl")
     run.say_all(unfinished(answers.records("answers.jsonl", Answer)))
     return artifact
 
@@ -192,9 +192,9 @@ def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifa
 
     identity: Summary = {"difficulty": run.config.difficulty.identity()}
     identity |= {"teacher": run.teacher_identity("missing_skills")}
-    identity |= {"grader": run.config.task.grader}
+    identity |= {"grader": run.grader_identity()}
     inputs = [questions, skill_map, answers, grades]
-    return run.make("diagnose", 1, inputs, identity, build, "difficulty.jsonl", "diagnoses.jsonl")
+    return run.make("diagnose", 2, inputs, identity, build, "difficulty.jsonl", "diagnoses.jsonl")
 
 
 def profile(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artifact) -> Artifact:
@@ -234,9 +234,9 @@ def curate(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artifa
         write_json(folder / "curation.json", made.summary)
 
     identity = {"recipe": recipe.identity(), "teacher": run.teacher_identity("rewrite"), "seed": seed}
-    identity |= {"prompt": run.prompt.model_dump(), "grader": run.config.task.grader}
+    identity |= {"prompt": run.prompt.model_dump(), "grader": run.grader_identity()}
     inputs = [questions, skill_map, diagnoses, profiled]
-    artifact = run.make("curate", 2, inputs, identity, build, "training_set.jsonl", "curation.json")
+    artifact = run.make("curate", 3, inputs, identity, build, "training_set.jsonl", "curation.json")
     run.say_all(told(json.loads((artifact.folder / "curation.json").read_text())))
     return artifact
 
@@ -285,9 +285,9 @@ def evaluate(run: Run, questions: Artifact, checkpoint: Artifact | None) -> Arti
             graded[arm][place.stem] = (asked, grade_answers(known, given, run.grader))
         write_evaluation(folder, graded)
 
-    identity = {"arms": [[arm, place.stem] for arm, place in made], "grader": run.config.task.grader}
+    identity = {"arms": [[arm, place.stem] for arm, place in made], "grader": run.grader_identity()}
     inputs = [questions, *made.values()]
-    return run.make("evaluate", 1, inputs, identity, build, "evaluation.json", "benchmark_grades.jsonl")
+    return run.make("evaluate", 2, inputs, identity, build, "evaluation.json", "benchmark_grades.jsonl")
 
 
 def report(run: Run, profiled: Artifact, training_set: Artifact, evaluation: Artifact | None) -> Artifact:

@@ -11,13 +11,13 @@ from stat_train.diagnosis.difficulty import by_consistency, by_gold, by_step_rew
 from stat_train.diagnosis.step_rewards import ExactChecker
 from stat_train.records import Answer, Grade, Question, Verdict
 from stat_train.tasks.answers import extract_final
-from stat_train.tasks.graders import LocalGrader
+from stat_train.tasks.graders import PlainGrader
 
 VERDICTS: Mapping[str, Verdict] = {"+": "correct", "-": "wrong", "?": "unscored"}
 CHAIN = "addition(34; 58) subtraction(20)"  # 34 -> 92 -> 72
 RIGHT = "34 + 58 = 92\n\n92 - 20 = 72\n\nThe answer is 72."
 CARRIED = "34 + 58 = 82\n\n82 - 20 = 62\n\nThe answer is 62."
-EXACT, ASKED = LocalGrader("exact"), {"q": Question(id="q", question="?")}
+EXACT, ASKED = PlainGrader("exact"), {"q": Question(id="q", question="?")}
 
 
 def _grades(verdicts: str, question: str = "q") -> list[Grade]:
