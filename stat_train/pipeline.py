@@ -53,6 +53,7 @@ from stat_train.run import Run, Summary
 from stat_train.store import Artifact, dropped_counts, file_hash, read_records, write_json, write_records
 from stat_train.student import benchmark_answers, validation_answers
 from stat_train.tasks.graders import grade as grade_answers
+from stat_train.tasks.graders import unscored
 from stat_train.tasks.load import in_words, load_questions, made_by, open_pool, pool_questions
 from stat_train.teacher.skill_list import read_skill_list
 from stat_train.training.job import TrainJob
@@ -169,6 +170,7 @@ def grade(run: Run, questions: Artifact, answers: Artifact) -> Artifact:
 
     artifact = run.make("grade", 2, [questions, answers], {"grader": run.grader_identity()}, build, "grades.jsonl")
     run.say_all(unfinished(answers.records("answers.jsonl", Answer)))
+    run.say_all(unscored(artifact.records("grades.jsonl", Grade)))
     return artifact
 
 

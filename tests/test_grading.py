@@ -106,7 +106,7 @@ def test_the_judge_needs_a_teacher(capsys: pytest.CaptureFixture[str]) -> None:
     assert "task.grader = judge: asks the teacher, and needs teacher=openai" in capsys.readouterr().err
 
 
-def test_a_function_of_the_users_grades_and_an_edited_one_grades_again() -> None:
+def test_a_function_of_the_users_grades_and_an_edited_one_grades_again(capsys: pytest.CaptureFixture[str]) -> None:
     own = Path("own_grader_of_words.py")
     own.write_text("def same(question, gold, given):\n    return gold in given.lower()\n")
     assert main(_settings("teacher=labels", "task.grader=own_grader_of_words:same")) == 0
@@ -114,6 +114,21 @@ def test_a_function_of_the_users_grades_and_an_edited_one_grades_again() -> None
     own.write_text("def same(question, gold, given):\n    return None if given.isupper() else gold in given\n")
     assert main(_settings("teacher=labels", "task.grader=own_grader_of_words:same")) == 0
     assert _verdicts() == {"correct": 4, "wrong": 4, "unscored": 4}
+    said = "4 of 12 answers are unscored: 4 x own_grader_of_words:same cannot tell"
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("grader", "code", "said"),
+    [
+        ("math", 0, "math, in worker processes"),
+        ("no_such_module_at_all:same", 1, "no_such_module_at_all cannot be imported"),
+        ("os.path:join", 0, "os.path:join is there"),
+    ],
+)
+def test_doctor_checks_the_grader(grader: str, code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", *_settings("teacher=labels", f"task.grader={grader}")]) == code
+    assert said in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("wrong", ["no_such_module_at_all:same", "mathematics", "own.py:same"])

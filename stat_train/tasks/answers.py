@@ -29,7 +29,11 @@ _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
 # A word is prose about boxes ("write \boxed around it"); a letter, a number or a command is an answer.
 _UNBRACED = re.compile(r"(?![A-Za-z]{2})[^\s${}][^\s$]*")
 _HASHES = re.compile(r"####[ \t]*([^\s#][^\n]*)")
-_PHRASE = re.compile(r"\bthe[ \t]+(?:final[ \t]+)?answer[ \t]+is\b[ \t]*:?", re.IGNORECASE)
+_PHRASE = re.compile(
+    r"\bthe[ \t]+(?:(?:final|correct)[ \t]+)?answer[ \t]+is\b[ \t]*:?"
+    r"|^[*#>_ \t]{0,8}(?:final[ \t]+)?answer[*_ \t]{0,4}:",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)?(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,3})?")
 # Longer ones are refused by Python's own conversion of text to int.
@@ -53,7 +57,8 @@ _WORDS = re.compile(r"[^\W\d_]{2}[^\d\\^_{}=+*/]*")
 def extract_final(text: str) -> str | None:
     r"""Return the final answer that a text states, or None when it states none.
 
-    The last `\boxed{...}` counts; without one, the last `#### x`; without that, the last "the answer is x".
+    The last `\boxed{...}` counts; without one, the last `#### x`; without that, the last "the answer is x" or
+    line "Answer: x".
     A box that is empty or never closed states nothing.
     """
     return _last_box(text) or _last_hashes(text) or _last_phrase(text)

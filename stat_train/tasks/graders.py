@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -52,6 +53,16 @@ def grade(questions: Mapping[str, Question], answers: Sequence[Answer], grader: 
         Grade(question_id=answer.question_id, attempt=answer.attempt, verdict=found.verdict, reason=found.reason)
         for answer, found in zip(answers, grader.compare(pairs), strict=True)
     ]
+
+
+def unscored(grades: Sequence[Grade]) -> list[str]:
+    """Return in words how many answers could not be graded, and why; nothing when all could."""
+    # What follows a colon and a space is of one answer.
+    reasons = Counter((each.reason or "").partition(": ")[0] for each in grades if each.verdict == "unscored")
+    if not reasons:
+        return []
+    words = ", ".join(f"{count:,} x {reason}" for reason, count in reasons.most_common(3))
+    return [f"{reasons.total():,} of {len(grades):,} answers are unscored: {words}"]
 
 
 def given_answer(final: str | None, text: str, grader: Grader) -> str | None:

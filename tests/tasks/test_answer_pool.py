@@ -62,16 +62,18 @@ def test_a_hostile_answer_costs_at_most_its_limit(name: str, grader: PooledGrade
     assert [found.verdict for found in grader.compare([HALF._replace(given="0.50")])] == ["correct"]
 
 
-@pytest.mark.slow
-def test_a_thousand_hostile_answers() -> None:
-    """1,000 in random order, a tenth of them right ones between: 4 workers need at most a quarter of all limits.
+@pytest.mark.parametrize(
+    "count", [pytest.param(60, marks=pytest.mark.slow), pytest.param(1000, marks=pytest.mark.soak)]
+)
+def test_many_hostile_answers(count: int) -> None:
+    """In random order, with right ones between: 4 workers need at most a quarter of all limits, and half as much again.
 
     Memory is that of this process's children together, looked at ten times a second.
     """
     choose = random.Random(0)
-    kinds = [choose.choice(list(HOSTILE)) for _ in range(1000)]
+    kinds = [choose.choice(list(HOSTILE)) for _ in range(count)]
     pairs = [Pair("?", r"\frac{3}{7}", HOSTILE[kind].format(n=index + 2)) for index, kind in enumerate(kinds)]
-    right = [Pair("?", str(index), f"{index}.0") for index in range(100)]
+    right = [Pair("?", str(index), f"{index}.0") for index in range(count // 10)]
     for pair in right:
         pairs.insert(choose.randrange(len(pairs)), pair)
     memory = MemoryWatch()
