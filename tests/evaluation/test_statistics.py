@@ -6,7 +6,8 @@ from math import comb, sqrt
 
 import pytest
 
-from stat_train.evaluation.statistics import binomial_interval, mcnemar_mid_p, paired_difference
+from stat_train.evaluation.statistics import mcnemar_mid_p, paired_difference
+from stat_train.intervals import binomial_interval
 
 
 def changes(gained: int, lost: int, right: int = 0, wrong: int = 0) -> tuple[list[bool], list[bool]]:
