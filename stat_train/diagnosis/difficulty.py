@@ -149,10 +149,13 @@ def _by_question(rows: Iterable[T]) -> dict[str, list[T]]:
 
 def _decide(question_id: str, flags: Mapping[int, bool], attempts: str, rule: str) -> Difficulty:
     """Combine a flag per attempt; the attempt to diagnose is the first that is flagged."""
-    count = sum(flags.values())
-    decisions = {"first": flags[min(flags)], "any": count > 0, "majority": 2 * count > len(flags)}
+    difficult = decide(flags, attempts)
     flagged = [attempt for attempt, flag in flags.items() if flag]
-    attempt = min(flagged) if decisions[attempts] else min(flags)
-    return Difficulty(
-        question_id=question_id, difficult=decisions[attempts], rule=f"{rule}/{attempts}", attempt=attempt
-    )
+    attempt = min(flagged) if difficult else min(flags)
+    return Difficulty(question_id=question_id, difficult=difficult, rule=f"{rule}/{attempts}", attempt=attempt)
+
+
+def decide(flags: Mapping[int, bool], attempts: str) -> bool:
+    """Tell whether a question is difficult, given which attempts are flagged."""
+    count = sum(flags.values())
+    return {"first": flags[min(flags)], "any": count > 0, "majority": 2 * count > len(flags)}[attempts]

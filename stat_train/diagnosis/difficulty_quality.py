@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any, Literal, NamedTuple
 
 from stat_train.config import ConsistencyDifficulty, GoldDifficulty, StepRewardDifficulty
-from stat_train.diagnosis.difficulty import Settings, StepRewards, by_consistency, by_gold, by_length, by_rewards
+from stat_train.diagnosis.difficulty import (
+    Settings,
+    StepRewards,
+    by_consistency,
+    by_gold,
+    by_length,
+    by_rewards,
+    decide,
+    low_rewards,
+)
 from stat_train.intervals import binomial_interval
 from stat_train.records import Answer, Difficulty, Grade, Question
 from stat_train.tasks.graders import Grader
@@ -18,6 +28,7 @@ Flags = Mapping[str, bool]
 # What the paper uses; a run's own settings take their place for its own strategy.
 TAU1, TAU2, MIN_WORDS = 0.85, 0.7, 800
 CONSISTENCY = ConsistencyDifficulty(name="consistency", samples=5, temperature=1.0, min_agreement=2)
+MEASURES = ("accuracy", "precision", "recall", "f1")
 GRID = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
 
@@ -43,6 +54,21 @@ class Judged(NamedTuple):
     found: list[Difficulty]
 
 
+class Agreement(NamedTuple):
+    """How well decisions agree with the truth on `n` questions, of which `right` are decided right.
+
+    A measure is None where it is undefined: precision when no question is called difficult, recall when none is, F1
+    when both hold, accuracy without a question.
+    """
+
+    n: int
+    right: int
+    accuracy: float | None
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
 def difficulty_quality(
     settings: Settings, found: list[Difficulty], evidence: Evidence, grader: Grader, comparing_is_free: bool
 ) -> dict[str, Any]:
@@ -54,7 +80,7 @@ def difficulty_quality(
     own = Judged(_name(settings), _attempts(settings) or "majority", found)
     others = [each for each in _others(settings, evidence, grader, comparing_is_free) if each.strategy != own.strategy]
     rows = [
-        {"strategy": each.strategy, "used": each is own} | _counts(each.found, _truth(evidence.grades, each.attempts))
+        {"strategy": each.strategy, "used": each is own} | _scores(each.found, _truth(evidence.grades, each.attempts))
         for each in [own, *others]
     ]
     swept = None
@@ -68,34 +94,23 @@ def sweep(settings: StepRewardDifficulty, rewards: StepRewards, grades: Iterable
     truth = _truth(grades, settings.attempts)
     grid1, grid2 = sorted({*GRID, settings.tau1}), sorted({*GRID, settings.tau2})
     cells = []
-    for tau1, tau2 in ((tau1, tau2) for tau1 in grid1 for tau2 in grid2):
-        found = _flags(by_rewards(rewards, settings.attempts, tau1, tau2))
+    for tau1, tau2 in product(grid1, grid2):
+        low = {id: {n: low_rewards(values, tau1, tau2) for n, values in given.items()} for id, given in rewards.items()}
+        found = {id: decide(flags, settings.attempts) for id, flags in low.items()}
         scores = agreement(found, truth)
-        measures = {name: scores[name] for name in ("accuracy", "precision", "recall", "f1")}
-        cells.append({"tau1": tau1, "tau2": tau2, "difficult": _share(sum(found.values()), len(found))} | measures)
+        cell = {"tau1": tau1, "tau2": tau2, "difficult": _share(sum(found.values()), len(found))}
+        cells.append(cell | {name: getattr(scores, name) for name in MEASURES})
     return {"tau1": grid1, "tau2": grid2, "used": [settings.tau1, settings.tau2], "cells": cells}
 
 
-def agreement(found: Flags, truth: Flags) -> dict[str, int | float | None]:
-    """Return how well decisions agree with the truth, over the `n` questions that have both; "difficult" is positive.
-
-    A measure is None where it is undefined: precision when nothing is called difficult, recall when nothing is, F1 when
-    both hold, and accuracy with its exact 95 % interval without a question.
-    """
+def agreement(found: Flags, truth: Flags) -> Agreement:
+    """Return how well decisions agree with the truth, over the questions that have both; "difficult" is positive."""
     pairs = [(difficult, truth[id]) for id, difficult in found.items() if id in truth]
     called, wrong = sum(difficult for difficult, _ in pairs), sum(is_wrong for _, is_wrong in pairs)
     hits = sum(difficult and is_wrong for difficult, is_wrong in pairs)
-    interval = binomial_interval(sum(difficult == is_wrong for difficult, is_wrong in pairs), len(pairs))
-    accuracy, low, high = (None if bound is None else round(bound, 6) for bound in interval)
-    return {
-        "n": len(pairs),
-        "accuracy": accuracy,
-        "low": low,
-        "high": high,
-        "precision": _share(hits, called),
-        "recall": _share(hits, wrong),
-        "f1": _share(2 * hits, called + wrong),
-    }
+    right = sum(difficult == is_wrong for difficult, is_wrong in pairs)
+    precision, recall = _share(hits, called), _share(hits, wrong)
+    return Agreement(len(pairs), right, _share(right, len(pairs)), precision, recall, _share(2 * hits, called + wrong))
 
 
 def _others(settings: Settings, evidence: Evidence, grader: Grader, comparing_is_free: bool) -> Iterator[Judged]:
@@ -108,15 +123,19 @@ def _others(settings: Settings, evidence: Evidence, grader: Grader, comparing_is
     if evidence.step_rewards is not None and not isinstance(settings, StepRewardDifficulty):
         rule = _attempts(settings) or every[-1]
         yield Judged(f"step_rewards/{rule}", rule, by_rewards(evidence.step_rewards, rule, TAU1, TAU2))
-    if comparing_is_free and evidence.several:
+    if comparing_is_free and evidence.several and not isinstance(settings, ConsistencyDifficulty):
         found, _ = by_consistency(evidence.questions, evidence.answers, CONSISTENCY, grader)
         yield Judged("consistency", "majority", found)
     yield Judged("length", "majority", by_length(evidence.answers, MIN_WORDS)[0])
 
 
-def _counts(found: list[Difficulty], truth: Flags) -> dict[str, int | float | None]:
+def _scores(found: list[Difficulty], truth: Flags) -> dict[str, int | float | None]:
     flags = _flags(found)
-    return {"judged": len(flags), "difficult": sum(flags.values())} | agreement(flags, truth)
+    scores = agreement(flags, truth)
+    interval = binomial_interval(scores.right, scores.n)
+    low, high = (None if bound is None else round(bound, 6) for bound in (interval.low, interval.high))
+    counts = {"judged": len(flags), "difficult": sum(flags.values()), "n": scores.n, "accuracy": scores.accuracy}
+    return counts | {"low": low, "high": high} | {name: getattr(scores, name) for name in MEASURES[1:]}
 
 
 def _truth(grades: Iterable[Grade], attempts: Attempts) -> dict[str, bool]:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Row = Mapping[str, Any]
+MEASURES = ("accuracy, 95 %", "precision", "recall", "F1")
 
 
 def print_difficulty(quality: Mapping[str, Any], console: Console) -> None:
@@ -21,36 +22,38 @@ def print_difficulty(quality: Mapping[str, Any], console: Console) -> None:
     from rich.text import Text
 
     rows: Sequence[Row] = quality["strategies"]
-    title = Text("Difficult questions by each strategy, and how that agrees with gold, in %")
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
+    scored = any(row["n"] for row in rows)
+    title = "Difficult questions by each strategy" + ("; agreement with gold in %" if scored else "")
+    table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
     table.add_column("strategy", no_wrap=True)
-    for name in ("difficult", "accuracy, 95 %", "precision", "recall", "F1"):
+    for name in ("difficult", *(MEASURES if scored else ())):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        mark = "* " if row["used"] else "  "
-        table.add_row(f"{mark}{row['strategy']}", f"{row['difficult']} of {row['judged']}", *_measures(row))
+        name = f"{'*' if row['used'] else ' '} {row['strategy']}"
+        table.add_row(name, f"{row['difficult']}/{row['judged']}", *(_measures(row) if scored else ()))
     console.print(table)
-    for note in _notes(rows):
+    for note in _notes(rows, scored):
         console.print(note, markup=False, highlight=False)
 
 
 def _measures(row: Row) -> list[str]:
     # Gold agrees with itself, which tells nothing.
     if row["strategy"].startswith("gold/"):
-        return ["", "", "", ""]
+        return [""] * len(MEASURES)
     low, high = (_percent(row[bound], 0) for bound in ("low", "high"))
     accuracy = f"{_percent(row['accuracy'])} [{low}, {high}]" if row["n"] else "–"
     return [accuracy, *(_percent(row[name]) for name in ("precision", "recall", "f1"))]
 
 
-def _notes(rows: Sequence[Row]) -> list[str]:
-    if not any(row["n"] for row in rows):
-        return ["* the strategy of this run; no answer could be compared with a gold answer"]
-    notes = ["* the strategy of this run"]
-    if unscored := max(row["judged"] - row["n"] for row in rows):
-        notes.append(f"{unscored} questions have no answer that was scored against gold; they count as difficult only")
-    return notes
+def _notes(rows: Sequence[Row], scored: bool) -> list[str]:
+    if not scored:
+        return ["* the strategy of this run", "No answer was scored by gold, so nothing tells how good each one is."]
+    unscored = max(row["judged"] - row["n"] for row in rows)
+    left_out = f"{unscored} {'question' if unscored == 1 else 'questions'} without a scored answer: not in the agreement"
+    return ["* the strategy of this run", *([left_out] if unscored else [])]
 
 
 def _percent(share: float | None, digits: int = 1) -> str:
-    return "–" if share is None else f"{100 * share:.{digits}f}"
+    if share is None:
+        return "–"
+    return "100" if share == 1 else f"{100 * share:.{digits}f}"
