@@ -24,13 +24,15 @@ def print_difficulty(quality: Mapping[str, Any], console: Console) -> None:
     rows: Sequence[Row] = quality["strategies"]
     scored = any(row["n"] for row in rows)
     title = "Difficult questions by each strategy" + ("; agreement with gold in %" if scored else "")
-    table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("strategy", no_wrap=True)
     for name in ("difficult", *(MEASURES if scored else ())):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         name = f"{'*' if row['used'] else ' '} {row['strategy']}"
         table.add_row(name, f"{row['difficult']}/{row['judged']}", *(_measures(row) if scored else ()))
+    # Not the table's own title, which would be wrapped to the width of a narrow table.
+    console.print(Text(title, style="table.title"))
     console.print(table)
     for note in _notes(rows, scored):
         console.print(note, markup=False, highlight=False)
@@ -49,7 +51,9 @@ def _notes(rows: Sequence[Row], scored: bool) -> list[str]:
     if not scored:
         return ["* the strategy of this run", "No answer was scored by gold, so nothing tells how good each one is."]
     unscored = max(row["judged"] - row["n"] for row in rows)
-    left_out = f"{unscored} {'question' if unscored == 1 else 'questions'} without a scored answer: not in the agreement"
+    left_out = (
+        f"{unscored} {'question' if unscored == 1 else 'questions'} without a scored answer: not in the agreement"
+    )
     return ["* the strategy of this run", *([left_out] if unscored else [])]
 
 
