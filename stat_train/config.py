@@ -185,6 +185,15 @@ class ConsistencyDifficulty(Node):
     min_agreement: Positive
 
 
+class LengthDifficulty(Node):
+    """Difficult when the answers are long: `min_words` words or more on average."""
+
+    name: Literal["length"]
+    samples: Positive
+    temperature: Temperature
+    min_words: Positive
+
+
 class PoolRecipe(Node):
     """Pairs from the pool as it is, each question with its own solution."""
 
@@ -265,7 +274,9 @@ class Evaluation(Node):
 Task = Annotated[ArithmeticTask | TextTask, Field(discriminator="name")]
 Student = Annotated[LocalStudent | EndpointStudent | RecordedStudent, Field(discriminator="name")]
 Teacher = Annotated[ArithmeticTeacher | LabelsTeacher | OpenAITeacher, Field(discriminator="name")]
-Difficulty = Annotated[GoldDifficulty | StepRewardDifficulty | ConsistencyDifficulty, Field(discriminator="name")]
+Difficulty = Annotated[
+    GoldDifficulty | StepRewardDifficulty | ConsistencyDifficulty | LengthDifficulty, Field(discriminator="name")
+]
 DataRecipe = Annotated[PoolRecipe | UntargetedRecipe | StatSelRecipe, Field(discriminator="name")]
 Training = Annotated[SftTraining | NoTraining, Field(discriminator="name")]
 

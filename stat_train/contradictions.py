@@ -10,6 +10,7 @@ from stat_train.config import (
     ConsistencyDifficulty,
     Endpoint,
     EndpointStudent,
+    LengthDifficulty,
     NoTraining,
     OpenAITeacher,
     PoolRecipe,
@@ -63,10 +64,14 @@ def _check_student(config: Config) -> list[str]:
 
 
 def _check_difficulty(config: Config) -> list[str]:
-    difficulty = config.difficulty
-    if not isinstance(difficulty, ConsistencyDifficulty) or isinstance(config.student, RecordedStudent):
+    difficulty, student = config.difficulty, config.student
+    if isinstance(student, RecordedStudent):
         return []
-    if difficulty.min_agreement > difficulty.samples:
+    if isinstance(difficulty, LengthDifficulty) and difficulty.min_words > student.max_new_tokens:
+        given = f"difficulty.min_words = {difficulty.min_words}"
+        most = f"student.max_new_tokens = {student.max_new_tokens}"
+        return [f"{given}: expected at most {most}, or no question is difficult; a word is a token or more"]
+    if isinstance(difficulty, ConsistencyDifficulty) and difficulty.min_agreement > difficulty.samples:
         given = f"difficulty.min_agreement = {difficulty.min_agreement}"
         return [f"{given}: expected at most difficulty.samples = {difficulty.samples}, or every question is difficult"]
     return []

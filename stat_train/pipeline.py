@@ -19,6 +19,7 @@ from rich.console import Console
 from stat_train import __version__, stage
 from stat_train.compose import Settings
 from stat_train.config import (
+    ArithmeticTask,
     Endpoint,
     LocalStudent,
     OpenAITeacher,
@@ -29,11 +30,14 @@ from stat_train.curation.inputs import held_out, read_diagnosed, read_profile
 from stat_train.curation.source import make_source
 from stat_train.curation.training_set import make_training_set, told
 from stat_train.diagnosis.answering import unfinished
-from stat_train.diagnosis.difficulty import find_difficult
+from stat_train.diagnosis.difficulty import find_difficult, step_rewards
+from stat_train.diagnosis.difficulty_quality import Evidence, difficulty_quality
 from stat_train.diagnosis.missing_skills import find_missing
 from stat_train.diagnosis.profile import skill_profile
 from stat_train.diagnosis.skill_map import find_list, with_skills
 from stat_train.diagnosis.skill_map import label as label_questions
+from stat_train.diagnosis.step_rewards import ExactChecker
+from stat_train.evaluation.difficulty_table import print_difficulty
 from stat_train.evaluation.report import report_numbers
 from stat_train.evaluation.results import write_evaluation, write_report
 from stat_train.evaluation.terminal import print_profile, print_summary
@@ -183,6 +187,10 @@ def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifa
         given = answers.records("answers.jsonl", Answer)
         graded = grades.records("grades.jsonl", Grade)
         found, dropped = find_difficult(run.config.difficulty, asked, given, graded, run.grader)
+        rewards = step_rewards(asked, given, ExactChecker()) if isinstance(run.config.task, ArithmeticTask) else None
+        free = run.config.task.grader != "judge"
+        evidence = Evidence(asked, given, graded, rewards)
+        quality = difficulty_quality(run.config.difficulty, found, evidence, run.grader, free)
         by_attempt = {(a.question_id, a.attempt): a for a in given}
         hard = [d for d in found if d.difficult]
         pairs = ((asked[d.question_id], by_attempt[d.question_id, d.attempt]) for d in hard)
@@ -191,12 +199,16 @@ def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifa
         write_records(folder / "difficulty.jsonl", found)
         write_records(folder / "diagnoses.jsonl", diagnoses)
         write_records(folder / "dropped.jsonl", [*dropped, *without])
+        write_json(folder / "difficulty_quality.json", quality)
 
     identity: Summary = {"difficulty": run.config.difficulty.identity()}
     identity |= {"teacher": run.teacher_identity("missing_skills")}
     identity |= {"grader": run.grader_identity()}
     inputs = [questions, skill_map, answers, grades]
-    return run.make("diagnose", 2, inputs, identity, build, "difficulty.jsonl", "diagnoses.jsonl")
+    links = ("difficulty.jsonl", "diagnoses.jsonl", "difficulty_quality.json")
+    artifact = run.make("diagnose", 2, inputs, identity, build, *links)
+    print_difficulty(json.loads((artifact.folder / "difficulty_quality.json").read_text()), run.console)
+    return artifact
 
 
 def profile(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artifact) -> Artifact:
