@@ -12,6 +12,7 @@ from stat_train.setting_types import (
     OPERATIONAL,
     Count,
     EnvironmentVariable,
+    GraderName,
     Node,
     Positive,
     Rate,
@@ -43,6 +44,7 @@ class ArithmeticTask(Node):
         Field(min_length=1),
     ]
     grader: Literal["exact", "numeric", "math"]
+    grader_timeout_seconds: Annotated[float, Field(gt=0), OPERATIONAL]
 
 
 class FieldNames(Node):
@@ -65,7 +67,8 @@ class TextTask(Node):
     benchmark: Text
     validation: Positive | Text
     skills: Text | None
-    grader: Literal["math", "exact", "numeric"]
+    grader: GraderName
+    grader_timeout_seconds: Annotated[float, Field(gt=0), OPERATIONAL]
     fields: FieldNames
     max_bad_rows: Count
 
@@ -182,6 +185,15 @@ class ConsistencyDifficulty(Node):
     min_agreement: Positive
 
 
+class LengthDifficulty(Node):
+    """Difficult when the answers are long: `min_words` words or more on average."""
+
+    name: Literal["length"]
+    samples: Positive
+    temperature: Temperature
+    min_words: Positive
+
+
 class PoolRecipe(Node):
     """Pairs from the pool as it is, each question with its own solution."""
 
@@ -262,7 +274,9 @@ class Evaluation(Node):
 Task = Annotated[ArithmeticTask | TextTask, Field(discriminator="name")]
 Student = Annotated[LocalStudent | EndpointStudent | RecordedStudent, Field(discriminator="name")]
 Teacher = Annotated[ArithmeticTeacher | LabelsTeacher | OpenAITeacher, Field(discriminator="name")]
-Difficulty = Annotated[GoldDifficulty | StepRewardDifficulty | ConsistencyDifficulty, Field(discriminator="name")]
+Difficulty = Annotated[
+    GoldDifficulty | StepRewardDifficulty | ConsistencyDifficulty | LengthDifficulty, Field(discriminator="name")
+]
 DataRecipe = Annotated[PoolRecipe | UntargetedRecipe | StatSelRecipe, Field(discriminator="name")]
 Training = Annotated[SftTraining | NoTraining, Field(discriminator="name")]
 

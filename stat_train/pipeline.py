@@ -19,6 +19,7 @@ from rich.console import Console
 from stat_train import stage
 from stat_train.compose import Settings
 from stat_train.config import (
+    ArithmeticTask,
     Endpoint,
     LocalStudent,
     OpenAITeacher,
@@ -29,11 +30,14 @@ from stat_train.curation.inputs import held_out, read_diagnosed, read_profile
 from stat_train.curation.source import make_source
 from stat_train.curation.training_set import make_training_set, told
 from stat_train.diagnosis.answering import unfinished
-from stat_train.diagnosis.difficulty import find_difficult
+from stat_train.diagnosis.difficulty import find_difficult, step_rewards
+from stat_train.diagnosis.difficulty_quality import Evidence, difficulty_quality
 from stat_train.diagnosis.missing_skills import find_missing
 from stat_train.diagnosis.profile import skill_profile
 from stat_train.diagnosis.skill_map import find_list, with_skills
 from stat_train.diagnosis.skill_map import label as label_questions
+from stat_train.diagnosis.step_rewards import ExactChecker
+from stat_train.evaluation.difficulty_table import print_difficulty
 from stat_train.evaluation.report import report_numbers
 from stat_train.evaluation.results import write_evaluation, write_report
 from stat_train.evaluation.terminal import print_profile, print_summary
@@ -53,6 +57,7 @@ from stat_train.run import Run, Summary
 from stat_train.store import Artifact, dropped_counts, file_hash, read_records, write_json, write_records
 from stat_train.student import benchmark_answers, validation_answers
 from stat_train.tasks.graders import grade as grade_answers
+from stat_train.tasks.graders import unscored
 from stat_train.tasks.load import in_words, load_questions, made_by, open_pool, pool_questions
 from stat_train.teacher.skill_list import read_skill_list
 from stat_train.training.job import TrainJob
@@ -112,7 +117,8 @@ def load(run: Run) -> Artifact:
     given = ((key, value) for key, value in task.identity().items() if key in PLACES and isinstance(value, str))
     places = {key: run.fingerprint(value) for key, value in given}
     identity = {
-        "task": task.identity() | places,
+        # How answers are graded is no matter of the questions.
+        "task": {key: value for key, value in task.identity().items() if key != "grader"} | places,
         "made": made_by(task, run.config.seed),
         "recorded": recorded,
     }
@@ -160,15 +166,15 @@ def answer(run: Run, questions: Artifact) -> Artifact:
 
 def grade(run: Run, questions: Artifact, answers: Artifact) -> Artifact:
     """Stage 1: whether each answer is right."""
-    grader = run.config.task.grader
 
     def build(folder: Path) -> None:
         asked = {question.id: question for question in questions.records("validation.jsonl", Question)}
         given = answers.records("answers.jsonl", Answer)
         write_records(folder / "grades.jsonl", grade_answers(asked, given, run.grader))
 
-    artifact = run.make("grade", 1, [questions, answers], {"grader": grader}, build, "grades.jsonl")
+    artifact = run.make("grade", 2, [questions, answers], {"grader": run.grader_identity()}, build, "grades.jsonl")
     run.say_all(unfinished(answers.records("answers.jsonl", Answer)))
+    run.say_all(unscored(artifact.records("grades.jsonl", Grade)))
     return artifact
 
 
@@ -181,6 +187,10 @@ def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifa
         given = answers.records("answers.jsonl", Answer)
         graded = grades.records("grades.jsonl", Grade)
         found, dropped = find_difficult(run.config.difficulty, asked, given, graded, run.grader)
+        rewards = step_rewards(asked, given, ExactChecker()) if isinstance(run.config.task, ArithmeticTask) else None
+        free = run.config.task.grader != "judge"
+        evidence = Evidence(asked, given, graded, rewards)
+        quality = difficulty_quality(run.config.difficulty, found, evidence, run.grader, free)
         by_attempt = {(a.question_id, a.attempt): a for a in given}
         hard = [d for d in found if d.difficult]
         pairs = ((asked[d.question_id], by_attempt[d.question_id, d.attempt]) for d in hard)
@@ -189,12 +199,16 @@ def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifa
         write_records(folder / "difficulty.jsonl", found)
         write_records(folder / "diagnoses.jsonl", diagnoses)
         write_records(folder / "dropped.jsonl", [*dropped, *without])
+        write_json(folder / "difficulty_quality.json", quality)
 
     identity: Summary = {"difficulty": run.config.difficulty.identity()}
     identity |= {"teacher": run.teacher_identity("missing_skills")}
-    identity |= {"grader": run.config.task.grader}
+    identity |= {"grader": run.grader_identity()}
     inputs = [questions, skill_map, answers, grades]
-    return run.make("diagnose", 1, inputs, identity, build, "difficulty.jsonl", "diagnoses.jsonl")
+    links = ("difficulty.jsonl", "diagnoses.jsonl", "difficulty_quality.json")
+    artifact = run.make("diagnose", 2, inputs, identity, build, *links)
+    print_difficulty(json.loads((artifact.folder / "difficulty_quality.json").read_text()), run.console)
+    return artifact
 
 
 def profile(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artifact) -> Artifact:
@@ -235,9 +249,9 @@ def curate(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artifa
         write_json(folder / "curation.json", made.summary)
 
     identity = {"recipe": recipe.identity(), "teacher": run.teacher_identity("rewrite"), "seed": seed}
-    identity |= {"prompt": run.prompt.model_dump(), "grader": run.config.task.grader}
+    identity |= {"prompt": run.prompt.model_dump(), "grader": run.grader_identity()}
     inputs = [questions, skill_map, diagnoses, profiled]
-    artifact = run.make("curate", 2, inputs, identity, build, "training_set.jsonl", "curation.json")
+    artifact = run.make("curate", 3, inputs, identity, build, "training_set.jsonl", "curation.json")
     run.say_all(told(json.loads((artifact.folder / "curation.json").read_text())))
     return artifact
 
@@ -286,9 +300,9 @@ def evaluate(run: Run, questions: Artifact, checkpoint: Artifact | None) -> Arti
             graded[arm][place.stem] = (asked, grade_answers(known, given, run.grader))
         write_evaluation(folder, graded)
 
-    identity = {"arms": [[arm, place.stem] for arm, place in made], "grader": run.config.task.grader}
+    identity = {"arms": [[arm, place.stem] for arm, place in made], "grader": run.grader_identity()}
     inputs = [questions, *made.values()]
-    return run.make("evaluate", 1, inputs, identity, build, "evaluation.json", "benchmark_grades.jsonl")
+    return run.make("evaluate", 2, inputs, identity, build, "evaluation.json", "benchmark_grades.jsonl")
 
 
 def report(run: Run, profiled: Artifact, training_set: Artifact, evaluation: Artifact | None) -> Artifact:

@@ -48,6 +48,14 @@ Url = Annotated[
 ]
 EnvironmentVariable = Annotated[str, _text_like("[A-Z_][A-Z0-9_]*", "the NAME of an environment variable, in capitals")]
 
+GraderName = Annotated[
+    str,
+    _text_like(
+        r"math|exact|numeric|choice|judge|[A-Za-z_][\w.]*:[A-Za-z_]\w*",
+        "math, exact, numeric, choice, judge or package.module:function",
+    ),
+]
+
 
 class Node(BaseModel):
     """A group of settings: unknown keys and values of the wrong type are refused."""

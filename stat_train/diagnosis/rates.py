@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from stat_train.intervals import CONFIDENCE
+
 if TYPE_CHECKING:
     from numpy import float64
     from numpy.typing import ArrayLike, NDArray
 
     Floats = NDArray[float64]
 
-# What lies outside on each side of a 95 % interval.
-TAIL = 0.025
+# What lies outside on each side of an interval.
+TAIL = (1 - CONFIDENCE) / 2
 # How many exposures the prior is worth. Two: a skill that was seen twice is drawn half of the way to the student's
 # usual rate, so that one unlucky question does not top the list; one that was seen 100 times, 2 % of the way.
 PRIOR_EXPOSURES = 2.0

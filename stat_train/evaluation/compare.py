@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stat_train.errors import UserError, did_you_mean
 from stat_train.evaluation.report import percent, points, probability
-from stat_train.evaluation.statistics import Interval, PairedDifference
+from stat_train.evaluation.statistics import PairedDifference
 from stat_train.evaluation.summary import BASE, as_numbers, difference, headline_benchmark, trained_arm
+from stat_train.intervals import Interval
 from stat_train.records import Verdict
 
 if TYPE_CHECKING:
@@ -61,9 +62,8 @@ def require_run(run_dir: Path) -> None:
     """Raise UserError when a folder is no run folder; its message names the run that was meant, if one is near."""
     if not (run_dir / "config.yaml").is_file():
         siblings = [path.parent.name for path in run_dir.absolute().parent.glob("*/config.yaml")]
-        raise UserError(
-            f"{run_dir}: no run folder (it has no config.yaml); give the run_dir of a run.{did_you_mean(run_dir.absolute().name, siblings)}"
-        )
+        near = did_you_mean(run_dir.absolute().name, siblings)
+        raise UserError(f"{run_dir}: no run folder (it has no config.yaml); give the run_dir of a run.{near}")
 
 
 def compare(run_dirs: list[Path], benchmark: str | None = None) -> list[Row]:

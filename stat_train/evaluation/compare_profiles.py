@@ -13,12 +13,11 @@ from stat_train.errors import UserError
 from stat_train.evaluation.compare import require_run
 from stat_train.evaluation.report import points
 from stat_train.evaluation.statistics import (
-    CONFIDENCE,
-    binomial_interval,
     paired_difference,
     unpaired_difference,
 )
 from stat_train.evaluation.tables import WIDE, add_columns, add_row, fit_names, new_table, plain, say
+from stat_train.intervals import CONFIDENCE, binomial_interval
 from stat_train.records import Diagnosis, Difficulty, SkillProfile
 from stat_train.store import read_records
 

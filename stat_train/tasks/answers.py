@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from stat_train.records import Verdict
 
-GraderName = Literal["math", "exact", "numeric"]
+BuiltInGrader = Literal["math", "exact", "numeric", "choice"]
 
 
 class Judgement(NamedTuple):
@@ -29,11 +29,24 @@ _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
 # A word is prose about boxes ("write \boxed around it"); a letter, a number or a command is an answer.
 _UNBRACED = re.compile(r"(?![A-Za-z]{2})[^\s${}][^\s$]*")
 _HASHES = re.compile(r"####[ \t]*([^\s#][^\n]*)")
-_PHRASE = re.compile(r"\bthe[ \t]+(?:final[ \t]+)?answer[ \t]+is\b[ \t]*:?", re.IGNORECASE)
+_PHRASE = re.compile(
+    r"\bthe[ \t]+(?:(?:final|correct)[ \t]+)?answer[ \t]+is\b[ \t]*:?"
+    r"|^[*#>_ \t]{0,8}(?:final[ \t]+)?answer[*_ \t]{0,4}:",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)?(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,3})?")
 # Longer ones are refused by Python's own conversion of text to int.
 _MAX_NUMBER = 4000
+# No answer to a question is longer; reading one as mathematics would take long.
+MOST_CHARACTERS = 10_000
+_LETTER = r"\(?([A-Z])\)?(?![A-Za-z])"
+_CHOICE = re.compile(
+    rf"(?:(?:option|answer|choice)\b\s*:?\s*)?({_LETTER}(?:\s*(?:,|and|&)\s*{_LETTER})*)(?:$|[.):]|(?<=\))\s|\s*[-\u2013]\s)",
+    re.IGNORECASE,
+)
+_LETTERS = re.compile("[A-H]{2,8}")
+_CHOICE_CHARACTERS = 200
 
 _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
 _SPACING = re.compile(r"(?<=\d),\\!\s*(?=\d{3}(?!\d))|\\[!,;:]|\\q?quad(?![A-Za-z])|\\(?:left|right)(?![A-Za-z])|\\?\$")
@@ -44,13 +57,14 @@ _WORDS = re.compile(r"[^\W\d_]{2}[^\d\\^_{}=+*/]*")
 def extract_final(text: str) -> str | None:
     r"""Return the final answer that a text states, or None when it states none.
 
-    The last `\boxed{...}` counts; without one, the last `#### x`; without that, the last "the answer is x".
+    The last `\boxed{...}` counts; without one, the last `#### x`; without that, the last "the answer is x" or
+    line "Answer: x".
     A box that is empty or never closed states nothing.
     """
     return _last_box(text) or _last_hashes(text) or _last_phrase(text)
 
 
-def compare(gold: str | None, given: str | None, grader: GraderName) -> Judgement:
+def compare(gold: str | None, given: str | None, grader: BuiltInGrader) -> Judgement:
     """Tell whether a final answer equals the gold answer, with the reason where that is not plain.
 
     `unscored` says that the gold answer cannot be compared with anything: never that the given one is wrong.
@@ -59,11 +73,28 @@ def compare(gold: str | None, given: str | None, grader: GraderName) -> Judgemen
         return Judgement("unscored", "no gold answer")
     if grader == "numeric" and _number(gold) is None:
         return Judgement("unscored", f"the gold answer is not a number: {_shown(gold)}")
+    if grader == "choice" and not _choices(gold):
+        return Judgement("unscored", f"the gold answer is not a choice such as B or (B): {_shown(gold)}")
     if given is None or not given.strip():
         return Judgement("wrong", "no final answer")
     if grader == "exact":
         return _verdict(_collapsed(gold) == _collapsed(given))
-    return _compare_numbers(gold, given) if grader == "numeric" else _compare_math(gold, given)
+    if grader == "choice":
+        return _compare_choices(gold, given)
+    if grader == "numeric":
+        return _compare_numbers(gold, given)
+    return decided(gold, given) or _compare_math(gold, given)
+
+
+def decided(gold: str | None, given: str | None) -> Judgement | None:
+    """Return the verdict where it takes no mathematics: one answer is absent, too long, or the other to the letter."""
+    if not gold or not gold.strip() or not given or not given.strip():
+        return compare(gold, given, "exact")
+    if len(gold) > MOST_CHARACTERS:
+        return Judgement("unscored", f"the gold answer has {len(gold):,} characters")
+    if len(given) > MOST_CHARACTERS:
+        return Judgement("wrong", f"an answer of {len(given):,} characters")
+    return Judgement("correct") if _collapsed(gold) == _collapsed(given) else None
 
 
 def _last_box(text: str) -> str | None:
@@ -107,6 +138,22 @@ def _tidied(answer: str) -> str:
         answer = answer[2:-2]
     # "\$" is a currency sign, not the end of a formula.
     return (answer if answer.endswith(r"\$") else answer.rstrip("$")).lstrip("$").strip()
+
+
+def _compare_choices(gold: str, given: str) -> Judgement:
+    chosen = _choices(given)
+    if not chosen:
+        return Judgement("wrong", f"not a choice such as B or (B): {_shown(given)}")
+    return _verdict(chosen == _choices(gold))
+
+
+def _choices(text: str) -> set[str]:
+    """Return the letters that an answer chooses: `B`, `(B)`, `B. because`, `Option B`, `A and C`, `AC`."""
+    plain = _TEXT_COMMAND.sub(r"\1", _SPACING.sub("", text[:_CHOICE_CHARACTERS].strip()))
+    if _LETTERS.fullmatch(plain):
+        return set(plain)
+    found = _CHOICE.match(plain)
+    return set(re.findall(r"(?<![A-Z])[A-Z](?![A-Z])", found[1].upper())) if found else set()
 
 
 def _compare_numbers(gold: str, given: str) -> Judgement:

@@ -19,11 +19,11 @@ from stat_train.curation.training_set import MOST_DRAWN_IN_VAIN, Recipe, Trainin
 from stat_train.diagnosis.profile import skill_profile
 from stat_train.errors import UserError
 from stat_train.records import Diagnosed, Diagnosis, Question
-from stat_train.tasks.graders import LocalGrader
+from stat_train.tasks.graders import PlainGrader
 from stat_train.teacher.contract import RewriteRequest, Written
 from stat_train.teacher.labels import LabelReader
 
-EXACT = LocalGrader("exact")
+EXACT = PlainGrader("exact")
 PROMPT = Prompt(system=None, template="{question}", chat_template_arguments={})
 # Pool questions that carry each skill; d is carried by fewer than one draw asks for, and e by none.
 CARRIED = {"a": 40, "b": 20, "c": 10, "d": 3}

@@ -95,17 +95,17 @@ def full_profile() -> SkillProfile:
 DIFFICULTY: dict[str, Any] = {
     "strategies": [
         {
-            "strategy": "gold/any",
+            "strategy": "length",
             "used": True,
             "judged": 50,
             "difficult": 8,
-            "n": 50,
-            "accuracy": 1.0,
-            "low": 0.93,
-            "high": 1.0,
-            "precision": 1.0,
-            "recall": 1.0,
-            "f1": 1.0,
+            "n": 40,
+            "accuracy": 0.75,
+            "low": 0.588,
+            "high": 0.873,
+            "precision": 0.5,
+            "recall": None,
+            "f1": 0.25,
         },
         {
             "strategy": ATTACK,
@@ -419,9 +419,16 @@ def test_the_map_shows_twelve_skills_and_is_absent_without_pairs() -> None:
     assert "No two skills were missing in the same question more than once." in report_html(numbers(profile=many))
 
 
+def test_gold_is_not_praised_for_agreeing_with_itself() -> None:
+    own = DIFFICULTY["strategies"][0] | {"strategy": "gold/any", "accuracy": 1.0, "precision": 1.0}
+    assert "gold/any of this run 8 of 50 – – – –" in text_of(
+        report_html(numbers(difficulty={"strategies": [own], "sweep": None}))
+    )
+
+
 def test_the_difficulty_section_compares_strategies() -> None:
     text = text_of(report_html(numbers(difficulty=DIFFICULTY)))
-    assert "gold/any of this run 8 of 50 100.0 % 93.0 to 100.0 of 50 100.0 % 100.0 % 100.0 %" in text
+    assert "length of this run 8 of 50 75.0 % 58.8 to 87.3 of 40 50.0 % – 25.0 %" in text
     assert f"{ATTACK} 12 of 48 – – – –" in text
     assert "Other thresholds" not in text
     assert "Which questions are difficult" not in report_html(numbers())

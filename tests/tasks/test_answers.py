@@ -37,6 +37,11 @@ MEGABYTE = 1_000_000
         (r"put it in \boxed format" + "\n#### 7", "7"),
         (r"The final answer is: $\frac{1}{2}$.", r"\frac{1}{2}"),
         ("**The final answer is:** 5", "5"),
+        ("The correct answer is (C).", "(C)"),
+        ("It is odd.\n\nAnswer: 12", "12"),
+        ("**Final Answer:** $\\frac12$", "\\frac12"),
+        ("### Answer:\n", None),
+        ("my answer: none", None),
         ("THE ANSWER IS 3\nthe answer is: 4\nor so", "4"),
         ("the answer is the answer is 5", "5"),
         ("The final answer is $5$. I hope it is correct.", "5"),
@@ -53,7 +58,24 @@ def test_extracts_the_final_answer(text: str, final: str | None) -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    ["\\", "\\boxed{", "\\boxed{}", "\\boxed ", "{", "}", "#", "#### ", "#### \n", "the ", "the answer is ", " ", "$"],
+    [
+        "answer:",
+        "\nanswer",
+        "* ",
+        "\\",
+        "\\boxed{",
+        "\\boxed{}",
+        "\\boxed ",
+        "{",
+        "}",
+        "#",
+        "#### ",
+        "#### \n",
+        "the ",
+        "the answer is ",
+        " ",
+        "$",
+    ],
 )
 def test_extraction_is_linear(unit: str) -> None:
     """One MB takes well under a second; a quadratic scan of it would take hours."""
