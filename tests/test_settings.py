@@ -313,6 +313,7 @@ OPERATIONAL_SETTINGS = {
     "plan.rewrite_tokens",
     "plan.skills_per_question",
     "student.processes",
+    "task.grader_timeout_seconds",
     "train.device_batch_size",
     "train.checkpoints",
     "evaluate.batch_size",
