@@ -105,6 +105,6 @@ def absent_file(key: str, place: str, remedy: str = "") -> str | None:
     """Return the problem when `place` names a local file that is not there."""
     is_questions = key in ("task.pool", "task.benchmark", "task.validation")
     path = local_path(place) if is_questions else Path(place).expanduser()
-    if path.exists() or not (is_local(place) or key == "student.path"):
+    if path.exists() or not (is_local(place) or key in ("student.path", "task.skills")):
         return None
     return f"{key} = {place}: no such file (looked in {path.absolute().parent}){remedy}"

@@ -9,6 +9,7 @@ not change is not run again, whichever run made it.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -24,6 +25,7 @@ from stat_train.config import (
     OpenAITeacher,
     RecordedStudent,
     SftTraining,
+    TextTask,
 )
 from stat_train.curation.inputs import held_out, read_diagnosed, read_profile
 from stat_train.curation.source import make_source
@@ -53,11 +55,19 @@ from stat_train.run import Run, Summary
 from stat_train.store import Artifact, dropped_counts, file_hash, read_records, write_json, write_records
 from stat_train.student import benchmark_answers, validation_answers
 from stat_train.tasks.graders import grade as grade_answers
-from stat_train.tasks.load import in_words, load_questions, made_by, open_pool, pool_questions
-from stat_train.teacher.skill_list import read_skill_list
+from stat_train.tasks.load import (
+    in_words,
+    load_questions,
+    made_by,
+    open_pool,
+    pool_questions,
+    skills_fingerprint,
+    subject_counts,
+)
+from stat_train.teacher.skill_list import describe, read_skill_list, using_every_list
 from stat_train.training.job import TrainJob
 
-PLACES = ("pool", "benchmark", "validation", "skills")
+PLACES = ("pool", "benchmark", "validation")
 
 
 def run(settings: Settings, command: Sequence[str], console: Console) -> Path:
@@ -67,13 +77,19 @@ def run(settings: Settings, command: Sequence[str], console: Console) -> Path:
         for artifact in method(this):
             if artifact.stage == this.config.until:
                 break
-        this.folder.close(command)
+        this.folder.close(command, skills=_skills_of(this))
         _say_cost(this)
     fresh = sum(not artifact.reused for artifact in this.folder.made)
     words = f"{fresh} {'stage was' if fresh == 1 else 'stages were'} run"
     done = words if fresh else "all stages were done before; nothing was run"
     console.print(f"\nDone: {done}. Results in {this.folder.folder}", highlight=False)
     return this.folder.folder
+
+
+def _skills_of(run: Run) -> Summary:
+    """Return which list of skills the run used."""
+    (labels,) = (artifact for artifact in run.folder.made if artifact.stage == "label")
+    return describe(labels.folder / "skills.json")
 
 
 def _say_cost(run: Run) -> None:
@@ -111,6 +127,8 @@ def load(run: Run) -> Artifact:
     recorded = list(read_recording(recording)) if recording else None
     given = ((key, value) for key, value in task.identity().items() if key in PLACES and isinstance(value, str))
     places = {key: run.fingerprint(value) for key, value in given}
+    if isinstance(task, TextTask) and task.skills:
+        places["skills"] = skills_fingerprint(task.skills)
     identity = {
         "task": task.identity() | places,
         "made": made_by(task, run.config.seed),
@@ -147,7 +165,11 @@ def label(run: Run, questions: Artifact) -> Artifact:
     # Labels without a language model do not depend on the teacher's settings.
     settings = run.teacher_identity("required_skills", "name_skills", "group_skills")
     identity = settings if isinstance(teacher, OpenAITeacher) else teacher.name
-    return run.make("label", 2, [questions], {"teacher": identity}, build, "skill_map.jsonl", "skills.json")
+    artifact = run.make("label", 2, [questions], {"teacher": identity}, build, "skill_map.jsonl", "skills.json")
+    subjects = Counter(subject_counts(open_pool(questions.folder)))
+    subjects.update(question.subject or "" for question in questions.records("validation.jsonl", Question))
+    run.say_all(using_every_list(read_skill_list(artifact.folder / "skills.json"), subjects))
+    return artifact
 
 
 # -- what the student cannot do ---------------------------------------------------------------------------------------
