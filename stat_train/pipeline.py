@@ -165,7 +165,7 @@ def label(run: Run, questions: Artifact) -> Artifact:
     # Labels without a language model do not depend on the teacher's settings.
     settings = run.teacher_identity("required_skills", "name_skills", "group_skills")
     identity = settings if isinstance(teacher, OpenAITeacher) else teacher.name
-    artifact = run.make("label", 2, [questions], {"teacher": identity}, build, "skill_map.jsonl", "skills.json")
+    artifact = run.make("label", 3, [questions], {"teacher": identity}, build, "skill_map.jsonl", "skills.json")
     subjects = Counter(subject_counts(open_pool(questions.folder)))
     subjects.update(question.subject or "" for question in questions.records("validation.jsonl", Question))
     run.say_all(using_every_list(read_skill_list(artifact.folder / "skills.json"), subjects))

@@ -20,7 +20,7 @@ from stat_train.records import Answer, Grade, Question, QuestionSkills
 from stat_train.store import Artifact
 from stat_train.tasks.load import open_pool, pool_questions
 from stat_train.teacher.contract import RewriteRequest
-from stat_train.teacher.discovery import naming
+from stat_train.teacher.discovery import NAMES_PER_CALL, naming
 from stat_train.teacher.llm import diagnosis_query, label_query, rewrite_request
 from stat_train.teacher.skill_list import SkillList, labels, read_skill_list
 
@@ -109,7 +109,9 @@ def _discovery(look: Look, teacher: OpenAITeacher, known: Known) -> Iterator[Ask
     sample = sample_of(_all_questions(known.questions), teacher.discovery_questions)
     requests = [naming(look.prompts["name_skills"], question, _judging(teacher)).request for question in sample]
     subjects = len({question.subject for question in sample})
-    assumed = (f"discover: one call for each of {subjects} subjects groups the names; as long as a naming",)
+    assumed = (
+        f"discover: one call for each of {subjects} subjects groups up to {NAMES_PER_CALL} names; as long as a naming",
+    )
     yield Asked("discover", "teacher", requests, len(requests) + subjects, look.config.plan.label_tokens, assumed)
 
 

@@ -31,7 +31,7 @@ def skill_list(path: str | None, dropped: list[Dropped]) -> dict[str, list[str]]
     for subject, names in by_subject.items():
         _check(path, subject, names)
     for subject, names in sorted(by_subject.items()):
-        twice = [name for name, count in Counter(names).items() if count > 1]
+        twice = [name for name, count in Counter[str](names).items() if count > 1]
         dropped += [_repeat(f"{subject}: {name}" if subject else name) for name in twice]
     return {subject: list(dict.fromkeys(by_subject[subject])) for subject in sorted(by_subject)}
 
