@@ -11,16 +11,26 @@ from stat_train.config import (
     Endpoint,
     EndpointStudent,
     NoTraining,
+    OpenAITeacher,
     PoolRecipe,
     RecordedStudent,
     is_local,
     local_path,
 )
+from stat_train.setting_types import Node
 
 
 def contradictions(config: Config) -> list[str]:
     """Return what is wrong between settings that are each right alone, files that are absent included."""
-    checks = (_check_task, _check_student, _check_difficulty, _check_recipe, _check_training, _check_budget)
+    checks = (
+        _check_task,
+        _check_student,
+        _check_difficulty,
+        _check_recipe,
+        _check_training,
+        _check_audit,
+        _check_budget,
+    )
     return [problem for check in checks for problem in check(config)]
 
 
@@ -90,9 +100,27 @@ def _check_training(config: Config) -> list[str]:
     ]
 
 
+def _check_audit(config: Config) -> list[str]:
+    audit, teacher = config.audit, config.teacher
+    if not audit.sample or isinstance(teacher, OpenAITeacher):
+        return []
+    problems = [
+        f"audit.{name} = {value}: is for teacher=openai only; teacher={teacher.name} has no model to replace"
+        for name, value in audit.model_dump(exclude={"sample"}, exclude_none=True).items()
+    ]
+    if teacher.name == "labels":
+        problems.append(
+            f"audit.sample = {audit.sample}: teacher=labels reads labels, so there is nobody to ask again; use "
+            "audit.sample=0, or teacher=openai"
+        )
+    return problems
+
+
 def _check_budget(config: Config) -> list[str]:
     asked = {"teacher": config.teacher, "student": config.student}
-    paid = [(role, node) for role, node in asked.items() if isinstance(node, Endpoint)]
+    paid: list[tuple[str, Node]] = [(role, node) for role, node in asked.items() if isinstance(node, Endpoint)]
+    if config.audit.sample and config.audit.model and isinstance(config.teacher, Endpoint):
+        paid.append(("audit", config.audit))
     prices = ("usd_per_million_input_tokens", "usd_per_million_output_tokens")
     unpriced = [f"{role}.{name}" for role, node in paid for name in prices if getattr(node, name) is None]
     if config.budget.max_usd is None or not unpriced:

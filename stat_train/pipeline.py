@@ -31,11 +31,13 @@ from stat_train.curation.inputs import held_out, read_diagnosed, read_profile
 from stat_train.curation.source import make_source
 from stat_train.curation.training_set import make_training_set, told
 from stat_train.diagnosis.answering import unfinished
+from stat_train.diagnosis.audit import agreement, ask_again, sampled, to_ask_again
 from stat_train.diagnosis.difficulty import find_difficult
 from stat_train.diagnosis.missing_skills import find_missing
 from stat_train.diagnosis.profile import skill_profile
 from stat_train.diagnosis.skill_map import find_list, with_skills
 from stat_train.diagnosis.skill_map import label as label_questions
+from stat_train.evaluation.audit_table import print_audit
 from stat_train.evaluation.report import report_numbers
 from stat_train.evaluation.results import write_evaluation, write_report
 from stat_train.evaluation.terminal import print_profile, print_summary
@@ -104,7 +106,11 @@ def method(run: Run) -> Iterator[Artifact]:
     yield (answers := answer(run, questions))
     yield (grades := grade(run, questions, answers))
     yield (diagnoses := diagnose(run, questions, skill_map, answers, grades))
-    yield (profiled := profile(run, questions, skill_map, diagnoses))
+    audited = audit(run, questions, skill_map, answers, diagnoses) if run.config.audit.sample else None
+    profiled = profile(run, questions, skill_map, diagnoses)
+    if audited:
+        print_audit(json.loads((audited.folder / "audit.json").read_text()), run.console)
+    yield profiled
     yield (training_set := curate(run, questions, skill_map, diagnoses, profiled))
     checkpoint = None
     if isinstance(run.config.train, SftTraining):
@@ -217,6 +223,25 @@ def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifa
     identity |= {"grader": run.config.task.grader}
     inputs = [questions, skill_map, answers, grades]
     return run.make("diagnose", 1, inputs, identity, build, "difficulty.jsonl", "diagnoses.jsonl")
+
+
+def audit(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifact, diagnoses: Artifact) -> Artifact:
+    """Ask for some diagnoses of stage 2 again: a profile deserves as much trust as its labels."""
+    second = run.second
+
+    def build(folder: Path) -> None:
+        first = sampled(diagnoses.records("diagnoses.jsonl", Diagnosis), run.config.audit.sample)
+        asked = {question.id: question for question in questions.records("validation.jsonl", Question)}
+        pairs = to_ask_again(first, asked, answers.records("answers.jsonl", Answer))
+        known = second.skills(read_skill_list(skill_map.folder / "skills.json"))
+        again, dropped = ask_again(first, pairs, run.second_teacher, known)
+        write_json(folder / "audit.json", {"sample": len(first), "asked": second.words} | agreement(first, again))
+        write_records(folder / "second_diagnoses.jsonl", again)
+        write_records(folder / "dropped.jsonl", dropped)
+
+    identity: Summary = {"sample": run.config.audit.sample, "asked": second.words}
+    identity |= {"teacher": run.teacher_identity("missing_skills", settings=second.settings)}
+    return run.make("audit", 1, [questions, skill_map, answers, diagnoses], identity, build, "audit.json")
 
 
 def profile(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artifact) -> Artifact:

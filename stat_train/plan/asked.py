@@ -12,11 +12,12 @@ from stat_train.curation.inputs import held_out, read_diagnosed
 from stat_train.curation.source import OWN, fill, make_source, questions_at
 from stat_train.curation.training_set import answer_source, draws
 from stat_train.diagnosis.answering import answer_requests, how_asked
+from stat_train.diagnosis.audit import sampled, to_ask_again
 from stat_train.diagnosis.difficulty import find_difficult
 from stat_train.diagnosis.skill_map import sample_of
 from stat_train.models.generator import Request, Sampling
 from stat_train.plan.look import Look
-from stat_train.records import Answer, Grade, Question, QuestionSkills
+from stat_train.records import Answer, Diagnosis, Grade, Question, QuestionSkills
 from stat_train.store import Artifact
 from stat_train.tasks.load import open_pool, pool_questions
 from stat_train.teacher.contract import RewriteRequest
@@ -34,7 +35,7 @@ class Asked(NamedTuple):
     """The calls of one stage: `requests` are those that will be made, or examples, and then `assumed` says for what."""
 
     stage: str
-    role: Literal["teacher", "student"]
+    role: Literal["teacher", "student", "audit"]
     requests: Sequence[Request]
     calls: int
     reply_tokens: int
@@ -66,6 +67,8 @@ def asked_of(look: Look) -> Iterator[Asked]:
         return
     if known.diagnoses is None and config.reaches("diagnose"):
         yield _diagnoses(look, teacher, known)
+    if config.audit.sample and config.reaches("profile"):
+        yield from _audit(look, known)
     made = look.made(pipeline.curate, known.questions, known.skill_map, known.diagnoses, known.profiled)
     if made is None and config.reaches("curate") and answer_source(config.data_recipe, look.teacher) != "own":
         yield _rewrites(look, teacher, known)
@@ -152,6 +155,27 @@ def _diagnoses(look: Look, teacher: OpenAITeacher, known: Known) -> Asked:
         assumed.append(f"diagnose: the student's answers are {plan.answer_tokens} tokens long (plan.answer_tokens)")
     calls = round(plan.difficult_share * len(validation))
     return Asked("diagnose", "teacher", requests, calls, plan.diagnosis_tokens, tuple(assumed))
+
+
+def _audit(look: Look, known: Known) -> Iterator[Asked]:
+    """Yield the diagnoses that are asked again; while there are none, as many as that of those that will be made."""
+    second, sample, tokens = look.second, look.config.audit.sample, look.config.plan.diagnosis_tokens
+    assert isinstance(second.settings, OpenAITeacher)
+    made = look.made(pipeline.audit, known.questions, known.skill_map, known.answers, known.diagnoses)
+    if made is not None:
+        return
+    if not (known.diagnoses and known.answers):
+        first = _diagnoses(look, second.settings, known)
+        calls = min(sample, first.calls)
+        assumed = (f"audit: {calls} of the diagnoses are asked again (audit.sample)",)
+        yield Asked("audit", "audit", first.requests, calls, tokens, assumed)
+        return
+    chosen = sampled(known.diagnoses.records("diagnoses.jsonl", Diagnosis), sample)
+    validation = {question.id: question for question in known.questions.records("validation.jsonl", Question)}
+    pairs = to_ask_again(chosen, validation, known.answers.records("answers.jsonl", Answer))
+    skills, judging = second.skills(known.skills), _judging(second.settings)
+    requests = [diagnosis_query(look.prompts, judging, *pair, skills).asked.request for pair in pairs]
+    yield Asked("audit", "audit", requests, len(requests), tokens)
 
 
 def _difficult(

@@ -100,12 +100,13 @@ def test_naming_grouping_and_labelling_recover_the_true_skills(
     """The namer says another skill in 10 % of the questions, and each skill in several wordings.
 
     With names N and skills S the mutual information is H(S) - H(S|N) = ln 18 - (0.9 ln (1/0.9) + 0.1 ln (17/0.1)) =
-    2.28 nats. Free names have 3 wordings a skill, so H(N) = ln 54 and the normalised value is 2 * 2.28 / (ln 18 + ln 54)
-    = 0.66 (600 questions add a little by chance); their groups, H(N) = ln 18, get 0.79. Grouping mends the wordings and
-    labelling with the list mends the wrong names. With 12 wordings there are too many names for one grouping call: two
-    place them, and a third brings the groups of both together. Without it, a namer that does not use the groups it is
-    shown would leave two names for each skill, H(N) = ln 36, and labels that take either: 2 * ln 18 / (ln 18 + ln 36) =
-    0.89.
+    2.28 nats. Free names have 3 wordings a skill, so H(N) = ln 54 and the normalised value is 2 * 2.28 / (ln 18 +
+    ln 54) = 0.66 (600 questions add a little by chance); their groups, H(N) = ln 18, get 0.79. Grouping mends the
+    wordings, and labelling with the list mends the wrong names.
+
+    With 12 wordings there are too many names for one grouping call: two place them, and a third brings the groups of
+    both together. Without it, a namer that does not use the groups it is shown would leave two names for each skill,
+    H(N) = ln 36, and labels that take either: 2 * ln 18 / (ln 18 + ln 36) = 0.89.
     """
     server = start(wordings=wordings, forgets=forgets)
     _discover(server)
