@@ -97,7 +97,8 @@ class Servers:
         if pause > most:
             raise StatTrainError(
                 f"{self.role}: the server asks to wait {pause:,.0f} s, longer than "
-                f"{tuned_by(self.role)}.max_wait_seconds = {most:g} ({fault}). Replies so far are kept; run the same command again then"
+                f"{tuned_by(self.role)}.max_wait_seconds = {most:g} ({fault}). Replies so far are kept; run the same "
+                "command again then"
             ) from None
         self.concurrency.pause(pause)
 
