@@ -104,16 +104,13 @@ def _check_audit(config: Config) -> list[str]:
     audit, teacher = config.audit, config.teacher
     if not audit.sample or isinstance(teacher, OpenAITeacher):
         return []
-    problems = [
+    if teacher.name == "labels":
+        given = f"audit.sample = {audit.sample}"
+        return [f"{given}: teacher=labels reads labels, so there is nobody to ask again; use 0, or teacher=openai"]
+    return [
         f"audit.{name} = {value}: is for teacher=openai only; teacher={teacher.name} has no model to replace"
         for name, value in audit.model_dump(exclude={"sample"}, exclude_none=True).items()
     ]
-    if teacher.name == "labels":
-        problems.append(
-            f"audit.sample = {audit.sample}: teacher=labels reads labels, so there is nobody to ask again; use "
-            "audit.sample=0, or teacher=openai"
-        )
-    return problems
 
 
 def _check_budget(config: Config) -> list[str]:

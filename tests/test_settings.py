@@ -132,7 +132,7 @@ WRONG = {
         ["teacher=labels", "audit.sample=5"], [["audit.sample = 5", "nobody to ask again", "teacher=openai"]]
     ),
     "second model for an exact teacher": Wrong(
-        ["audit.sample=5", "audit.model=m"], [["audit.model = m", "for teacher=openai only"]]
+        ["teacher=arithmetic", "audit.sample=5", "audit.model=m"], [["audit.model = m", "for teacher=openai only"]]
     ),
     "minimum above maximum": Wrong(
         ["task.min_steps=3", "task.max_steps=2"], [["task.min_steps = 3", "expected at most task.max_steps = 2"]]

@@ -19,11 +19,11 @@ def print_audit(numbers: Mapping[str, Any], console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    asked = f"{numbers['compared']} of {numbers['sample']} diagnoses compared with a second one by {numbers['asked']}"
+    _line(console, f"{numbers['compared']} of {numbers['sample']} diagnoses compared with a second one:")
+    _line(console, numbers["asked"])
     if not numbers["compared"]:
-        _line(console, f"{asked}: nothing can be said of the teacher\n")
         return
-    table = Table(title=Text(asked), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("missing skill", overflow="ellipsis", no_wrap=True)
     for name in ("first", "second", "agreement", "alpha"):
         table.add_column(name, justify="right", no_wrap=True)
