@@ -63,6 +63,7 @@ class Plan:
     out_of_funds: bool = False
     schema: str = "supported"
     words: str = "echo"
+    errs: float = 0.0
     raw: dict[str, Any] | None = None
     retry_after: str = "0.2"
     empty: str | None = None
@@ -146,9 +147,8 @@ class Server:
             return self.namer.reply(body["messages"])
         structured = "response_format" in body and self.plan.schema == "supported"
         if self.plan.words == "teacher":
-            return teacher_reply(
-                body["messages"], body["response_format"]["json_schema"]["schema"] if structured else None
-            )
+            schema = body["response_format"]["json_schema"]["schema"] if structured else None
+            return teacher_reply(body["messages"], schema, self.plan.errs)
         return json.dumps({"reply": reply_to(prompt)}) if structured else reply_to(prompt, self.plan.words)
 
     def refusal(self, headers: dict[str, str], body: dict[str, Any]) -> tuple[int, str, dict[str, Any]] | None:
