@@ -159,6 +159,18 @@ class OpenAITeacher(Endpoint):
     retry_bad: bool
 
 
+class Audit(Node):
+    """Diagnoses that are asked again, of the same teacher or of a second model; what is None is the teacher's own."""
+
+    sample: Count
+    model: Text | None
+    revision: Text | None
+    base_url: Annotated[Url | Annotated[list[Url], Field(min_length=1)] | None, OPERATIONAL]
+    api_key_env: Annotated[EnvironmentVariable | None, OPERATIONAL]
+    usd_per_million_input_tokens: Annotated[float | None, Field(ge=0), OPERATIONAL]
+    usd_per_million_output_tokens: Annotated[float | None, Field(ge=0), OPERATIONAL]
+
+
 class GoldDifficulty(Node):
     """Difficult when the answer is graded wrong."""
 
@@ -291,6 +303,7 @@ class Config(Node):
     task: Task
     student: Student
     teacher: Teacher
+    audit: Audit
     difficulty: Difficulty
     data_recipe: DataRecipe
     train: Training

@@ -18,11 +18,20 @@ from stat_train.config import (
     is_local,
     local_path,
 )
+from stat_train.setting_types import Node
 
 
 def contradictions(config: Config) -> list[str]:
     """Return what is wrong between settings that are each right alone, files that are absent included."""
-    checks = (_check_task, _check_student, _check_difficulty, _check_recipe, _check_training, _check_budget)
+    checks = (
+        _check_task,
+        _check_student,
+        _check_difficulty,
+        _check_recipe,
+        _check_training,
+        _check_audit,
+        _check_budget,
+    )
     return [problem for check in checks for problem in check(config)]
 
 
@@ -98,9 +107,24 @@ def _check_training(config: Config) -> list[str]:
     ]
 
 
+def _check_audit(config: Config) -> list[str]:
+    audit, teacher = config.audit, config.teacher
+    if not audit.sample or isinstance(teacher, OpenAITeacher):
+        return []
+    if teacher.name == "labels":
+        given = f"audit.sample = {audit.sample}"
+        return [f"{given}: teacher=labels reads labels, so there is nobody to ask again; use 0, or teacher=openai"]
+    return [
+        f"audit.{name} = {value}: is for teacher=openai only; teacher={teacher.name} has no model to replace"
+        for name, value in audit.model_dump(exclude={"sample"}, exclude_none=True).items()
+    ]
+
+
 def _check_budget(config: Config) -> list[str]:
     asked = {"teacher": config.teacher, "student": config.student}
-    paid = [(role, node) for role, node in asked.items() if isinstance(node, Endpoint)]
+    paid: list[tuple[str, Node]] = [(role, node) for role, node in asked.items() if isinstance(node, Endpoint)]
+    if config.audit.sample and config.audit.model and isinstance(config.teacher, Endpoint):
+        paid.append(("audit", config.audit))
     prices = ("usd_per_million_input_tokens", "usd_per_million_output_tokens")
     unpriced = [f"{role}.{name}" for role, node in paid for name in prices if getattr(node, name) is None]
     if config.budget.max_usd is None or not unpriced:
@@ -113,6 +137,6 @@ def absent_file(key: str, place: str, remedy: str = "") -> str | None:
     """Return the problem when `place` names a local file that is not there."""
     is_questions = key in ("task.pool", "task.benchmark", "task.validation")
     path = local_path(place) if is_questions else Path(place).expanduser()
-    if path.exists() or not (is_local(place) or key == "student.path"):
+    if path.exists() or not (is_local(place) or key in ("student.path", "task.skills")):
         return None
     return f"{key} = {place}: no such file (looked in {path.absolute().parent}){remedy}"

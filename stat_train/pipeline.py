@@ -9,6 +9,7 @@ not change is not run again, whichever run made it.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -25,11 +26,13 @@ from stat_train.config import (
     OpenAITeacher,
     RecordedStudent,
     SftTraining,
+    TextTask,
 )
 from stat_train.curation.inputs import held_out, read_diagnosed, read_profile
 from stat_train.curation.source import make_source
 from stat_train.curation.training_set import make_training_set, told
 from stat_train.diagnosis.answering import unfinished
+from stat_train.diagnosis.audit import agreement, ask_again, sampled, to_ask_again
 from stat_train.diagnosis.difficulty import find_difficult, step_rewards
 from stat_train.diagnosis.difficulty_quality import Evidence, difficulty_quality
 from stat_train.diagnosis.missing_skills import find_missing
@@ -37,6 +40,7 @@ from stat_train.diagnosis.profile import skill_profile
 from stat_train.diagnosis.skill_map import find_list, with_skills
 from stat_train.diagnosis.skill_map import label as label_questions
 from stat_train.diagnosis.step_rewards import ExactChecker
+from stat_train.evaluation.audit_table import print_audit
 from stat_train.evaluation.difficulty_table import print_difficulty
 from stat_train.evaluation.report import report_numbers
 from stat_train.evaluation.results import write_evaluation, write_report
@@ -58,11 +62,19 @@ from stat_train.store import Artifact, dropped_counts, file_hash, read_records, 
 from stat_train.student import benchmark_answers, validation_answers
 from stat_train.tasks.graders import grade as grade_answers
 from stat_train.tasks.graders import unscored
-from stat_train.tasks.load import in_words, load_questions, made_by, open_pool, pool_questions
-from stat_train.teacher.skill_list import read_skill_list
+from stat_train.tasks.load import (
+    in_words,
+    load_questions,
+    made_by,
+    open_pool,
+    pool_questions,
+    skills_fingerprint,
+    subject_counts,
+)
+from stat_train.teacher.skill_list import describe, read_skill_list, using_every_list
 from stat_train.training.job import TrainJob
 
-PLACES = ("pool", "benchmark", "validation", "skills")
+PLACES = ("pool", "benchmark", "validation")
 
 
 def run(settings: Settings, command: Sequence[str], console: Console) -> Path:
@@ -72,13 +84,19 @@ def run(settings: Settings, command: Sequence[str], console: Console) -> Path:
         for artifact in method(this):
             if artifact.stage == this.config.until:
                 break
-        this.folder.close(command)
+        this.folder.close(command, skills=_skills_of(this))
         _say_cost(this)
     fresh = sum(not artifact.reused for artifact in this.folder.made)
     words = f"{fresh} {'stage was' if fresh == 1 else 'stages were'} run"
     done = words if fresh else "all stages were done before; nothing was run"
     console.print(f"\nDone: {done}. Results in {this.folder.folder}", highlight=False)
     return this.folder.folder
+
+
+def _skills_of(run: Run) -> Summary:
+    """Return which list of skills the run used."""
+    (labels,) = (artifact for artifact in run.folder.made if artifact.stage == "label")
+    return describe(labels.folder / "skills.json")
 
 
 def _say_cost(run: Run) -> None:
@@ -93,7 +111,8 @@ def method(run: Run) -> Iterator[Artifact]:
     yield (answers := answer(run, questions))
     yield (grades := grade(run, questions, answers))
     yield (diagnoses := diagnose(run, questions, skill_map, answers, grades))
-    yield (profiled := profile(run, questions, skill_map, diagnoses))
+    audited = audit(run, questions, skill_map, answers, diagnoses) if run.config.audit.sample else None
+    yield (profiled := profile(run, questions, skill_map, diagnoses, audited))
     yield (training_set := curate(run, questions, skill_map, diagnoses, profiled))
     checkpoint = None
     if isinstance(run.config.train, SftTraining):
@@ -116,6 +135,8 @@ def load(run: Run) -> Artifact:
     recorded = list(read_recording(recording)) if recording else None
     given = ((key, value) for key, value in task.identity().items() if key in PLACES and isinstance(value, str))
     places = {key: run.fingerprint(value) for key, value in given}
+    if isinstance(task, TextTask) and task.skills:
+        places["skills"] = skills_fingerprint(task.skills)
     identity = {
         # How answers are graded is no matter of the questions.
         "task": {key: value for key, value in task.identity().items() if key != "grader"} | places,
@@ -153,7 +174,11 @@ def label(run: Run, questions: Artifact) -> Artifact:
     # Labels without a language model do not depend on the teacher's settings.
     settings = run.teacher_identity("required_skills", "name_skills", "group_skills")
     identity = settings if isinstance(teacher, OpenAITeacher) else teacher.name
-    return run.make("label", 2, [questions], {"teacher": identity}, build, "skill_map.jsonl", "skills.json")
+    artifact = run.make("label", 3, [questions], {"teacher": identity}, build, "skill_map.jsonl", "skills.json")
+    subjects = Counter(subject_counts(open_pool(questions.folder)))
+    subjects.update(question.subject or "" for question in questions.records("validation.jsonl", Question))
+    run.say_all(using_every_list(read_skill_list(artifact.folder / "skills.json"), subjects))
+    return artifact
 
 
 # -- what the student cannot do ---------------------------------------------------------------------------------------
@@ -211,8 +236,29 @@ def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifa
     return artifact
 
 
-def profile(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artifact) -> Artifact:
-    """Stage 2: the student's missing-skill profile."""
+def audit(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifact, diagnoses: Artifact) -> Artifact:
+    """Ask for some diagnoses of stage 2 again: a profile deserves as much trust as its labels."""
+    second = run.second
+
+    def build(folder: Path) -> None:
+        first = sampled(diagnoses.records("diagnoses.jsonl", Diagnosis), run.config.audit.sample)
+        asked = {question.id: question for question in questions.records("validation.jsonl", Question)}
+        pairs = to_ask_again(first, asked, answers.records("answers.jsonl", Answer))
+        known = second.skills(read_skill_list(skill_map.folder / "skills.json"))
+        again, dropped = ask_again(first, pairs, run.second_teacher, known)
+        write_json(folder / "audit.json", {"sample": len(first), "asked": second.words} | agreement(first, again))
+        write_records(folder / "second_diagnoses.jsonl", again)
+        write_records(folder / "dropped.jsonl", dropped)
+
+    identity: Summary = {"sample": run.config.audit.sample, "asked": second.words}
+    identity |= {"teacher": run.teacher_identity("missing_skills", settings=second.settings)}
+    return run.make("audit", 1, [questions, skill_map, answers, diagnoses], identity, build, "audit.json")
+
+
+def profile(
+    run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artifact, audited: Artifact | None = None
+) -> Artifact:
+    """Stage 2: the student's missing-skill profile; beside it, how far an audit agrees with what it stands on."""
     name = run.config.student.name
 
     def build(folder: Path) -> None:
@@ -227,6 +273,8 @@ def profile(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artif
 
     artifact = run.make("profile", 2, [questions, skill_map, diagnoses], {"student": name}, build, "profile.json")
     print_profile(read_profile(artifact), run.console)
+    if audited:
+        print_audit(json.loads((audited.folder / "audit.json").read_text()), run.console)
     return artifact
 
 

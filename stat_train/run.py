@@ -8,14 +8,25 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast
 
 from rich.console import Console
 
 from stat_train.compose import Settings
-from stat_train.config import Config, EndpointStudent, LocalStudent, OpenAITeacher, Prompt, is_local, local_path
+from stat_train.config import (
+    ArithmeticTeacher,
+    Config,
+    EndpointStudent,
+    LabelsTeacher,
+    LocalStudent,
+    OpenAITeacher,
+    Prompt,
+    is_local,
+    local_path,
+)
 from stat_train.models.budget import Budget
 from stat_train.models.ledger import Ledger
+from stat_train.setting_types import Node
 from stat_train.store import Artifact, RunFolder, dropped_counts, file_hash, make, make_folder
 from stat_train.tasks.answer_pool import PooledGrader, function_hash, grader_function, is_function
 from stat_train.tasks.answers import BuiltInGrader
@@ -23,9 +34,11 @@ from stat_train.tasks.graders import Grader, PlainGrader
 from stat_train.teacher.asking import TeacherGenerator
 from stat_train.teacher.contract import Teacher, exact_teacher
 from stat_train.teacher.prompt_files import Prompts, read_prompts
+from stat_train.teacher.second import Second, second_teacher
 
 Build = Callable[[Path], None]
 Summary = dict[str, Any]
+Asked = Literal["teacher", "audit"]
 
 
 @dataclass
@@ -93,12 +106,17 @@ class Run:
     @cached_property
     def teacher(self) -> Teacher:
         """The teacher; one behind an endpoint is connected to when it is asked for the first time."""
-        settings = self.config.teacher
-        if not isinstance(settings, OpenAITeacher):
-            return exact_teacher(settings)
-        from stat_train.teacher.llm import LanguageModelTeacher
+        return self._teacher(self.config.teacher, "teacher")
 
-        return LanguageModelTeacher(settings, self.prompts, lambda: self._connect(settings))
+    @cached_property
+    def second(self) -> Second:
+        """Who is asked for diagnoses again."""
+        return second_teacher(self.config)
+
+    @cached_property
+    def second_teacher(self) -> Teacher:
+        """The teacher that is asked again."""
+        return self._teacher(self.second.settings, self.second.role)
 
     @cached_property
     def grader(self) -> Grader:
@@ -121,16 +139,23 @@ class Run:
             return {"grader": name, "teacher": self.teacher_identity("judge")}
         return {"grader": name} | ({"function": function_hash(name)} if is_function(name) else {})
 
-    def teacher_identity(self, *prompts: str) -> Summary:
-        """Return what the teacher's replies to these prompts depend on."""
+    def teacher_identity(self, *prompts: str, settings: Node | None = None) -> Summary:
+        """Return what the replies to these prompts depend on; of another teacher with its `settings`."""
         versions = {name: self.prompts[name].version for name in prompts if name in self.prompts}
-        return self.config.teacher.identity() | ({"prompts": versions} if versions else {})
+        return (settings or self.config.teacher).identity() | ({"prompts": versions} if versions else {})
 
-    def _connect(self, settings: OpenAITeacher) -> TeacherGenerator:
+    def _teacher(self, settings: ArithmeticTeacher | LabelsTeacher | OpenAITeacher, role: Asked) -> Teacher:
+        if not isinstance(settings, OpenAITeacher):
+            return exact_teacher(settings)
+        from stat_train.teacher.llm import LanguageModelTeacher
+
+        return LanguageModelTeacher(settings, self.prompts, lambda: self._connect(settings, role))
+
+    def _connect(self, settings: OpenAITeacher, role: Asked) -> TeacherGenerator:
         from stat_train.models.endpoint import Attempts, EndpointGenerator
 
         attempts = Attempts(settings.max_attempts, settings.retry_bad)
-        generator = EndpointGenerator(settings, self.ledger, self.budget, "teacher", attempts, settings.sampling_seed)
+        generator = EndpointGenerator(settings, self.ledger, self.budget, role, attempts, settings.sampling_seed)
         return self.opened.enter_context(generator)
 
     def fingerprint(self, place: str) -> str:

@@ -352,15 +352,14 @@ class RunFolder:
         dropped = [row for artifact in self.made for row in artifact.dropped()]
         write_records(self.folder / "dropped.jsonl", dropped)
 
-    def close(self, command: Sequence[str]) -> None:
-        """Write the manifest: which artifacts the run consists of."""
+    def close(self, command: Sequence[str], **about: Any) -> None:
+        """Write the manifest: which artifacts the run consists of, and what else is to be known of it."""
         stages = [
             {"stage": a.stage, "artifact": a.name, "seconds": a.seconds, "dropped": dropped_counts(a.dropped())}
             for a in self.made
         ]
-        write_json(
-            self.folder / "manifest.json", {"stat_train": __version__, "command": list(command), "stages": stages}
-        )
+        manifest = {"stat_train": __version__, "command": list(command), **about, "stages": stages}
+        write_json(self.folder / "manifest.json", manifest)
 
     def link(self, name: str, target: Path) -> None:
         """Show a file or folder of an artifact under a plain name."""

@@ -112,6 +112,21 @@ def test_a_teacher_that_works_is_asked_twice(start: Callable[..., ChatServer], d
     assert [(row["prompt"], row["schema"]) for row in server.log()] == [(QUESTION, False), (QUESTION, True)]
 
 
+def test_a_second_teacher_is_asked_where_it_is(start: Callable[..., ChatServer], doctor: Callable[..., Doctor]) -> None:
+    first, second = start(), start()
+    other = ["audit.model=n", f"audit.base_url={second.url}"]
+    said = doctor(*at(TEACHER, first.url), *other, "audit.sample=5")
+    assert (said.code, said["audit"].state, said["audit JSON"].state) == (0, "ok", "ok")
+    assert said["audit"].seen.startswith(f"{second.url} replied in 0.")
+    assert "audit.usd_per_million_input_tokens" in said["audit price"].remedy
+    assert (len(first.log()), len(second.log())) == (2, 2)
+    # The teacher that is asked again itself is checked already.
+    assert not doctor(*at(TEACHER, first.url), "audit.sample=5").all("audit")
+    refused = doctor(*at(TEACHER, first.url), "audit.model=n", f"audit.base_url={NOBODY}", "audit.sample=5")
+    assert (refused.code, refused["audit"].state) == (1, "failed")
+    assert "check audit.base_url" in refused["audit"].remedy
+
+
 def test_a_served_student_is_asked_once_as_the_run_asks_it(
     start: Callable[..., ChatServer], doctor: Callable[..., Doctor]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections import Counter
@@ -244,6 +245,50 @@ def test_questions_that_have_labels_are_not_asked_for_and_give_the_list(start: S
     asked = _asked(server)
     assert (asked["name"], asked["label"]) == (0, POOL - 60 + VALIDATION)
     assert "volumes" not in {skill for row in _rows("skill_map.jsonl") for skill in row["skills"]}
+
+
+def test_a_list_is_known_by_what_it_says_and_stands_in_the_manifest(start: Start) -> None:
+    """The same list in a folder runs nothing; one name more labels anew."""
+    server = start()
+    assert _run(server, "until=label") == 0
+    first, asked = _manifest("runs/one"), len(server.log())
+    digest = hashlib.sha256(Path("runs/one/skills.json").read_bytes()).hexdigest()
+    assert first["skills"] == {"sha256": digest, "names": 6, "subjects": 2}
+    Path("lists").mkdir()
+    for subject, names in SKILLS.items():
+        Path(f"lists/{subject}.txt").write_text("\n".join(names))
+    assert _run(server, "task.skills=lists", "until=label", run="runs/two") == 0
+    assert _manifest("runs/two")["skills"] == first["skills"]
+    assert [stage["artifact"] for stage in _manifest("runs/two")["stages"]] == [
+        stage["artifact"] for stage in first["stages"]
+    ]
+    assert len(server.log()) == asked
+    Path("lists/algebra.txt").write_text("\n".join([*SKILLS["algebra"], "inequalities"]))
+    assert _run(server, "task.skills=lists", "until=label", run="runs/three") == 0
+    assert _manifest("runs/three")["skills"]["names"] == 7
+    # The subject whose list is as before is not paid for again.
+    assert len(server.log()) == asked + (POOL + VALIDATION) // 2
+
+
+def _manifest(run: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((Path(run) / "manifest.json").read_text())
+    return found
+
+
+def test_questions_without_a_list_of_their_own_are_shown_every_name(
+    start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _write("pool.jsonl", [_row(f"p{n}", n) | {"subject": [None, "counting", "algebra"][n % 3]} for n in range(POOL)])
+    Path("skills.json").write_text(json.dumps(SKILLS))
+    server = start()
+    assert _run(server, "until=label") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{2 * POOL // 3} questions choose from the names of every list" in said
+    assert said.count("no subject (30), counting (30)") == 1
+    every = "\n".join([*SKILLS["algebra"], *SKILLS["geometry"]])
+    shown = Counter(every in row["prompt"] for row in server.log())
+    assert shown == {True: 2 * POOL // 3, False: POOL // 3 + VALIDATION}
+    assert {skill for row in _rows("skill_map.jsonl") for skill in row["skills"]} == set(every.split("\n"))
 
 
 # -- what a user can mend ---------------------------------------------------------------------------------------------

@@ -18,6 +18,10 @@ ROOT = Path(__file__).parents[1]
 TEXT_TASK = ["task=jsonl", "teacher=labels", "difficulty=gold"]
 
 
+ASKED_AGAIN = ["teacher=openai", "teacher.model=m", "audit.sample=5"]
+ASKED_AGAIN += ["teacher.usd_per_million_input_tokens=1.0", "teacher.usd_per_million_output_tokens=1.0"]
+
+
 class Wrong(NamedTuple):
     """Arguments with something wrong in them, and for each problem what its line must hold: key, value, expectation."""
 
@@ -123,6 +127,16 @@ WRONG = {
     "dollars without prices": Wrong(
         ["teacher=openai", "teacher.model=m", "budget.max_usd=1.0", "teacher.usd_per_million_input_tokens=1.0"],
         [["budget.max_usd = 1.0", "give teacher.usd_per_million_output_tokens (0 for a server of your own)"]],
+    ),
+    "dollars without the second teacher's prices": Wrong(
+        [*ASKED_AGAIN, "audit.model=n", "budget.max_usd=1.0", "audit.usd_per_million_input_tokens=1.0"],
+        [["budget.max_usd = 1.0", "give audit.usd_per_million_output_tokens (0 for a server of your own)"]],
+    ),
+    "labels asked again": Wrong(
+        ["teacher=labels", "audit.sample=5"], [["audit.sample = 5", "nobody to ask again", "teacher=openai"]]
+    ),
+    "second model for an exact teacher": Wrong(
+        ["teacher=arithmetic", "audit.sample=5", "audit.model=m"], [["audit.model = m", "for teacher=openai only"]]
     ),
     "minimum above maximum": Wrong(
         ["task.min_steps=3", "task.max_steps=2"], [["task.min_steps = 3", "expected at most task.max_steps = 2"]]
@@ -305,6 +319,10 @@ def test_every_default_is_in_the_settings_files() -> None:
 
 # How fast, not what: a batch for inference, how often a state is saved, how many answer at a time.
 OPERATIONAL_SETTINGS = {
+    "audit.api_key_env",
+    "audit.base_url",
+    "audit.usd_per_million_input_tokens",
+    "audit.usd_per_million_output_tokens",
     "plan.answer_tokens",
     "plan.diagnosis_tokens",
     "plan.difficult_share",
@@ -338,6 +356,10 @@ OPERATIONAL_OF_ENDPOINTS = {
 }
 
 
+# Where 8 is no value.
+VALUES = {"difficult_share": 0.5, "base_url": "http://h/v1", "api_key_env": "THE_KEY"}
+
+
 def test_what_is_operational_is_not_in_the_identity() -> None:
     config = read_settings([]).config
     every = {key for key, _ in leaves(config.model_dump())}
@@ -346,7 +368,7 @@ def test_what_is_operational_is_not_in_the_identity() -> None:
 
 @pytest.mark.parametrize("key", sorted(OPERATIONAL_SETTINGS))
 def test_an_operational_setting_does_not_change_the_identity(key: str) -> None:
-    value = 0.5 if key == "plan.difficult_share" else 8
+    value = VALUES.get(key.rpartition(".")[2], 8)
     changed = read_settings([f"{key}={value}"]).config
     assert dict(leaves(changed.model_dump()))[key] == value
     assert changed.identity() == read_settings([]).config.identity()

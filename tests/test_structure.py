@@ -32,6 +32,7 @@ ORDER = (
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 HEAVY = {"torch", "transformers", "trl", "deepspeed", "accelerate", "peft", "tokenizers", "datasets", "scipy"}
+HEAVY |= {"krippendorff"}
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 400, 60, 8
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -228,7 +229,7 @@ def test_every_settings_file_says_what_it_is_and_how_to_use_it(path: Path) -> No
     command = re.search(r"Command: stat-train(.*?)(?: {2,}Cost:|$)", "\n".join(opening), re.MULTILINE)
     assert command and re.search(r"Cost: \S", "\n".join(opening)), "Command: and Cost: follow"
     group = path.parent.name.replace("data_recipes", "data_recipe")
-    if group not in ("conf", "evaluate", "budget", "plan"):
+    if group not in ("conf", "audit", "evaluate", "budget", "plan"):
         assert f"{group}={path.stem}" in command[1].split()
 
 

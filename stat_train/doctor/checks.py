@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from stat_train.config import Config, OpenAITeacher
 from stat_train.doctor.check import Check
-from stat_train.doctor.endpoints import student_checks, teacher_checks
+from stat_train.doctor.endpoints import audit_checks, student_checks, teacher_checks
 from stat_train.doctor.grader import grader_check
 from stat_train.doctor.machine import cache_check, gpu_check, package_checks, run_dir_check
 from stat_train.doctor.student import find_student, training_step
@@ -36,5 +36,6 @@ def examine(config: Config) -> Iterator[Check]:
     yield from student_checks(config)
     yield prompts_check(config)
     yield from teacher_checks(config)
+    yield from audit_checks(config)
     failed = [check.name for check in (*packages, cache, student.check) if check.state == "failed"]
     yield training_step(config, f"needs what failed above: {', '.join(failed)}" if failed else None)

@@ -17,11 +17,12 @@ from stat_train.errors import UserError
 from stat_train.models.generator import Request, Sampling
 from stat_train.models.replies import request_body
 from stat_train.models.servers import addresses, api_key
-from stat_train.models.wire import Fault, SchemaRefused, Served, Wire
+from stat_train.models.wire import Fault, SchemaRefused, Served, Wire, tuned_by
 from stat_train.records import Message
 from stat_train.tasks.prompts import messages
+from stat_train.teacher.second import second_teacher
 
-Role = Literal["teacher", "student"]
+Role = Literal["teacher", "student", "audit"]
 QUESTION = "Reply with the one word ok."
 # Room for a model that thinks before it replies.
 MOST_TOKENS = 256
@@ -53,6 +54,14 @@ def teacher_checks(config: Config) -> Iterator[Check]:
         yield Check("teacher", "skipped", f"teacher={teacher.name} needs no endpoint")
         return
     yield from _checks(_Asked("teacher", teacher, [{"role": "user", "content": QUESTION}]), structured=True)
+
+
+def audit_checks(config: Config) -> Iterator[Check]:
+    """Check the second teacher, when diagnoses are to be asked again of another model or at another address."""
+    second = second_teacher(config)
+    if config.audit.sample and second.role == "audit" and isinstance(second.settings, OpenAITeacher):
+        asked = _Asked("audit", second.settings, [{"role": "user", "content": QUESTION}])
+        yield from _checks(asked, structured=True)
 
 
 def student_checks(config: Config) -> Iterator[Check]:
@@ -102,7 +111,7 @@ async def _plain_call(wire: Wire, asked: _Asked) -> Check:
     seconds = time.monotonic() - began
     if served.finish_reason == "refusal" or not (served.text.strip() or served.finish_reason == "length"):
         what = "refused a harmless question" if served.finish_reason == "refusal" else "sent an empty reply"
-        remedy = f"check {asked.role}.model and {asked.role}.request_overrides"
+        remedy = f"check {asked.role}.model and {tuned_by(asked.role)}.request_overrides"
         return Check(asked.role, "failed", f"{wire.base_url}: {asked.endpoint.model} {what}", remedy)
     return Check(asked.role, "ok", f"{wire.base_url} replied in {seconds:.2f} s, {_tokens(served)}: {_start(served)}")
 
@@ -145,11 +154,12 @@ def _failure(name: str, asked: _Asked, wire: Wire, error: Exception) -> Check:
         seen, _, remedy = str(error).rpartition("\n")
         return Check(name, "failed", seen.removeprefix(f"{role}.base_url = "), remedy)
     if isinstance(error, SchemaRefused):
-        remedy = f"take response_format out of {role}.request_overrides"
+        remedy = f"take response_format out of {tuned_by(role)}.request_overrides"
     elif isinstance(error, Fault) and error.unreachable:
         remedy = f"start the server, or check {role}.base_url and that this machine reaches it"
     elif isinstance(error, Fault) and error.overloaded:
-        remedy = f"try again later; a run sends again up to {asked.endpoint.max_retries} times ({role}.max_retries)"
+        times = f"{asked.endpoint.max_retries} times ({tuned_by(role)}.max_retries)"
+        remedy = f"try again later; a run sends again up to {times}"
     else:
         remedy = f"check that {role}.base_url is an OpenAI-compatible address (most end in /v1), and the server's log"
     return Check(name, "failed", f"{wire.base_url}: {error}", remedy)

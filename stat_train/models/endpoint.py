@@ -77,7 +77,7 @@ class _Call:
 
 
 class EndpointGenerator:
-    """Asks an endpoint; a context manager. `role` is the group of its settings: `teacher` or `student`.
+    """Asks an endpoint; a context manager. `role` is the group of its settings: `teacher`, `student` or `audit`.
 
     Raises UserError when the key is not in the environment, or the budget is in dollars and the price unknown.
     """
@@ -87,7 +87,7 @@ class EndpointGenerator:
         endpoint: Endpoint,
         ledger: Ledger,
         budget: Budget,
-        role: Literal["teacher", "student"],
+        role: Literal["teacher", "student", "audit"],
         attempts: Attempts = ONCE,
         sampling_seed: int = 0,
     ) -> None:

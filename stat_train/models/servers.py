@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from stat_train.config import Endpoint
 from stat_train.errors import StatTrainError, UserError
 from stat_train.models.limits import Concurrency, Pace
-from stat_train.models.wire import Fault, Served, Wire
+from stat_train.models.wire import Fault, Served, Wire, tuned_by
 
 REST_SECONDS = 5.0
 
@@ -96,8 +96,9 @@ class Servers:
             return
         if pause > most:
             raise StatTrainError(
-                f"{self.role}: the server asks to wait {pause:,.0f} s, longer than {self.role}.max_wait_seconds = "
-                f"{most:g} ({fault}). Replies so far are kept; run the same command again then"
+                f"{self.role}: the server asks to wait {pause:,.0f} s, longer than "
+                f"{tuned_by(self.role)}.max_wait_seconds = {most:g} ({fault}). Replies so far are kept; run the same "
+                "command again then"
             ) from None
         self.concurrency.pause(pause)
 

@@ -32,12 +32,17 @@ WORDS_SHOWN = 500
 # idle; so connections are shared out over clients.
 CONNECTIONS_PER_CLIENT = 16
 REMEDIES = {
-    400: "check {role}.model, {role}.max_new_tokens and {role}.request_overrides",
+    400: "check {role}.model, {tuned}.max_new_tokens and {tuned}.request_overrides",
     401: "check the key in the environment variable that {role}.api_key_env names",
     402: "add funds; the same command then goes on from here",
     403: "check that the key may use {role}.model",
     404: "check {role}.base_url (most end in /v1) and {role}.model",
 }
+
+
+def tuned_by(role: str) -> str:
+    """Return the group of settings that says how a role is asked: a second teacher is asked as the first one is."""
+    return "teacher" if role == "audit" else role
 
 
 class Served(NamedTuple):
@@ -147,7 +152,9 @@ class Wire:
             return SchemaRefused(words)
         remedy = REMEDIES[402] if funds else REMEDIES.get(status, REMEDIES[400])
         place = f"{self.role}.base_url = {self.base_url}"
-        return UserError(f"{place}: refused with HTTP {status}: {words}\n{remedy.format(role=self.role)}")
+        return UserError(
+            f"{place}: refused with HTTP {status}: {words}\n{remedy.format(role=self.role, tuned=tuned_by(self.role))}"
+        )
 
     def _clean(self, text: str) -> str:
         secret = self.api_key and len(self.api_key) >= LEAST_KEY_CHARACTERS

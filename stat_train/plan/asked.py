@@ -20,16 +20,17 @@ from stat_train.curation.inputs import held_out, read_diagnosed
 from stat_train.curation.source import OWN, fill, make_source, questions_at
 from stat_train.curation.training_set import answer_source, draws
 from stat_train.diagnosis.answering import answer_requests, how_asked
+from stat_train.diagnosis.audit import sampled, to_ask_again
 from stat_train.diagnosis.difficulty import find_difficult
 from stat_train.diagnosis.skill_map import sample_of
 from stat_train.models.generator import Request, Sampling
 from stat_train.plan.look import Look
-from stat_train.records import Answer, Grade, Question, QuestionSkills
+from stat_train.records import Answer, Diagnosis, Grade, Question, QuestionSkills
 from stat_train.store import Artifact, read_records
 from stat_train.tasks.graders import Pair
 from stat_train.tasks.load import open_pool, pool_questions
 from stat_train.teacher.contract import RewriteRequest
-from stat_train.teacher.discovery import naming
+from stat_train.teacher.discovery import NAMES_PER_CALL, naming
 from stat_train.teacher.judge import judge_requests
 from stat_train.teacher.llm import diagnosis_query, label_query, rewrite_request
 from stat_train.teacher.skill_list import SkillList, labels, read_skill_list
@@ -44,7 +45,7 @@ class Asked(NamedTuple):
     """The calls of one stage: `requests` are those that will be made, or examples, and then `assumed` says for what."""
 
     stage: str
-    role: Literal["teacher", "student"]
+    role: Literal["teacher", "student", "audit"]
     requests: Sequence[Request]
     calls: int
     reply_tokens: int
@@ -78,6 +79,8 @@ def asked_of(look: Look) -> Iterator[Asked]:
         return
     if known.diagnoses is None and config.reaches("diagnose"):
         yield _diagnoses(look, teacher, known)
+    if config.audit.sample and config.reaches("profile"):
+        yield from _audit(look, known)
     made = look.made(pipeline.curate, known.questions, known.skill_map, known.diagnoses, known.profiled)
     if made is None and config.reaches("curate") and answer_source(config.data_recipe, look.teacher) != "own":
         yield _rewrites(look, teacher, known)
@@ -121,7 +124,9 @@ def _discovery(look: Look, teacher: OpenAITeacher, known: Known) -> Iterator[Ask
     sample = sample_of(_all_questions(known.questions), teacher.discovery_questions)
     requests = [naming(look.prompts["name_skills"], question, _judging(teacher)).request for question in sample]
     subjects = len({question.subject for question in sample})
-    assumed = (f"discover: one call for each of {subjects} subjects groups the names; as long as a naming",)
+    assumed = (
+        f"discover: one call for each of {subjects} subjects groups up to {NAMES_PER_CALL} names; as long as a naming",
+    )
     yield Asked("discover", "teacher", requests, len(requests) + subjects, look.config.plan.label_tokens, assumed)
 
 
@@ -162,6 +167,27 @@ def _diagnoses(look: Look, teacher: OpenAITeacher, known: Known) -> Asked:
         assumed.append(f"diagnose: the student's answers are {plan.answer_tokens} tokens long (plan.answer_tokens)")
     calls = round(plan.difficult_share * len(validation))
     return Asked("diagnose", "teacher", requests, calls, plan.diagnosis_tokens, tuple(assumed))
+
+
+def _audit(look: Look, known: Known) -> Iterator[Asked]:
+    """Yield the diagnoses that are asked again; while there are none, as many as that of those that will be made."""
+    second, sample, tokens = look.second, look.config.audit.sample, look.config.plan.diagnosis_tokens
+    assert isinstance(second.settings, OpenAITeacher)
+    made = look.made(pipeline.audit, known.questions, known.skill_map, known.answers, known.diagnoses)
+    if made is not None:
+        return
+    if not (known.diagnoses and known.answers):
+        first = _diagnoses(look, second.settings, known)
+        calls = min(sample, first.calls)
+        assumed = (f"audit: {calls} of the diagnoses are asked again (audit.sample)",)
+        yield Asked("audit", "audit", first.requests, calls, tokens, assumed)
+        return
+    chosen = sampled(known.diagnoses.records("diagnoses.jsonl", Diagnosis), sample)
+    validation = {question.id: question for question in known.questions.records("validation.jsonl", Question)}
+    pairs = to_ask_again(chosen, validation, known.answers.records("answers.jsonl", Answer))
+    skills, judging = second.skills(known.skills), _judging(second.settings)
+    requests = [diagnosis_query(look.prompts, judging, *pair, skills).asked.request for pair in pairs]
+    yield Asked("audit", "audit", requests, len(requests), tokens)
 
 
 def _difficult(

@@ -16,6 +16,7 @@ from stat_train.models.ledger import Spent
 from stat_train.plan.asked import asked_of
 from stat_train.plan.estimate import Between, StageEstimate, counting_for, estimate, total
 from stat_train.plan.look import Look
+from stat_train.teacher.second import second_teacher
 
 PRICES = ("usd_per_million_input_tokens", "usd_per_million_output_tokens")
 
@@ -33,6 +34,8 @@ def make_plan(settings: Settings) -> Plan:
     """Return the plan of a run; no call is made. The questions are read, and kept for the run."""
     config = settings.config
     asked_models = {"teacher": config.teacher, "student": config.student}
+    if config.audit.sample:
+        asked_models["audit"] = second_teacher(config).settings
     endpoints = {role: _as_called(node) for role, node in asked_models.items() if isinstance(node, Endpoint)}
     if not endpoints:
         return Plan({}, [], total([]), [])
@@ -109,7 +112,10 @@ def _counting_note(model: str, exact: bool) -> str:
 
 
 def _price_notes(endpoints: Mapping[str, Endpoint]) -> list[str]:
-    unpriced = [f"{role}.{name}" for role, node in endpoints.items() for name in PRICES if getattr(node, name) is None]
+    # The teacher that is asked again itself has one price.
+    again = "audit" in endpoints and endpoints["audit"].model == endpoints["teacher"].model
+    asked = {role: node for role, node in endpoints.items() if not (again and role == "audit")}
+    unpriced = [f"{role}.{name}" for role, node in asked.items() for name in PRICES if getattr(node, name) is None]
     remedy = f"give {' and '.join(unpriced)} (0 for a server of your own)"
     return [f"THE PRICE IS UNKNOWN, so the dollars are: {remedy}"] if unpriced else []
 

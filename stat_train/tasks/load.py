@@ -11,11 +11,12 @@ from stat_train.config import ArithmeticTask, TextTask
 from stat_train.errors import InputError
 from stat_train.progress import track
 from stat_train.records import Dropped, Question
-from stat_train.store import write_json, write_records
+from stat_train.store import content_hash, write_json, write_records
 from stat_train.tasks.arithmetic import world
 from stat_train.tasks.arithmetic.mixes import MIXES
 from stat_train.tasks.arithmetic.skills import SKILL_NAMES
-from stat_train.tasks.text import normalised, read_questions, skill_list
+from stat_train.tasks.skill_files import skill_list
+from stat_train.tasks.text import normalised, read_questions
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -39,6 +40,12 @@ def made_by(task: ArithmeticTask | TextTask, seed: int) -> dict[str, Any] | None
     return {"seed": seed, "world": world.fingerprint(MIXES[task.mix])}
 
 
+def skills_fingerprint(place: str) -> str:
+    """Return what identifies a list of skills: what it says, wherever it is; raises InputError when it is none."""
+    repeats: list[Dropped] = []
+    return content_hash([skill_list(place, repeats), [row.detail for row in repeats]])
+
+
 def open_pool(folder: Path) -> Dataset:
     """Return the pool, memory-mapped."""
     from datasets import Dataset
@@ -54,6 +61,14 @@ def in_words(pool: Dataset) -> str:
     solved = compute.sum(compute.greater(compute.utf8_length(columns.column("solution")), 0)).as_py() or 0
     labelled = compute.sum(compute.greater(compute.list_value_length(columns.column("skills")), 0)).as_py() or 0
     return f"{len(pool):,} pool questions: {solved:,} with a solution, {labelled:,} with labels"
+
+
+def subject_counts(pool: Dataset) -> dict[str, int]:
+    """Return how many questions of a pool each subject has; those without one are under `""`."""
+    from pyarrow import compute
+
+    rows = compute.value_counts(pool.data.column("subject")).to_pylist()
+    return {row["values"] or "": row["counts"] for row in rows}
 
 
 def pool_questions(pool: Dataset) -> Iterator[Question]:
@@ -88,6 +103,7 @@ def _arithmetic_benchmark(name: str, task: ArithmeticTask, mixed: world.Family) 
 
 def _read_text(folder: Path, task: TextTask, recorded: Sequence[str] | None) -> None:
     dropped: list[Dropped] = []
+    skills = skill_list(task.skills, dropped)
     benchmark = _read(task.benchmark, task, dropped, "task.benchmark")
     validation: list[Question] = []
     if isinstance(task.validation, str) and recorded is None:
@@ -107,7 +123,7 @@ def _read_text(folder: Path, task: TextTask, recorded: Sequence[str] | None) -> 
         )
     _write_benchmarks(folder, {task.name: left})
     write_records(folder / "validation.jsonl", validation)
-    write_json(folder / "skills.json", skill_list(task.skills))
+    write_json(folder / "skills.json", skills)
     write_records(folder / "dropped.jsonl", dropped)
 
 

@@ -72,30 +72,9 @@ def read_questions(
         raise InputError(_refusal(f"{key} = {source}", len(place_of_id), bad, max_bad_rows))
 
 
-def skill_list(path: str | None) -> dict[str, list[str]]:
-    """Read the skills a teacher chooses from: by subject, or all under `""` when the file is one list."""
-    if path is None:
-        return {}
-    try:
-        found = json.loads(Path(path).expanduser().read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"task.skills = {path}: cannot be read: {error}; give a JSON file") from error
-    by_subject = {"": found} if isinstance(found, list) else found
-    if not isinstance(by_subject, dict) or not by_subject:
-        _refuse_skills(path, f"the file holds {_kind(found)}")
-    for subject, names in by_subject.items():
-        if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
-            _refuse_skills(path, f'"{subject}" is not a list of names' if subject else "not every name is a text")
-    return by_subject
-
-
 def normalised(question: str) -> str:
     """Return a question's text without differences of case and white-space, to find copies by."""
     return " ".join(question.casefold().split())
-
-
-def _refuse_skills(path: str, problem: str) -> NoReturn:
-    raise InputError(f"task.skills = {path}: {problem}; expected {{subject: [names]}} or [names], none of them empty")
 
 
 def _refusal(source: str, good: int, bad: list[Dropped], max_bad_rows: int) -> str:

@@ -12,7 +12,7 @@ from itertools import chain
 
 from stat_train.models.generator import Sampling
 from stat_train.records import Dropped, Question
-from stat_train.teacher.asking import Asked, TeacherGenerator, ask
+from stat_train.teacher.asking import Asked, Heard, TeacherGenerator, ask
 from stat_train.teacher.contract import Discovery
 from stat_train.teacher.prompt_files import PromptFile, Prompts, code_of
 from stat_train.teacher.reply_form import read_reply
@@ -64,13 +64,29 @@ class Discoverer:
         groups: Groups = {}
         for start in range(0, len(names), NAMES_PER_CALL):
             part = names[start : start + NAMES_PER_CALL]
-            asked = _grouping(self.prompts["group_skills"], subject, part, groups, self.per_subject, self.sampling)
-            (heard,) = ask(self.generator, [asked], "Grouping skills").values()
+            heard = self._heard(subject, part, groups)
             for group, members in (heard.value or {}).items():
                 groups[group] = groups.get(group, []) + members
             placed, why = set(chain.from_iterable(groups.values())), heard.error or "no group named"
             left_out += [_left_out(subject, "name in no group", f"{n} ({why})") for n in part if n not in placed]
-        return groups
+        # A model that is shown the groups so far still makes some of them anew, under another name.
+        return self._merged(subject, groups) if len(names) > NAMES_PER_CALL else groups
+
+    def _merged(self, subject: str, groups: Groups) -> Groups:
+        """Return the groups after those that mean nearly the same are brought together; one in no group stays."""
+        if not 1 < len(groups) <= NAMES_PER_CALL:
+            return groups
+        found = self._heard(subject, list(groups), {}).value or {}
+        alone = {group: [group] for group in groups if group not in set(chain.from_iterable(found.values()))}
+        merged: Groups = {}
+        for name, parts in [*found.items(), *alone.items()]:
+            merged[name] = merged.get(name, []) + [member for part in parts for member in groups[part]]
+        return merged
+
+    def _heard(self, subject: str, names: Sequence[str], groups: Groups) -> Heard[Groups]:
+        asked = _grouping(self.prompts["group_skills"], subject, names, groups, self.per_subject, self.sampling)
+        (heard,) = ask(self.generator, [asked], "Grouping skills").values()
+        return heard
 
 
 def _left_out(id: str, reason: str, detail: str) -> Dropped:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from stat_train.records import Question
 
 # Subject -> names; `""` stands for all subjects.
 SkillList = Mapping[str, Sequence[str]]
+SUBJECTS_SHOWN = 5
 
 
 class Matched(NamedTuple):
@@ -25,6 +27,30 @@ def read_skill_list(place: Path) -> dict[str, list[str]]:
     """Return the list that a stage has kept in a file; empty when the task has none."""
     found: dict[str, list[str]] = json.loads(place.read_text(encoding="utf-8"))
     return found
+
+
+def describe(place: Path) -> dict[str, Any]:
+    """Return which list a file holds: its SHA-256, and how many names and subjects it has."""
+    known = read_skill_list(place)
+    names = {name for each in known.values() for name in each}
+    digest = hashlib.sha256(place.read_bytes()).hexdigest()
+    return {"sha256": digest, "names": len(names), "subjects": sum(bool(subject) for subject in known)}
+
+
+def using_every_list(known: SkillList, questions: Mapping[str, int]) -> Iterator[str]:
+    """Yield, in words, for which subjects the names of every list are used, because they have none of their own.
+
+    `questions` tells how many questions each subject has, `""` those without a subject.
+    """
+    without = {subject: count for subject, count in questions.items() if subject not in known}
+    if not known or "" in known or not without:
+        return
+    ranked = sorted(without.items(), key=lambda item: (-item[1], item[0]))
+    named = [f"{subject or 'no subject'} ({count:,})" for subject, count in ranked[:SUBJECTS_SHOWN]]
+    more = f" and {len(ranked) - SUBJECTS_SHOWN} more" if len(ranked) > SUBJECTS_SHOWN else ""
+    total = sum(without.values())
+    yield f"{total:,} questions choose from the names of every list, as their subject has none:"
+    yield f"{', '.join(named)}{more}"
 
 
 def names_for(known: SkillList, subject: str | None) -> list[str]:

@@ -25,6 +25,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from namer_words import Namer
 from teacher_words import teacher_reply
 
 # What may come in the place of a reply. `length` and `refusal` are replies that cannot be used.
@@ -49,7 +50,7 @@ STATUS = {"rate_limit": 429, "rate_limit_retry_after": 429, "error_500": 500, "e
 class Plan:
     """How the server behaves; `slots` are the requests that it works on at a time, `raw` is sent in a reply's place.
 
-    The reply to the prompt `empty` is empty.
+    The reply to the prompt `empty` is empty. With `namer`, a model that knows the skills of questions replies.
     """
 
     seed: int = 0
@@ -62,9 +63,11 @@ class Plan:
     out_of_funds: bool = False
     schema: str = "supported"
     words: str = "echo"
+    errs: float = 0.0
     raw: dict[str, Any] | None = None
     retry_after: str = "0.2"
     empty: str | None = None
+    namer: dict[str, Any] | None = None
 
     def fault(self, prompt: str, nth: int) -> str | None:
         """Return what goes wrong the N-th time that a prompt comes."""
@@ -90,6 +93,7 @@ class Server:
 
     def __post_init__(self) -> None:
         self.slots = asyncio.Semaphore(self.plan.slots) if self.plan.slots else None
+        self.namer = Namer(**self.plan.namer) if self.plan.namer else None
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection, one after the other."""
@@ -139,11 +143,12 @@ class Server:
 
     def text(self, prompt: str, body: dict[str, Any]) -> str:
         """Return the right reply to a request."""
+        if self.namer:
+            return self.namer.reply(body["messages"])
         structured = "response_format" in body and self.plan.schema == "supported"
         if self.plan.words == "teacher":
-            return teacher_reply(
-                body["messages"], body["response_format"]["json_schema"]["schema"] if structured else None
-            )
+            schema = body["response_format"]["json_schema"]["schema"] if structured else None
+            return teacher_reply(body["messages"], schema, self.plan.errs)
         return json.dumps({"reply": reply_to(prompt)}) if structured else reply_to(prompt, self.plan.words)
 
     def refusal(self, headers: dict[str, str], body: dict[str, Any]) -> tuple[int, str, dict[str, Any]] | None:

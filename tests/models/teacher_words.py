@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from random import Random
 from typing import Any
 
 from stat_train.tasks.answers import extract_final
@@ -15,23 +16,32 @@ from stat_train.tasks.answers import extract_final
 TAG = re.compile(r"<(\w+)-([0-9a-f]{8})>(.*)</\1-\2>")
 
 
-def teacher_reply(messages: list[dict[str, str]], schema: dict[str, Any] | None) -> str:
-    """Return the reply to a teacher's prompt: JSON where a schema came with it, tags where these are asked for."""
+def teacher_reply(messages: list[dict[str, str]], schema: dict[str, Any] | None, errs: float = 0.0) -> str:
+    """Return the reply to a teacher's prompt: JSON where a schema came with it, tags where these are asked for.
+
+    In a share `errs` of the prompts, other skills are named than usual.
+    """
     user = messages[min(1, len(messages) - 1)]["content"]
     if schema:
-        return json.dumps({name: _json_value(name, part, user) for name, part in schema["properties"].items()})
+        return json.dumps({name: _json_value(name, part, user, errs) for name, part in schema["properties"].items()})
     asked = messages[-1]["content"].partition("Give your answer in this form")[2]
     if not asked:
         return f"In other words.\n\nThe final answer is: \\boxed{{{_known_answer(user)}}}"
-    parts = [(name, code, _tag_value(name, about, user)) for name, code, about in TAG.findall(asked)]
+    parts = [(name, code, _tag_value(name, about, user, errs)) for name, code, about in TAG.findall(asked)]
     return "\n".join(f"<{name}-{code}>{value}</{name}-{code}>" for name, code, value in parts)
 
 
-def skills_of(user: str) -> list[str]:
-    """Return the skills that are named for a prompt: two of its list, by the hash of the question."""
-    listed = user.split("one a line:\n", 1)[1].split("\n\n")[0].split("\n")
+def skills_of(user: str, errs: float = 0.0) -> list[str]:
+    """Return the skills that are named for a prompt: two of its list in any order, by the hash of the question.
+
+    Whether these or others are named, with a chance of `errs`, is by the hash of the whole prompt.
+    """
+    listed = sorted(user.split("one a line:\n", 1)[1].split("\n\n")[0].split("\n"))
     digest = hashlib.sha256(_question(user).encode()).digest()
-    return [listed[digest[0] % len(listed)], listed[digest[1] % len(listed)]]
+    named = [listed[digest[0] % len(listed)], listed[digest[1] % len(listed)]]
+    if Random(user).random() >= errs:
+        return named
+    return [name for name in listed if name not in named][:2]
 
 
 def _question(user: str) -> str:
@@ -44,15 +54,15 @@ def _known_answer(user: str) -> str:
     return extract_final(solution) or solution.rstrip(".").rpartition(" ")[2] or "0"
 
 
-def _json_value(name: str, part: dict[str, Any], user: str) -> Any:
+def _json_value(name: str, part: dict[str, Any], user: str, errs: float) -> Any:
     if part["type"] == "array":
-        return _lines(name, user)
+        return _lines(name, user, errs)
     return _judgement(user) if "enum" in part else f"the {name}"
 
 
-def _tag_value(name: str, about: str, user: str) -> str:
+def _tag_value(name: str, about: str, user: str, errs: float) -> str:
     if "one a line" in about:
-        return "\n".join(_lines(name, user))
+        return "\n".join(_lines(name, user, errs))
     return _judgement(user) if "correct or incorrect" in about else f"the {name}"
 
 
@@ -66,10 +76,10 @@ def _between(user: str, mark: str) -> str:
     return user.partition(f"<{mark}-")[2].partition(">\n")[2].partition(f"\n</{mark}-")[0]
 
 
-def _lines(name: str, user: str) -> list[str]:
+def _lines(name: str, user: str, errs: float) -> list[str]:
     if name == "groups":
         names = user.split("one a line:\n")[2].split("\n\n")[0].split("\n")
         return [f"group_of_{names[0]}: {', '.join(names)}"]
     if "one a line:" not in user:
         return [f"skill_{hashlib.sha256(_question(user).encode()).digest()[0] % 4}"]
-    return skills_of(user)
+    return skills_of(user, errs)

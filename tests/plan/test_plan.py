@@ -278,6 +278,37 @@ def test_the_plan_foresees_the_very_calls_of_the_run(plan: Plan, server: ChatSer
     assert _calls(plan(*here)) == {}
 
 
+def test_the_diagnoses_that_are_asked_again_are_planned(plan: Plan, server: ChatServer) -> None:
+    """Of 12 difficult questions, as is assumed, 8 are asked again; later on these are the very calls of the run."""
+    here = [*_settings(server.url, "audit.sample=8"), "until=profile"]
+    made = plan(*here)
+    assert _calls(made)["audit"] == (8, 0)
+    assert any("8 of the diagnoses are asked again" in note for note in made["notes"])
+    assert sum("THE PRICE IS UNKNOWN" in note and "audit." not in note for note in made["notes"]) == 1
+    assert main([*here, "until=diagnose"]) == 0
+    before = _kept()
+    with Look(read_settings(here)) as look:
+        (asked,) = asked_of(look)
+        settings: Any = look.second.settings
+        model = model_identity(settings, settings.sampling_seed)
+        keys = {call_key(request, model) for request in asked.requests}
+    assert (asked.stage, len(keys)) == ("audit", 8)
+    assert _calls(plan(*here)) == {"audit": (8, 0)}
+    assert main(here) == 0
+    assert _kept() == before | keys
+    assert _calls(plan(*here)) == {}
+
+
+def test_a_second_teacher_is_planned_with_its_own_price(plan: Plan) -> None:
+    second = ["audit.sample=8", "audit.model=n", "audit.usd_per_million_output_tokens=0.0"]
+    made = plan(*_settings(NOWHERE, *PRICES, *second, "until=profile"))
+    assert made["models"]["audit"] == "n"
+    assert any("give audit.usd_per_million_input_tokens (0" in note for note in made["notes"])
+    priced = plan(*_settings(NOWHERE, *PRICES, *second, "audit.usd_per_million_input_tokens=1.0", "until=profile"))
+    (audit,) = (stage for stage in priced["stages"] if stage["stage"] == "audit")
+    assert audit["usd"]["expected"] == pytest.approx(audit["input_tokens"]["expected"] / 1e6, abs=6e-5)
+
+
 def _kept() -> set[str]:
     with Ledger(Path("runs/cache")) as ledger:
         return set(ledger.index.replies)

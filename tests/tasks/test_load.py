@@ -24,7 +24,9 @@ COLUMNS = ("id", "question", "answer", "solution", "subject", "level", "skills")
 def _arithmetic(**settings: Any) -> ArithmeticTask:
     usual = {"mix": "a", "min_steps": 1, "max_steps": 3, "pool": 1500, "validation": 300, "benchmark": 300}
     return ArithmeticTask.model_validate(
-        {"name": "arithmetic", "benchmarks": BENCHMARKS, "grader": "exact"} | usual | settings
+        {"name": "arithmetic", "benchmarks": BENCHMARKS, "grader": "exact", "grader_timeout_seconds": 5.0}
+        | usual
+        | settings
     )
 
 

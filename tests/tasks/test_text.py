@@ -15,7 +15,7 @@ from stat_train.config import FieldNames
 from stat_train.errors import InputError
 from stat_train.records import Dropped, Question
 from stat_train.tasks import text
-from stat_train.tasks.text import normalised, read_questions, skill_list
+from stat_train.tasks.text import normalised, read_questions
 
 COLUMNS = ("id", "question", "answer", "solution", "subject", "level", "skills")
 FIELDS = FieldNames.model_validate({name: name for name in COLUMNS})
@@ -342,37 +342,6 @@ def test_the_name_of_a_data_set_says_what_is_asked_of_the_hub(monkeypatch: pytes
     assert asked == [("openai/gsm8k", config, "train", revision) for config, revision in ends]
 
 
-@pytest.mark.parametrize(
-    ("held", "skills"),
-    [({"algebra": ["a", "b"]}, {"algebra": ["a", "b"]}), (["a", "b"], {"": ["a", "b"]})],
-)
-def test_skill_list(tmp_path: Path, held: object, skills: dict[str, list[str]]) -> None:
-    path = tmp_path / "skills.json"
-    path.write_text(json.dumps(held))
-    assert skill_list(str(path)) == skills
-    assert skill_list(None) == {}
-
-
-@pytest.mark.parametrize(
-    ("held", "said"),
-    [
-        ("3", "holds 3"),
-        ("{}", "holds an object"),
-        ("[]", "not every name is a text"),
-        ('["a", 3]', "not every name is a text"),
-        ('{"algebra": "a"}', '"algebra" is not a list of names'),
-        ("{", "cannot be read"),
-        ("[" * 100_000, "cannot be read"),
-    ],
-)
-def test_a_wrong_skill_list(tmp_path: Path, held: str, said: str) -> None:
-    path = tmp_path / "skills.json"
-    path.write_text(held)
-    with pytest.raises(InputError, match=r"task\.skills = .*skills\.json: ") as refused:
-        skill_list(str(path))
-    assert said in str(refused.value)
-
-
 def test_normalised() -> None:
     assert normalised(" Find  X\n\tin STRASSE ") == normalised("find x in stra\u00dfe") == "find x in strasse"
 
@@ -391,8 +360,3 @@ def test_real_data(shared_data: Path, file: str, rows: int, count: Callable[[Que
     """The numbers are those of the data's README; no row is bad."""
     questions = _read(shared_data / file)
     assert (len(questions), sum(map(count, questions))) == (rows, number)
-
-
-def test_real_skill_list(shared_data: Path) -> None:
-    skills = skill_list(str(shared_data / "math" / "skills.json"))
-    assert (len(skills), sum(map(len, skills.values()))) == (7, 118)

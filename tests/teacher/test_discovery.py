@@ -127,6 +127,21 @@ def test_many_names_are_grouped_in_parts_that_see_the_groups_so_far() -> None:
     assert Counter(found.groups[""]["all"]) == Counter(f"name_q{n}" for n in range(count))
 
 
+def test_groups_of_several_calls_are_brought_together_and_one_that_is_in_none_stays() -> None:
+    count = NAMES_PER_CALL + 10
+    first, second = (
+        ", ".join(f"n{n:03}" for n in range(NAMES_PER_CALL)),
+        ", ".join(f"n{n:03}" for n in range(150, count)),
+    )
+    replies = [_named(f"n{n:03}") for n in range(count)]
+    replies += [_grouped(f"one: {first}"), _grouped(f"uno: {second.removesuffix(', n159')}", "two: n159")]
+    discoverer, generator = _discoverer([*replies, _grouped("first: one, uno")])
+    found = discoverer.discover([_question(number) for number in range(count)])
+    assert _placed(generator.asked[-1]) == ["one", "uno", "two"]
+    assert found.groups == {"": {"first": [f"n{n:03}" for n in range(159)], "two": ["n159"]}}
+    assert (found.skills, found.left_out) == ({"": ["first", "two"]}, [])
+
+
 def _groups(*lines: str, names: Iterable[str] = ("a", "b", "c")) -> object:
     return read_groups(lines, list(names))
 
