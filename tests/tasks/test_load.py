@@ -138,6 +138,7 @@ def _text(folder: Path, validation: int | str = 4, **rows: Sequence[dict[str, st
             "validation": validation,
             "skills": None,
             "grader": "exact",
+            "grader_timeout_seconds": 5.0,
             "fields": {name: name for name in COLUMNS},
             "max_bad_rows": 0,
         }
