@@ -10,9 +10,19 @@ import re
 from collections import deque
 from collections.abc import Iterable
 from fractions import Fraction
+from functools import cache
 from typing import Any, Literal
 
 from stat_train.records import Answer, Grade, Question, Verdict
+from stat_train.tasks.answer_text import (
+    as_latex,
+    as_text,
+    collapsed,
+    for_algebra,
+    has_variables,
+    same_without_algebra,
+    without_unit,
+)
 
 Grader = Literal["math", "exact", "numeric"]
 Judgement = tuple[Verdict, str | None]
@@ -29,9 +39,6 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)?(?:\.[0-9]*)?(?:
 # Longer ones are refused by Python's own conversion of text to int.
 _MAX_NUMBER = 4000
 
-_TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
-_SPACING = re.compile(r"(?<=\d),\\!\s*(?=\d{3}(?!\d))|\\[!,;:]|\\q?quad(?![A-Za-z])|\\(?:left|right)(?![A-Za-z])|\\?\$")
-_LOOSE_SPACE = re.compile(r"(?<![A-Za-z]) | (?![A-Za-z])")
 _WORDS = re.compile(r"[^\W\d_]{2}[^\d\\^_{}=+*/]*")
 
 
@@ -56,7 +63,7 @@ def compare(gold: str | None, given: str | None, grader: Grader) -> Judgement:
     if given is None or not given.strip():
         return "wrong", "no final answer"
     if grader == "exact":
-        return _verdict(_collapsed(gold) == _collapsed(given))
+        return _verdict(collapsed(gold) == collapsed(given))
     return _compare_numbers(gold, given) if grader == "numeric" else _compare_math(gold, given)
 
 
@@ -143,15 +150,19 @@ def _number(text: str) -> Fraction | None:
 
 
 def _compare_math(gold: str, given: str) -> Judgement:
-    gold_text, given_text = _math_text(gold), _math_text(given)
-    if _same_text(gold_text, given_text):
+    gold_latex, given_latex = as_latex(gold), as_latex(given)
+    given_latex = without_unit(given_latex, among_numbers=not has_variables(gold_latex))
+    gold_text = as_text(gold_latex)
+    if _same_text(gold_text, as_text(given_latex)):
         return "correct", None
-    gold_values = _parsed(gold)
+    if gold_text and (same := same_without_algebra(gold_latex, given_latex)) is not None:
+        return _verdict(same)
+    gold_values = _parsed(gold_latex)
     if not gold_values:
         if not gold_text:
             return "unscored", f"the gold answer cannot be read: {_shown(gold)}"
         return "wrong", "compared as text: the gold answer cannot be read as mathematics"
-    given_values = _parsed(given)
+    given_values = _parsed(given_latex)
     if not given_values:
         return "wrong", f"the answer cannot be read as mathematics: {_shown(given)}"
     from math_verify import verify
@@ -159,30 +170,38 @@ def _compare_math(gold: str, given: str) -> Judgement:
     return _verdict(bool(verify(gold_values, given_values, timeout_seconds=None)))
 
 
-def _parsed(answer: str) -> list[Any]:
+def _parsed(latex: str) -> list[Any]:
     """Read an answer with math-verify; the list is empty when it cannot."""
     # The import takes a second, and only this grader needs it.
     from math_verify import parse
 
     # It warns that its timeouts are off; they must be, because they work by signals, which the main thread alone gets.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
-    latex = _math_latex(answer)
-    values: list[Any] = []
-    # It takes a letter after a space for a unit and drops it ("a + b + c" becomes "a + b +"): tried again without.
-    for form in (latex, _LOOSE_SPACE.sub("", latex)):
-        # Its fallback is a piece of the text, which can be cut in that way and then equal another answer's piece.
-        values = values or parse(f"${form}$", fallback_mode="no_fallback", parsing_timeout=None)
-    return values
+    # Its fallback is a piece of the text, which can be cut and then equal another answer's piece.
+    values = parse(f"${for_algebra(latex)}$", _reading(), fallback_mode="no_fallback", parsing_timeout=None)
+    return [_with_imaginary_unit(value) for value in values]
 
 
-def _math_latex(answer: str) -> str:
-    """Drop what carries no meaning in a formula: spacing, currency signs, punctuation at the end."""
-    return _collapsed(_SPACING.sub("", answer)).rstrip(".,; ")
+@cache
+def _reading() -> list[Any]:
+    """Return how math-verify reads: all of a formula, and no letter at its end taken for a unit."""
+    from latex2sympy2_extended import NormalizationConfig
+    from math_verify import LatexExtractionConfig
+
+    normal = NormalizationConfig(
+        basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all", equations=False
+    )
+    return [LatexExtractionConfig(normalization_config=normal)]
 
 
-def _math_text(answer: str) -> str:
-    latex = _TEXT_COMMAND.sub(r"\1", _math_latex(answer))
-    return re.sub(r"\s", "", latex.replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac"))
+def _with_imaginary_unit(value: Any) -> Any:
+    """Read the letter i as the imaginary unit, which math-verify takes for a variable."""
+    from sympy import I, Symbol
+
+    symbols = getattr(value, "free_symbols", set())
+    if all(symbol.name != "i" for symbol in symbols):
+        return value
+    return value.xreplace({each: I if each.name == "i" else Symbol(each.name, real=True) for each in symbols})
 
 
 def _same_text(gold: str, given: str) -> bool:
@@ -194,10 +213,6 @@ def _same_text(gold: str, given: str) -> bool:
 
 def _verdict(same: bool) -> Judgement:
     return ("correct" if same else "wrong"), None
-
-
-def _collapsed(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _shown(text: str) -> str:
