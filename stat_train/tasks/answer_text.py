@@ -13,7 +13,10 @@ _SIGNS = {
     **{ord(sign): "-" for sign in "\u2212\u2010\u2011\u2012\u2013"},
     **{ord(sign): None for sign in "\u200b\u2060\ufeff€£¥"},
     **{full: full - 0xFEE0 for full in range(0xFF01, 0xFF5F)},
-    **{ord(fraction): r" \frac{%s}{%s}" % (*unicodedata.normalize("NFKC", fraction).split("⁄"),) for fraction in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"},
+    **{
+        ord(sign): r" \frac{" + unicodedata.normalize("NFKC", sign).replace("⁄", "}{") + "}"
+        for sign in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"
+    },
     ord("⁄"): "/",
     ord("÷"): "/",
     ord("°"): r"^\circ ",
@@ -42,12 +45,16 @@ _ANGLE_FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _PUNCTUATION = ".,; "
 
 _POWER = r"(?: ?\^ ?(?:\d|\{\d\}))?"
-_TEXT_UNIT = re.compile(rf"(?<=[A-Za-z0-9)\]}}])( ?){_TEXT}\{{([^{{}}]*)\}}{_POWER}$")
-_BARE_UNIT = re.compile(rf"(?<=[\d)}}])( ?)([A-Za-z./ ]{{1,60}}){_POWER}$")
-_SHORT_UNITS = frozenset("m g s h l L cm mm km ft in yd mi kg mg lb oz hr ml mL sq cu cc".split())
-_NOT_UNITS = frozenset(
-    "am pm or and not more less remainder hundred thousand million billion trillion dozen mod pi sin cos tan log".split()
-)
+_TEXT_UNIT = re.compile(rf"(?<=[A-Za-z0-9)\]}}]) ?{_TEXT}\{{([^{{}}]*)\}}{_POWER}$")
+_BARE_UNIT = re.compile(rf"(?:(?<=[\d)}}])|(?<=\\pi)(?= ))( ?)([A-Za-z./ ]{{1,60}}){_POWER}$")
+_SHORT_UNITS = {
+    *("m", "g", "s", "h", "l", "L", "cm", "mm", "km", "ft", "in", "yd", "mi", "kg", "mg", "gm", "lb", "oz", "hr"),
+    *("ml", "mL", "sq", "cu", "cc"),
+}
+_NOT_UNITS = {
+    *("am", "pm", "or", "and", "not", "more", "less", "remainder", "mod", "pi", "sin", "cos", "tan", "log"),
+    *("hundred", "thousand", "million", "billion", "trillion", "dozen"),
+}
 
 _NUMBER = r"(?:\d{1,3}(?:(?:,|\{,\})\d{3})+(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+)"
 _PART = rf"(?:\{{([+-]?{_NUMBER})\}}|(\d))"
@@ -59,10 +66,7 @@ _REPEATING = re.compile(r"([+-]?)(\d*)\.(\d*)\\overline\{(\d+)\}")
 _MAX_NUMBER = 4000
 
 _TIME = re.compile(r"(\d{1,2})(?::(\d\d))?(?::(\d\d))?(?:([ap])\.?m\.?)?", re.IGNORECASE)
-_BASES = {
-    name: base
-    for base, name in enumerate("two three four five six seven eight nine ten eleven twelve".split(), start=2)
-} | {"sixteen": 16}
+_BASES = dict(two=2, three=3, four=4, five=5, six=6, seven=7, eight=8, nine=9, ten=10, twelve=12, sixteen=16)
 _NUMERAL = re.compile(r"([+-]?)\(?([0-9A-Z.]+)\)?_\{?(\d{1,2}|[a-z]+)\}?")
 _DIGITS = re.compile(r"[+-]?[0-9A-Z.]+")
 _LETTERS = re.compile(r"\(?[A-Z]\)?(?:,\(?[A-Z]\)?)*")
@@ -89,11 +93,12 @@ def without_unit(latex: str, among_numbers: bool = False) -> str:
 
     Among numbers alone, a single letter or a short word can be nothing but a unit.
     """
-    if (text := _TEXT_UNIT.search(latex)) and _is_unit(text[2], 1, 1):
-        return latex[: text.start()]
-    if (bare := _BARE_UNIT.search(latex)) and _is_unit(bare[2], *((1, 3) if among_numbers else (2, 4))):
-        return latex[: bare.start()]
-    return latex
+    unit = _TEXT_UNIT.search(latex)
+    if unit and _is_unit(unit[1], known=1, any_word=2):
+        return latex[: unit.start()]
+    unit = _BARE_UNIT.search(latex)
+    known, any_word = (1, 3) if among_numbers and unit and unit[1] else (1, 4) if among_numbers else (2, 4)
+    return latex[: unit.start()] if unit and _is_unit(unit[2], known=known, any_word=any_word) else latex
 
 
 def has_variables(latex: str) -> bool:
@@ -138,18 +143,17 @@ def _without_unicode(answer: str) -> str:
         return answer
     answer = _RAISED.sub(lambda run: "^{" + unicodedata.normalize("NFKC", run[0]).replace("\u2212", "-") + "}", answer)
     answer = _LOWERED.sub(lambda run: "_{" + unicodedata.normalize("NFKC", run[0]) + "}", answer)
-    answer = _ROOT.sub(lambda root: r"\sqrt{%s}" % root[1] if root[1] else r"\sqrt", answer.translate(_SIGNS))
+    answer = _ROOT.sub(lambda root: rf"\sqrt{{{root[1]}}}" if root[1] else r"\sqrt", answer.translate(_SIGNS))
     return answer
 
 
-def _is_unit(words: str, shortest_known: int, shortest: int) -> bool:
-    """Tell whether words are a unit: a known short one, or long enough to be no product of variables."""
+def _is_unit(words: str, known: int, any_word: int) -> bool:
+    """Tell whether words are a unit: the first is a known one or any word, of at least so many letters."""
     words = re.sub(r"\^\d", "", words).replace(".m", "m")
     found = re.findall("[A-Za-z]+", words)
     if not found or re.search("[0-9=<>\\\\]", words) or not _NOT_UNITS.isdisjoint(map(str.lower, found)):
         return False
-    first = found[0]
-    return len(first) >= max(shortest, 2) or (len(first) >= shortest_known and first in _SHORT_UNITS)
+    return len(found[0]) >= (known if found[0] in _SHORT_UNITS else any_word)
 
 
 def _same_time(gold: str, given: str) -> bool | None:
@@ -199,7 +203,7 @@ def _same_value(gold: str, given: str) -> bool | None:
     if values[0] is None or values[1] is None:
         return None
     hundredths = gold.endswith("%") - given.endswith("%")
-    return values[0] == values[1] or (hundredths != 0 and values[0] == values[1] * 100**hundredths)
+    return values[0] == values[1] or (hundredths != 0 and values[0] == values[1] * Fraction(100) ** hundredths)
 
 
 def _last_side(text: str) -> str:
@@ -214,7 +218,7 @@ def _value(text: str) -> Fraction | None:
         return None
     try:
         if decimal := _DECIMAL.fullmatch(text):
-            return _plain(decimal[1]) * Fraction(10) ** int(decimal[2] or decimal[3] or 0)
+            return Fraction(_plain(decimal[1]) * Fraction(10) ** int(decimal[2] or decimal[3] or 0))
         if fraction := _FRACTION.fullmatch(text) or _SLASHED.fullmatch(text):
             sign, whole, *parts = fraction.groups()
             top, bottom = (_plain(part) for part in parts if part)
@@ -231,9 +235,8 @@ def _plain(number: str) -> Fraction:
 
 
 def _repeating(sign: str, whole: str, once: str, again: str) -> Fraction:
-    size = 10 ** len(once)
     value = int(whole + once or 0) + Fraction(int(again), 10 ** len(again) - 1)
-    return value / size * (-1 if sign == "-" else 1)
+    return Fraction(value / 10 ** len(once) * (-1 if sign == "-" else 1))
 
 
 def _shape(text: str) -> str:

@@ -9,6 +9,7 @@ import logging
 import re
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from typing import Any, Literal
@@ -39,6 +40,7 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)?(?:\.[0-9]*)?(?:
 # Longer ones are refused by Python's own conversion of text to int.
 _MAX_NUMBER = 4000
 
+_TINY = 1e-6
 _WORDS = re.compile(r"[^\W\d_]{2}[^\d\\^_{}=+*/]*")
 
 
@@ -165,9 +167,21 @@ def _compare_math(gold: str, given: str) -> Judgement:
     given_values = _parsed(given_latex)
     if not given_values:
         return "wrong", f"the answer cannot be read as mathematics: {_shown(given)}"
+    return _verdict(_equal(gold_values, given_values))
+
+
+def _equal(gold: list[Any], given: list[Any]) -> bool:
     from math_verify import verify
 
-    return _verdict(bool(verify(gold_values, given_values, timeout_seconds=None)))
+    if not verify(gold, given, timeout_seconds=None):
+        return False
+    # It takes the difference of two tiny numbers for none.
+    return not all(map(_is_tiny, (gold[0], given[0]))) or bool(abs((gold[0] / given[0]).evalf() - 1) < _TINY)
+
+
+def _is_tiny(value: Any) -> bool:
+    size = abs(value.evalf()) if getattr(value, "is_number", False) else None
+    return size is not None and bool(size.is_comparable) and bool(0 < size < _TINY)
 
 
 def _parsed(latex: str) -> list[Any]:
@@ -185,23 +199,23 @@ def _parsed(latex: str) -> list[Any]:
 @cache
 def _reading() -> list[Any]:
     """Return how math-verify reads: all of a formula, and no letter at its end taken for a unit."""
-    from latex2sympy2_extended import NormalizationConfig
     from math_verify import LatexExtractionConfig
 
-    normal = NormalizationConfig(
-        basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all", equations=False
-    )
-    return [LatexExtractionConfig(normalization_config=normal)]
+    usual = LatexExtractionConfig().normalization_config
+    return [LatexExtractionConfig(normalization_config=replace(usual, units=False))]
 
 
 def _with_imaginary_unit(value: Any) -> Any:
     """Read the letter i as the imaginary unit, which math-verify takes for a variable."""
     from sympy import I, Symbol
 
-    symbols = getattr(value, "free_symbols", set())
+    symbols: set[Any] = getattr(value, "free_symbols", set())
     if all(symbol.name != "i" for symbol in symbols):
         return value
-    return value.xreplace({each: I if each.name == "i" else Symbol(each.name, real=True) for each in symbols})
+    try:
+        return value.xreplace({each: I if each.name == "i" else Symbol(each.name, real=True) for each in symbols})
+    except (TypeError, ValueError):  # in an inequality or an interval, it is a variable
+        return value
 
 
 def _same_text(gold: str, given: str) -> bool:
