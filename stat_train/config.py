@@ -1,68 +1,32 @@
-"""The schema of every setting; the defaults and their meaning are in `conf/` and `data_recipes/`, in one place only.
-
-A setting is *identity* (it changes what a stage makes) unless its field is marked `OPERATIONAL`; operational settings
-(checkpoint interval, time limits) never change a stage's hash.
-"""
+"""The schema of every setting; the defaults and their meaning are in `conf/` and `data_recipes/`, in one place only."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, LiteralString
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import Field
+
+from stat_train.setting_types import (
+    OPERATIONAL,
+    Count,
+    EnvironmentVariable,
+    GraderName,
+    Node,
+    Positive,
+    Rate,
+    Seed,
+    Share,
+    Temperature,
+    Text,
+    Url,
+)
 
 STAGES = ("label", "answer", "grade", "diagnose", "profile", "curate", "train", "evaluate", "report")
-OPERATIONAL = "operational"
 
 Stage = Literal["label", "answer", "grade", "diagnose", "profile", "curate", "train", "evaluate", "report"]
 AnswerSource = Literal["own", "rewrites", "both"]
-Share = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(gt=0)]
-Temperature = Annotated[float, Field(ge=0, le=2)]
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # the largest that numpy takes
-Text = Annotated[str, Field(min_length=1)]
-
-
-def _text_like(pattern: str, expected: LiteralString) -> AfterValidator:
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise PydanticCustomError("text_like", expected)
-        return value
-
-    return AfterValidator(check)
-
-
-def _with_a_port(value: str) -> str:
-    try:
-        urlsplit(value).port  # noqa: B018
-    except ValueError:
-        raise PydanticCustomError("port", "a URL with a port from 0 to 65535") from None
-    return value
-
-
-Url = Annotated[
-    str,
-    _text_like(r"https?://[^\s/@?#]+(/[^\s@?#]*)?", "a URL such as http://host:8000/v1, no password"),
-    AfterValidator(_with_a_port),
-]
-EnvironmentVariable = Annotated[str, _text_like("[A-Z_][A-Z0-9_]*", "the NAME of an environment variable, in capitals")]
-
-
-class Node(BaseModel):
-    """A group of settings: unknown keys and values of the wrong type are refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-    def identity(self) -> dict[str, Any]:
-        """Return the settings that a stage's hash covers."""
-        fields = type(self).model_fields.items()
-        values = {name: getattr(self, name) for name, field in fields if OPERATIONAL not in field.metadata}
-        return {name: value.identity() if isinstance(value, Node) else value for name, value in values.items()}
 
 
 class ArithmeticTask(Node):
@@ -80,6 +44,7 @@ class ArithmeticTask(Node):
         Field(min_length=1),
     ]
     grader: Literal["exact", "numeric", "math"]
+    grader_timeout_seconds: Annotated[float, Field(gt=0), OPERATIONAL]
 
 
 class FieldNames(Node):
@@ -102,7 +67,8 @@ class TextTask(Node):
     benchmark: Text
     validation: Positive | Text
     skills: Text | None
-    grader: Literal["math", "exact", "numeric"]
+    grader: GraderName
+    grader_timeout_seconds: Annotated[float, Field(gt=0), OPERATIONAL]
     fields: FieldNames
     max_bad_rows: Count
 
@@ -219,6 +185,15 @@ class ConsistencyDifficulty(Node):
     min_agreement: Positive
 
 
+class LengthDifficulty(Node):
+    """Difficult when the answers are long: `min_words` words or more on average."""
+
+    name: Literal["length"]
+    samples: Positive
+    temperature: Temperature
+    min_words: Positive
+
+
 class PoolRecipe(Node):
     """Pairs from the pool as it is, each question with its own solution."""
 
@@ -299,7 +274,9 @@ class Evaluation(Node):
 Task = Annotated[ArithmeticTask | TextTask, Field(discriminator="name")]
 Student = Annotated[LocalStudent | EndpointStudent | RecordedStudent, Field(discriminator="name")]
 Teacher = Annotated[ArithmeticTeacher | LabelsTeacher | OpenAITeacher, Field(discriminator="name")]
-Difficulty = Annotated[GoldDifficulty | StepRewardDifficulty | ConsistencyDifficulty, Field(discriminator="name")]
+Difficulty = Annotated[
+    GoldDifficulty | StepRewardDifficulty | ConsistencyDifficulty | LengthDifficulty, Field(discriminator="name")
+]
 DataRecipe = Annotated[PoolRecipe | UntargetedRecipe | StatSelRecipe, Field(discriminator="name")]
 Training = Annotated[SftTraining | NoTraining, Field(discriminator="name")]
 

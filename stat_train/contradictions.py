@@ -10,7 +10,9 @@ from stat_train.config import (
     ConsistencyDifficulty,
     Endpoint,
     EndpointStudent,
+    LengthDifficulty,
     NoTraining,
+    OpenAITeacher,
     PoolRecipe,
     RecordedStudent,
     is_local,
@@ -38,6 +40,8 @@ def _check_task(config: Config) -> list[str]:
         problems.append(
             "difficulty.step_rewarder = checker: works for task=arithmetic only; try difficulty=gold or consistency"
         )
+    if task.grader == "judge" and not isinstance(config.teacher, OpenAITeacher):
+        problems.append("task.grader = judge: asks the teacher, and needs teacher=openai")
     places = {"task.pool": task.pool, "task.benchmark": task.benchmark, "task.skills": task.skills}
     if isinstance(task.validation, str):
         places["task.validation"] = task.validation
@@ -60,10 +64,14 @@ def _check_student(config: Config) -> list[str]:
 
 
 def _check_difficulty(config: Config) -> list[str]:
-    difficulty = config.difficulty
-    if not isinstance(difficulty, ConsistencyDifficulty) or isinstance(config.student, RecordedStudent):
+    difficulty, student = config.difficulty, config.student
+    if isinstance(student, RecordedStudent):
         return []
-    if difficulty.min_agreement > difficulty.samples:
+    if isinstance(difficulty, LengthDifficulty) and difficulty.min_words > student.max_new_tokens:
+        given = f"difficulty.min_words = {difficulty.min_words}"
+        most = f"student.max_new_tokens = {student.max_new_tokens}"
+        return [f"{given}: expected at most {most}, or no question is difficult; a word is a token or more"]
+    if isinstance(difficulty, ConsistencyDifficulty) and difficulty.min_agreement > difficulty.samples:
         given = f"difficulty.min_agreement = {difficulty.min_agreement}"
         return [f"{given}: expected at most difficulty.samples = {difficulty.samples}, or every question is difficult"]
     return []

@@ -19,8 +19,8 @@ from rich.console import Console
 from stat_train import __version__, stage
 from stat_train.compose import Settings
 from stat_train.config import (
+    ArithmeticTask,
     Endpoint,
-    EndpointStudent,
     LocalStudent,
     OpenAITeacher,
     RecordedStudent,
@@ -29,16 +29,18 @@ from stat_train.config import (
 from stat_train.curation.inputs import held_out, read_diagnosed, read_profile
 from stat_train.curation.source import make_source
 from stat_train.curation.training_set import make_training_set, told
-from stat_train.diagnosis.answering import AnswerJob, answer_with_endpoint, how_asked, recorded_answers, unfinished
-from stat_train.diagnosis.difficulty import find_difficult
+from stat_train.diagnosis.answering import unfinished
+from stat_train.diagnosis.difficulty import find_difficult, step_rewards
+from stat_train.diagnosis.difficulty_quality import Evidence, difficulty_quality
 from stat_train.diagnosis.missing_skills import find_missing
 from stat_train.diagnosis.profile import skill_profile
 from stat_train.diagnosis.skill_map import find_list, with_skills
 from stat_train.diagnosis.skill_map import label as label_questions
+from stat_train.diagnosis.step_rewards import ExactChecker
+from stat_train.evaluation.difficulty_table import print_difficulty
 from stat_train.evaluation.report import report_numbers
 from stat_train.evaluation.results import write_evaluation, write_report
 from stat_train.evaluation.terminal import print_profile, print_summary
-from stat_train.models.generator import Sampling
 from stat_train.models.places import model_place
 from stat_train.models.recorded import read_recording
 from stat_train.progress import track
@@ -53,7 +55,9 @@ from stat_train.records import (
 )
 from stat_train.run import Run, Summary
 from stat_train.store import Artifact, dropped_counts, file_hash, read_records, write_json, write_records
-from stat_train.tasks import answers as grading
+from stat_train.student import benchmark_answers, validation_answers
+from stat_train.tasks.graders import grade as grade_answers
+from stat_train.tasks.graders import unscored
 from stat_train.tasks.load import in_words, load_questions, made_by, open_pool, pool_questions
 from stat_train.teacher.skill_list import read_skill_list
 from stat_train.training.job import TrainJob
@@ -113,7 +117,8 @@ def load(run: Run) -> Artifact:
     given = ((key, value) for key, value in task.identity().items() if key in PLACES and isinstance(value, str))
     places = {key: run.fingerprint(value) for key, value in given}
     identity = {
-        "task": task.identity() | places,
+        # How answers are graded is no matter of the questions.
+        "task": {key: value for key, value in task.identity().items() if key != "grader"} | places,
         "made": made_by(task, run.config.seed),
         "recorded": recorded,
     }
@@ -156,82 +161,20 @@ def label(run: Run, questions: Artifact) -> Artifact:
 
 def answer(run: Run, questions: Artifact) -> Artifact:
     """Stage 1: the student's own answers to the validation questions."""
-    student = run.config.student
-    validation = questions.folder / "validation.jsonl"
-    if isinstance(student, RecordedStudent):
-        recording = Path(student.path).expanduser()
-
-        def build(folder: Path) -> None:
-            asked = read_records(validation, Question)
-            write_records(folder / "answers.jsonl", recorded_answers(asked, read_recording(recording)))
-
-        known_by = {"recording": run.fingerprint(str(recording))}
-        return run.make("answer", 1, [questions], known_by, build, "answers.jsonl")
-    sampling, attempts = how_asked(student, run.config.difficulty)
-    if isinstance(student, EndpointStudent):
-        return _ask_served(run, questions, student, sampling, attempts)
-    weights = model_place(student.model)
-    identity = {"model": run.fingerprint(weights), "attempts": attempts}
-    return _answer(run, "answer", validation, weights, identity, sampling, student.batch_size, "answers.jsonl")
-
-
-def _ask_served(run: Run, questions: Artifact, student: EndpointStudent, sampling: Sampling, attempts: int) -> Artifact:
-    def build(folder: Path) -> None:
-        asked = questions.records("validation.jsonl", Question)
-        given = answer_with_endpoint(asked, student, sampling, attempts, run.ledger, run.budget)
-        write_records(folder / "answers.jsonl", given)
-
-    identity = student.identity() | {"sampling": sampling, "attempts": attempts}
-    return run.make("answer", 1, [questions], identity, build, "answers.jsonl")
-
-
-def _answer(
-    run: Run,
-    name: str,
-    questions: Path,
-    weights: str,
-    identity: Summary,
-    sampling: Sampling,
-    batch_size: int,
-    *links: str,
-) -> Artifact:
-    """Let a model answer questions in processes of its own; known by the questions' content, not by where they are."""
-    student = run.config.student
-    assert isinstance(student, LocalStudent)
-    job = AnswerJob(
-        folder=Path(),
-        questions=questions,
-        model=weights,
-        revision=student.revision if weights == student.model else None,
-        prompt=run.prompt,
-        attempts=identity["attempts"],
-        sampling=sampling,
-        batch_size=batch_size,
-        seed=run.config.seed if sampling.temperature else 0,
-    )
-    known_by = job.model_dump(exclude={"folder", "questions", "model", "batch_size"})
-    # Greedy answers are the same in any batch; sampled ones take their random numbers batch by batch.
-    known_by |= {"batch_size": batch_size} if sampling.temperature else {}
-    known_by |= identity | {"questions": file_hash(questions, run.cache_dir)}
-
-    def build(folder: Path) -> None:
-        stage.answer(job.model_copy(update={"folder": folder}), student.processes)
-
-    return run.make(name, 1, [], known_by, build, *links)
+    return validation_answers(run, questions)
 
 
 def grade(run: Run, questions: Artifact, answers: Artifact) -> Artifact:
     """Stage 1: whether each answer is right."""
-    grader = run.config.task.grader
 
     def build(folder: Path) -> None:
         asked = {question.id: question for question in questions.records("validation.jsonl", Question)}
         given = answers.records("answers.jsonl", Answer)
-        graded = (grading.grade(asked[a.question_id], a, grader) for a in track(given, "Grading", len(given)))
-        write_records(folder / "grades.jsonl", graded)
+        write_records(folder / "grades.jsonl", grade_answers(asked, given, run.grader))
 
-    artifact = run.make("grade", 1, [questions, answers], {"grader": grader}, build, "grades.jsonl")
+    artifact = run.make("grade", 2, [questions, answers], {"grader": run.grader_identity()}, build, "grades.jsonl")
     run.say_all(unfinished(answers.records("answers.jsonl", Answer)))
+    run.say_all(unscored(artifact.records("grades.jsonl", Grade)))
     return artifact
 
 
@@ -243,7 +186,11 @@ def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifa
         asked = with_skills(questions.records("validation.jsonl", Question), labelled)
         given = answers.records("answers.jsonl", Answer)
         graded = grades.records("grades.jsonl", Grade)
-        found, dropped = find_difficult(run.config.difficulty, asked, given, graded, run.config.task.grader)
+        found, dropped = find_difficult(run.config.difficulty, asked, given, graded, run.grader)
+        rewards = step_rewards(asked, given, ExactChecker()) if isinstance(run.config.task, ArithmeticTask) else None
+        free = run.config.task.grader != "judge"
+        evidence = Evidence(asked, given, graded, rewards)
+        quality = difficulty_quality(run.config.difficulty, found, evidence, run.grader, free)
         by_attempt = {(a.question_id, a.attempt): a for a in given}
         hard = [d for d in found if d.difficult]
         pairs = ((asked[d.question_id], by_attempt[d.question_id, d.attempt]) for d in hard)
@@ -252,12 +199,16 @@ def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifa
         write_records(folder / "difficulty.jsonl", found)
         write_records(folder / "diagnoses.jsonl", diagnoses)
         write_records(folder / "dropped.jsonl", [*dropped, *without])
+        write_json(folder / "difficulty_quality.json", quality)
 
     identity: Summary = {"difficulty": run.config.difficulty.identity()}
     identity |= {"teacher": run.teacher_identity("missing_skills")}
-    identity |= {"grader": run.config.task.grader}
+    identity |= {"grader": run.grader_identity()}
     inputs = [questions, skill_map, answers, grades]
-    return run.make("diagnose", 1, inputs, identity, build, "difficulty.jsonl", "diagnoses.jsonl")
+    links = ("difficulty.jsonl", "diagnoses.jsonl", "difficulty_quality.json")
+    artifact = run.make("diagnose", 2, inputs, identity, build, *links)
+    print_difficulty(json.loads((artifact.folder / "difficulty_quality.json").read_text()), run.console)
+    return artifact
 
 
 def profile(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artifact) -> Artifact:
@@ -283,21 +234,23 @@ def profile(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artif
 
 def curate(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artifact, profiled: Artifact) -> Artifact:
     """Stage 3: a training set for what is missing, with no question of the benchmarks in it."""
-    recipe, grader = run.config.data_recipe, run.config.task.grader
+    recipe, seed = run.config.data_recipe, run.config.seed
 
     def build(folder: Path) -> None:
         diagnosed = read_diagnosed(questions, diagnoses, profiled)
         skills = {row.id: row.skills for row in skill_map.records("skill_map.jsonl", QuestionSkills)}
         source, dropped = make_source(open_pool(questions.folder), skills, held_out(questions))
-        made = make_training_set(source, skills, diagnosed, run.teacher, recipe, run.prompt, run.config.seed, grader)
+        made = make_training_set(
+            source, skills, diagnosed, run.teacher, recipe, run.prompt, run.config.seed, run.grader
+        )
         write_records(folder / "training_set.jsonl", made.examples)
         write_records(folder / "dropped.jsonl", [*dropped, *made.dropped])
         write_json(folder / "curation.json", made.summary)
 
-    identity = {"recipe": recipe.identity(), "teacher": run.teacher_identity("rewrite"), "seed": run.config.seed}
-    identity |= {"prompt": run.prompt.model_dump(), "grader": grader}
+    identity = {"recipe": recipe.identity(), "teacher": run.teacher_identity("rewrite"), "seed": seed}
+    identity |= {"prompt": run.prompt.model_dump(), "grader": run.grader_identity()}
     inputs = [questions, skill_map, diagnoses, profiled]
-    artifact = run.make("curate", 2, inputs, identity, build, "training_set.jsonl", "curation.json")
+    artifact = run.make("curate", 3, inputs, identity, build, "training_set.jsonl", "curation.json")
     run.say_all(told(json.loads((artifact.folder / "curation.json").read_text())))
     return artifact
 
@@ -335,7 +288,7 @@ def evaluate(run: Run, questions: Artifact, checkpoint: Artifact | None) -> Arti
     if checkpoint:
         arms["sft"] = (str(checkpoint.folder / "checkpoint"), checkpoint.name)
     benchmarks = sorted((questions.folder / "benchmarks").iterdir())
-    made = {(arm, place): _benchmark(run, arm, place, *arms[arm]) for arm in arms for place in benchmarks}
+    made = {(arm, place): benchmark_answers(run, arm, place, *arms[arm]) for arm in arms for place in benchmarks}
 
     def build(folder: Path) -> None:
         graded: dict[str, dict[str, Any]] = {arm: {} for arm in arms}
@@ -343,24 +296,12 @@ def evaluate(run: Run, questions: Artifact, checkpoint: Artifact | None) -> Arti
             asked = read_records(place, Question)
             known = {question.id: question for question in asked}
             given = answers.records("answers.jsonl", Answer)
-            grades = [grading.grade(known[a.question_id], a, run.config.task.grader) for a in given]
-            graded[arm][place.stem] = (asked, grades)
+            graded[arm][place.stem] = (asked, grade_answers(known, given, run.grader))
         write_evaluation(folder, graded)
 
-    identity = {"arms": [[arm, place.stem] for arm, place in made], "grader": run.config.task.grader}
+    identity = {"arms": [[arm, place.stem] for arm, place in made], "grader": run.grader_identity()}
     inputs = [questions, *made.values()]
-    return run.make("evaluate", 1, inputs, identity, build, "evaluation.json", "benchmark_grades.jsonl")
-
-
-def _benchmark(run: Run, arm: str, questions: Path, weights: str, fingerprint: str) -> Artifact:
-    settings, student = run.config.evaluate, run.config.student
-    assert isinstance(student, LocalStudent)
-    sampling = Sampling(settings.temperature, student.max_new_tokens)
-    identity = {"model": fingerprint, "attempts": 1}
-    batch_size = settings.batch_size or student.batch_size
-    made = _answer(run, "benchmark", questions, weights, identity, sampling, batch_size)
-    run.say(f"{arm} on {questions.stem}")
-    return made
+    return run.make("evaluate", 2, inputs, identity, build, "evaluation.json", "benchmark_grades.jsonl")
 
 
 def report(run: Run, profiled: Artifact, training_set: Artifact, evaluation: Artifact | None) -> Artifact:

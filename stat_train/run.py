@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from rich.console import Console
 
@@ -17,6 +17,9 @@ from stat_train.config import Config, EndpointStudent, LocalStudent, OpenAITeach
 from stat_train.models.budget import Budget
 from stat_train.models.ledger import Ledger
 from stat_train.store import Artifact, RunFolder, dropped_counts, file_hash, make, make_folder
+from stat_train.tasks.answer_pool import PooledGrader, function_hash, grader_function, is_function
+from stat_train.tasks.answers import BuiltInGrader
+from stat_train.tasks.graders import Grader, PlainGrader
 from stat_train.teacher.asking import TeacherGenerator
 from stat_train.teacher.contract import Teacher, exact_teacher
 from stat_train.teacher.prompt_files import Prompts, read_prompts
@@ -39,6 +42,8 @@ class Run:
         self.prompts: Prompts = {}
         if isinstance(self.config.teacher, OpenAITeacher):
             self.prompts = read_prompts(self.config.teacher.prompts)
+        if is_function(self.config.task.grader):
+            grader_function(self.config.task.grader)
         self.cache_dir = Path(self.config.cache_dir).expanduser()
         make_folder(self.cache_dir, "cache_dir")
         self.folder = RunFolder(Path(self.config.run_dir).expanduser())
@@ -94,6 +99,27 @@ class Run:
         from stat_train.teacher.llm import LanguageModelTeacher
 
         return LanguageModelTeacher(settings, self.prompts, lambda: self._connect(settings))
+
+    @cached_property
+    def grader(self) -> Grader:
+        """What tells whether answers are right."""
+        name = self.config.task.grader
+        if name == "judge":
+            from stat_train.teacher.judge import JudgeGrader
+            from stat_train.teacher.llm import LanguageModelTeacher
+
+            assert isinstance(self.teacher, LanguageModelTeacher)
+            return JudgeGrader(self.teacher)
+        if name in ("exact", "numeric", "choice"):
+            return PlainGrader(cast(BuiltInGrader, name))
+        return self.opened.enter_context(PooledGrader(name, self.config.task.grader_timeout_seconds))
+
+    def grader_identity(self) -> Summary:
+        """Return what verdicts depend on beside the answers."""
+        name = self.config.task.grader
+        if name == "judge":
+            return {"grader": name, "teacher": self.teacher_identity("judge")}
+        return {"grader": name} | ({"function": function_hash(name)} if is_function(name) else {})
 
     def teacher_identity(self, *prompts: str) -> Summary:
         """Return what the teacher's replies to these prompts depend on."""

@@ -168,6 +168,78 @@ def test_consistency(shared_data: Path, tmp_path: Path, least: int, difficult: i
     assert found == {row["id"]: count < least for row, count in zip(rows, commonest, strict=True)}
 
 
+def _strategies(run: Path) -> dict[str, Row]:
+    return {row["strategy"]: row for row in json.loads((run / "difficulty_quality.json").read_text())["strategies"]}
+
+
+def test_the_table_of_strategies(shared_data: Path, recorded: Path) -> None:
+    """By the recording alone: wrong ever on 8, at first on 4, in more than half of 8 on 3 questions.
+
+    On each question two answers agree, and the mean answer is 86 to 688 words long. So neither consistency nor length
+    calls a question difficult: both are right on the 47 that are not, and find none of the 3.
+    """
+    rows = _read(shared_data / "math/responses.jsonl")
+    wrong = [[not right for right in row["correct"]] for row in rows]
+    rules = {"any": [any(each) for each in wrong], "first": [each[0] for each in wrong]}
+    rules["majority"] = [sum(each) > 4 for each in wrong]
+    found = _strategies(recorded)
+    assert {name: row["difficult"] for name, row in found.items()} == {
+        f"gold/{rule}": sum(flags) for rule, flags in rules.items()
+    } | {"consistency": 0, "length": 0}
+    assert [found[f"gold/{rule}"]["difficult"] for rule in ("any", "first", "majority")] == [8, 4, 3]
+    assert min(max(Counter(filter(None, row["extracted"])).values()) for row in rows) >= 2
+    assert min(map(_mean_words, rows)) >= 86 and max(map(_mean_words, rows)) < 689
+    for name in ("consistency", "length"):
+        row = found[name]
+        assert (row["judged"], row["n"], row["accuracy"], row["used"]) == (50, 50, 47 / 50, False)
+        assert (row["precision"], row["recall"], row["f1"]) == (None, 0.0, 0.0)
+    assert [name for name, row in found.items() if row["used"]] == ["gold/any"]
+
+
+def _mean_words(row: Row) -> float:
+    return sum(len(text.split()) for text in row["responses"]) / len(row["responses"])
+
+
+STRICT = [("length", {"difficulty.min_words": 300}), ("consistency", {"difficulty.min_agreement": 8})]
+
+
+@pytest.mark.parametrize(("strategy", "settings"), STRICT)
+def test_a_strategy_on_real_answers(shared_data: Path, tmp_path: Path, strategy: str, settings: dict[str, int]) -> None:
+    """Stricter than by default, so that some questions are difficult: 10 by length and 7 by consistency.
+
+    Wrong in more than half of 8 answers are 3 questions. Length finds 1 of them; consistency 2, since the eight answers
+    to the third are wrong alike.
+    """
+    rows = _read(shared_data / "math/responses.jsonl")
+    commonest = {row["id"]: max(Counter(filter(None, row["extracted"])).values()) for row in rows}
+    by_length = {row["id"] for row in rows if _mean_words(row) >= 300}
+    called = by_length if strategy == "length" else {id for id, count in commonest.items() if count < 8}
+    wrong = {row["id"] for row in rows if row["correct"].count(False) > 4}
+    hits, errors = len(called & wrong), len(called ^ wrong)
+    assert (len(called), len(wrong), hits) == ((10, 3, 1) if strategy == "length" else (7, 3, 2))
+    run = _run(tmp_path, *_math(shared_data, difficulty=strategy, until="diagnose", **settings))
+    assert {row["question_id"] for row in _read(run / "difficulty.jsonl") if row["difficult"]} == called
+    row = _strategies(run)[strategy]
+    assert (row["used"], row["difficult"], row["n"]) == (True, len(called), 50)
+    assert [row[name] for name in ("accuracy", "precision", "recall", "f1")] == pytest.approx(
+        [1 - errors / 50, hits / len(called), hits / 3, 2 * hits / (len(called) + 3)], abs=1e-6
+    )
+
+
+def test_the_table_is_printed_again_when_it_was_made_before(
+    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = _math(shared_data, **ANY, until="diagnose")
+    printed = []
+    for _ in range(2):
+        _run(tmp_path, *command)
+        printed.append(
+            capsys.readouterr().out.partition("Difficult questions by each strategy")[2].partition("\nDone")[0]
+        )
+    assert "* gold/any" in printed[0] and "8/50" in printed[0]
+    assert printed[0] == printed[1]
+
+
 # -- planted gaps -----------------------------------------------------------------------------------------------------
 
 # How many of 100 questions of each skill the made recording answers wrong.

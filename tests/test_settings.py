@@ -69,6 +69,10 @@ WRONG = {
         ["student=tiny", "difficulty=consistency", "difficulty.min_agreement=6"],
         [["difficulty.min_agreement = 6", "expected at most difficulty.samples = 5"]],
     ),
+    "length that no answer has": Wrong(
+        ["student=tiny", "difficulty=length"],
+        [["difficulty.min_words = 800", "expected at most student.max_new_tokens = 96", "no question is difficult"]],
+    ),
     "infinite": Wrong(["train.learning_rate=inf"], [["train.learning_rate = inf", "expected a finite number"]]),
     "unknown choice": Wrong(
         ["data_recipe=stat_sell"],

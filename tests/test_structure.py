@@ -21,13 +21,13 @@ PACKAGE = ROOT / "stat_train"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # Each may import what stands before it, and what stands beside it.
 ORDER = (
-    {"records", "errors", "progress", "gpus"},
-    {"config", "contradictions", "store", "chunks", "compose"},
+    {"records", "errors", "intervals", "progress", "gpus"},
+    {"setting_types", "config", "contradictions", "store", "chunks", "compose"},
     {"tasks", "models"},
     {"teacher"},
     {"diagnosis", "curation"},
     {"training", "evaluation"},
-    {"run", "pipeline", "stage", "doctor", "plan"},
+    {"run", "student", "pipeline", "stage", "doctor", "plan"},
     {"cli"},
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
@@ -190,6 +190,7 @@ COMPANIONS = {
     ("student", "local"): ["student.model={folder}"],
     ("student", "recorded"): ["student.path={file}", "until=curate"],
     ("student", "endpoint"): ["student.base_url=http://localhost:8000/v1", "student.model=m", "until=curate"],
+    ("difficulty", "length"): ["student.max_new_tokens=2048"],
     ("teacher", "openai"): ["teacher.model=m"],
 }
 

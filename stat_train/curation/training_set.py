@@ -11,7 +11,9 @@ from stat_train.config import AnswerSource, PoolRecipe, Prompt, StatSelRecipe, U
 from stat_train.curation.recipes import passes, shortfalls
 from stat_train.curation.source import OWN, Draw, Source, fill, questions_at, require_enough
 from stat_train.records import Diagnosed, Dropped, Origin, Question, TrainingExample
-from stat_train.tasks.answers import Grader, compare, extract_final
+from stat_train.tasks.answers import extract_final
+from stat_train.tasks.graders import Grader
+from stat_train.tasks.graders import Pair as Ends
 from stat_train.tasks.prompts import messages
 from stat_train.teacher.contract import RewriteRequest, Teacher, Written
 
@@ -110,26 +112,29 @@ def _written(
     """Return the pairs that were drawn, with their texts; those whose rewrite cannot be used go to `dropped`."""
     drawn = list(zip(chosen, questions_at(source.pool, [draw.row for draw in chosen]), strict=True))
     wanted = [RewriteRequest(question, draw.answer) for draw, question in drawn if draw.answer != OWN]
-    rewrites = teacher.rewrite(wanted) if wanted else iter(())
+    rewrites = _rewritten(wanted, teacher, grader) if wanted else iter(())
     pairs = []
     for draw, question in drawn:
         written = Written(question.solution or "", []) if draw.answer == OWN else next(rewrites)
-        if reason := _against(question, draw, written, grader):
-            dropped.append(Dropped(stage="curate", id=question.id, reason=reason[0], detail=reason[1]))
+        if isinstance(written, Dropped):
+            dropped.append(written)
         else:
             pairs.append(Pair(draw, question, written.text or "", written.call_ids))
     return pairs
 
 
-def _against(question: Question, draw: Draw, written: Written, grader: Grader) -> tuple[str, str] | None:
-    """Return why a text cannot be trained on: there is none, or it is a rewrite that ends in another answer."""
-    if written.text is None:
-        return "no usable rewrite", written.error or ""
-    if draw.answer == OWN or question.answer is None:
-        return None
-    final = extract_final(written.text)
-    wrong = compare(question.answer, final, grader)[0] == "wrong"
-    return ("rewrite ends in another answer", f"{final}, not {question.answer}") if wrong else None
+def _rewritten(wanted: Sequence[RewriteRequest], teacher: Teacher, grader: Grader) -> Iterator[Written | Dropped]:
+    """Yield each rewrite, or why it cannot be trained on: there is none, or it ends in another answer."""
+    written = list(teacher.rewrite(wanted))
+    ends = [Ends(q.question, q.answer, extract_final(w.text or "")) for (q, _), w in zip(wanted, written, strict=True)]
+    for (question, _), text, end, found in zip(wanted, written, ends, grader.compare(ends), strict=True):
+        if text.text is None:
+            yield Dropped(stage="curate", id=question.id, reason="no usable rewrite", detail=text.error or "")
+        elif question.answer is not None and found.verdict == "wrong":
+            detail = f"{end.given}, not {end.gold}"
+            yield Dropped(stage="curate", id=question.id, reason="rewrite ends in another answer", detail=detail)
+        else:
+            yield text
 
 
 def _summary(

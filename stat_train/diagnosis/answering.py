@@ -9,7 +9,14 @@ from typing import NamedTuple
 from pydantic import BaseModel
 
 from stat_train.chunks import Chunked, write_chunks
-from stat_train.config import ConsistencyDifficulty, Difficulty, EndpointStudent, LocalStudent, Prompt
+from stat_train.config import (
+    ConsistencyDifficulty,
+    Difficulty,
+    EndpointStudent,
+    LengthDifficulty,
+    LocalStudent,
+    Prompt,
+)
 from stat_train.models.budget import Budget
 from stat_train.models.generator import Completion, Request, Sampling
 from stat_train.models.ledger import Ledger
@@ -98,7 +105,7 @@ def answer_requests(questions: Iterable[Question], prompt: Prompt, sampling: Sam
 def how_asked(student: LocalStudent | EndpointStudent, difficulty: Difficulty) -> tuple[Sampling, int]:
     """Return how validation answers are sampled and how many there are: by the student's settings or the strategy's."""
     attempts, temperature = student.attempts, student.temperature
-    if isinstance(difficulty, ConsistencyDifficulty):
+    if isinstance(difficulty, ConsistencyDifficulty | LengthDifficulty):
         attempts, temperature = difficulty.samples, difficulty.temperature
     return Sampling(temperature, student.max_new_tokens), attempts
 

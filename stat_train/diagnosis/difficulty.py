@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from stat_train.config import ConsistencyDifficulty, GoldDifficulty, StepRewardDifficulty
+from stat_train.config import ConsistencyDifficulty, GoldDifficulty, LengthDifficulty, StepRewardDifficulty
 from stat_train.diagnosis.step_rewards import ExactChecker, StepRewarder
 from stat_train.records import Answer, Difficulty, Dropped, Grade, Question
-from stat_train.tasks.answers import Grader, agreement
+from stat_train.tasks.graders import Grader, agreements, given_answer
 from stat_train.tasks.steps import split_steps
 
 T = TypeVar("T", Answer, Grade)
-
-
-Settings = GoldDifficulty | StepRewardDifficulty | ConsistencyDifficulty
+Settings = GoldDifficulty | StepRewardDifficulty | ConsistencyDifficulty | LengthDifficulty
+# By question id and attempt: the reward of each step of that answer.
+StepRewards = Mapping[str, Mapping[int, Sequence[float]]]
 
 
 def find_difficult(
@@ -29,7 +29,9 @@ def find_difficult(
     if isinstance(settings, GoldDifficulty):
         return by_gold(grades, settings)
     if isinstance(settings, ConsistencyDifficulty):
-        return _with_enough_samples(answers, settings, grader)
+        return by_consistency(questions, answers, settings, grader)
+    if isinstance(settings, LengthDifficulty):
+        return by_length(answers, settings.min_words)
     return by_step_rewards(questions, answers, ExactChecker(), settings), []
 
 
@@ -54,12 +56,27 @@ def by_step_rewards(
     settings: StepRewardDifficulty,
 ) -> list[Difficulty]:
     """Return the difficulty of each question by the step rewards of its answers; no gold answer is used."""
+    rewards = step_rewards(questions, answers, rewarder)
+    return by_rewards(rewards, settings.attempts, settings.tau1, settings.tau2)
+
+
+def step_rewards(
+    questions: Mapping[str, Question], answers: Iterable[Answer], rewarder: StepRewarder
+) -> dict[str, dict[int, list[float]]]:
+    """Return the step rewards of each answer, by question id and attempt."""
+    return {
+        question_id: {a.attempt: rewarder.score(questions[question_id], split_steps(a.text)) for a in given}
+        for question_id, given in _by_question(answers).items()
+    }
+
+
+def by_rewards(rewards: StepRewards, attempts: str, tau1: float, tau2: float) -> list[Difficulty]:
+    """Return the difficulty of each question by step rewards that are known."""
     found = []
-    for question_id, given in _by_question(answers).items():
-        rewards = {a.attempt: rewarder.score(questions[question_id], split_steps(a.text)) for a in given}
-        flags = {attempt: low_rewards(values, settings.tau1, settings.tau2) for attempt, values in rewards.items()}
-        decided = _decide(question_id, flags, settings.attempts, "step_rewards")
-        found.append(decided.model_copy(update={"step_rewards": rewards[decided.attempt]}))
+    for question_id, given in rewards.items():
+        flags = {attempt: low_rewards(values, tau1, tau2) for attempt, values in given.items()}
+        decided = _decide(question_id, flags, attempts, "step_rewards")
+        found.append(decided.model_copy(update={"step_rewards": given[decided.attempt]}))
     return found
 
 
@@ -74,28 +91,53 @@ def low_rewards(rewards: Sequence[float], tau1: float, tau2: float) -> bool:
     return rewards[-1] <= tau1 or mean <= tau1 or any(reward <= tau2 for reward in rewards[:-1])
 
 
-def by_consistency(answers: Iterable[Answer], settings: ConsistencyDifficulty, grader: Grader) -> list[Difficulty]:
-    """Return the difficulty of each question by how often its samples agree on a final answer."""
-    found = []
-    for question_id, given in _by_question(answers).items():
-        finals = [answer.final for answer in given if answer.final is not None]
-        difficult = agreement(finals, grader) < settings.min_agreement
-        found.append(Difficulty(question_id=question_id, difficult=difficult, rule="consistency", attempt=0))
-    return found
-
-
-def _with_enough_samples(
-    answers: Sequence[Answer], settings: ConsistencyDifficulty, grader: Grader
+def by_consistency(
+    questions: Mapping[str, Question], answers: Iterable[Answer], settings: ConsistencyDifficulty, grader: Grader
 ) -> tuple[list[Difficulty], list[Dropped]]:
-    """Judge the questions with enough samples to agree at all; the others would all count as difficult."""
-    counts = Counter(answer.question_id for answer in answers)
-    few = {question_id: count for question_id, count in counts.items() if count < settings.min_agreement}
+    """Return the difficulty of each question by how often its samples agree on a final answer.
+
+    A question with fewer samples than have to agree is left out: it would be difficult whatever they say.
+    """
+    came = _that_came(answers)
     dropped = [
-        Dropped(stage="diagnose", id=question_id, reason="too few samples to agree", detail=f"{count} samples")
-        for question_id, count in few.items()
+        Dropped(stage="diagnose", id=id, reason="too few samples to agree", detail=f"{len(given)} samples")
+        for id, given in came.items()
+        if len(given) < settings.min_agreement
     ]
-    enough = (answer for answer in answers if answer.question_id not in few)
-    return by_consistency(enough, settings, grader), dropped
+    finals = {
+        id: [text for answer in given if (text := given_answer(answer.final, answer.text, grader)) is not None]
+        for id, given in came.items()
+        if len(given) >= settings.min_agreement
+    }
+    found = [
+        Difficulty(
+            question_id=id, difficult=count < settings.min_agreement, rule="consistency", attempt=came[id][0].attempt
+        )
+        for id, count in agreements(questions, finals, grader).items()
+    ]
+    return found, dropped
+
+
+def by_length(answers: Iterable[Answer], min_words: int) -> tuple[list[Difficulty], list[Dropped]]:
+    """Return the difficulty of each question by the mean length of its answers (arXiv 2510.10023).
+
+    A question without an answer is left out: nothing that was said is not a short answer.
+    """
+    found, dropped = [], []
+    for id, given in _that_came(answers).items():
+        if not given:
+            dropped.append(Dropped(stage="diagnose", id=id, reason="no answer came"))
+            continue
+        words = sum(len(answer.text.split()) for answer in given)
+        difficult = words >= min_words * len(given)
+        found.append(Difficulty(question_id=id, difficult=difficult, rule="length", attempt=given[0].attempt))
+    return found, dropped
+
+
+def _that_came(answers: Iterable[Answer]) -> dict[str, list[Answer]]:
+    """Return the answers to each question, less those that a server never gave."""
+    grouped = _by_question(answers).items()
+    return {id: [answer for answer in given if answer.finish_reason != "error"] for id, given in grouped}
 
 
 def _by_question(rows: Iterable[T]) -> dict[str, list[T]]:
@@ -107,10 +149,13 @@ def _by_question(rows: Iterable[T]) -> dict[str, list[T]]:
 
 def _decide(question_id: str, flags: Mapping[int, bool], attempts: str, rule: str) -> Difficulty:
     """Combine a flag per attempt; the attempt to diagnose is the first that is flagged."""
-    count = sum(flags.values())
-    decisions = {"first": flags[min(flags)], "any": count > 0, "majority": 2 * count > len(flags)}
+    difficult = decide(flags, attempts)
     flagged = [attempt for attempt, flag in flags.items() if flag]
-    attempt = min(flagged) if decisions[attempts] else min(flags)
-    return Difficulty(
-        question_id=question_id, difficult=decisions[attempts], rule=f"{rule}/{attempts}", attempt=attempt
-    )
+    attempt = min(flagged) if difficult else min(flags)
+    return Difficulty(question_id=question_id, difficult=difficult, rule=f"{rule}/{attempts}", attempt=attempt)
+
+
+def decide(flags: Mapping[int, bool], attempts: str) -> bool:
+    """Tell whether a question is difficult, given which attempts are flagged."""
+    count = sum(flags.values())
+    return {"first": flags[min(flags)], "any": count > 0, "majority": 2 * count > len(flags)}[attempts]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stat_train.errors import UserError, did_you_mean
 from stat_train.evaluation.report import percent, points, probability
-from stat_train.evaluation.statistics import Interval, PairedDifference
+from stat_train.evaluation.statistics import PairedDifference
 from stat_train.evaluation.summary import BASE, as_numbers, difference, headline_benchmark, trained_arm
+from stat_train.intervals import Interval
 from stat_train.records import Verdict
 
 if TYPE_CHECKING:

@@ -1,20 +1,13 @@
-"""How sure a score or a gain is: exact intervals, a paired bootstrap and a paired test, all in shares 0 to 1."""
+"""How sure a gain is: a paired bootstrap and a paired test, in shares 0 to 1."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-CONFIDENCE = 0.95
+from stat_train.intervals import CONFIDENCE
+
 RESAMPLES = 4000
-
-
-class Interval(NamedTuple):
-    """A share with its 95 % bounds; all three are None when nothing was counted."""
-
-    value: float | None
-    low: float | None
-    high: float | None
 
 
 class PairedDifference(NamedTuple):
@@ -29,16 +22,6 @@ class PairedDifference(NamedTuple):
     low: float | None
     high: float | None
     p: float | None
-
-
-def binomial_interval(successes: int, trials: int) -> Interval:
-    """Return the share of successes with its exact (Clopper-Pearson) 95 % interval."""
-    from scipy.stats import binomtest
-
-    if trials == 0:
-        return Interval(None, None, None)
-    bounds = binomtest(successes, trials).proportion_ci(CONFIDENCE, method="exact")
-    return Interval(successes / trials, float(bounds.low), float(bounds.high))
 
 
 def paired_difference(before: Sequence[bool], after: Sequence[bool], seed: int = 0) -> PairedDifference:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from stat_train.errors import StatTrainError
-from stat_train.evaluation.statistics import PairedDifference, binomial_interval, paired_difference
+from stat_train.evaluation.statistics import PairedDifference, paired_difference
+from stat_train.intervals import binomial_interval
 from stat_train.records import Grade, Question, Verdict
 
 Graded = tuple[list[Question], list[Grade]]

@@ -7,7 +7,15 @@ from itertools import chain
 from typing import Literal, NamedTuple
 
 from stat_train import pipeline
-from stat_train.config import EndpointStudent, OpenAITeacher, PoolRecipe
+from stat_train.config import (
+    ConsistencyDifficulty,
+    EndpointStudent,
+    LocalStudent,
+    NoTraining,
+    OpenAITeacher,
+    PoolRecipe,
+    RecordedStudent,
+)
 from stat_train.curation.inputs import held_out, read_diagnosed
 from stat_train.curation.source import OWN, fill, make_source, questions_at
 from stat_train.curation.training_set import answer_source, draws
@@ -17,10 +25,12 @@ from stat_train.diagnosis.skill_map import sample_of
 from stat_train.models.generator import Request, Sampling
 from stat_train.plan.look import Look
 from stat_train.records import Answer, Grade, Question, QuestionSkills
-from stat_train.store import Artifact
+from stat_train.store import Artifact, read_records
+from stat_train.tasks.graders import Pair
 from stat_train.tasks.load import open_pool, pool_questions
 from stat_train.teacher.contract import RewriteRequest
 from stat_train.teacher.discovery import naming
+from stat_train.teacher.judge import judge_requests
 from stat_train.teacher.llm import diagnosis_query, label_query, rewrite_request
 from stat_train.teacher.skill_list import SkillList, labels, read_skill_list
 
@@ -62,6 +72,8 @@ def asked_of(look: Look) -> Iterator[Asked]:
         yield _labels(look, teacher, known)
     if isinstance(config.student, EndpointStudent) and known.answers is None and config.reaches("answer"):
         yield _answers(look, config.student, known.questions)
+    if config.task.grader == "judge" and isinstance(teacher, OpenAITeacher):
+        yield from _verdicts(look, teacher, known)
     if not isinstance(teacher, OpenAITeacher):
         return
     if known.diagnoses is None and config.reaches("diagnose"):
@@ -156,11 +168,12 @@ def _difficult(
     look: Look, known: Known, validation: dict[str, Question], answers: Sequence[Answer]
 ) -> list[Answer] | None:
     """Return the answers that will be diagnosed; None when they are not graded yet."""
-    if known.grades is None:
+    compared = isinstance(look.config.difficulty, ConsistencyDifficulty) and look.config.task.grader == "judge"
+    if known.grades is None or compared:
         return None
     grades = known.grades.records("grades.jsonl", Grade)
     config = look.config
-    found, _ = find_difficult(config.difficulty, validation, answers, grades, config.task.grader)
+    found, _ = find_difficult(config.difficulty, validation, answers, grades, look.grader)
     by_attempt = {(answer.question_id, answer.attempt): answer for answer in answers}
     return [by_attempt[row.question_id, row.attempt] for row in found if row.difficult]
 
@@ -170,6 +183,43 @@ def _usual_answer(question_id: str, tokens: int) -> Answer:
     return Answer(
         question_id=question_id, attempt=0, text=text, finish_reason="stop", output_tokens=tokens, prompt_hash=""
     )
+
+
+# -- verdicts ---------------------------------------------------------------------------------------------------------
+
+
+def _verdicts(look: Look, teacher: OpenAITeacher, known: Known) -> Iterator[Asked]:
+    """Yield the verdicts of `task.grader=judge`: on the student's answers, and on those to the benchmarks."""
+    validation = {question.id: question for question in known.questions.records("validation.jsonl", Question)}
+    if known.grades is None and look.config.reaches("grade"):
+        yield _verdicts_on_answers(look, teacher, known, validation)
+    if isinstance(look.config.student, LocalStudent) and look.config.reaches("evaluate"):
+        benchmarks = sorted((known.questions.folder / "benchmarks").iterdir())
+        questions = [question for place in benchmarks for question in read_records(place, Question)]
+        arms = 1 if isinstance(look.config.train, NoTraining) else 2
+        yield _usual_verdicts("evaluate", look, teacher, questions, arms)
+
+
+def _verdicts_on_answers(look: Look, teacher: OpenAITeacher, known: Known, validation: dict[str, Question]) -> Asked:
+    student = look.config.student
+    if known.answers is None:
+        attempts = 1 if isinstance(student, RecordedStudent) else how_asked(student, look.config.difficulty)[1]
+        return _usual_verdicts("grade", look, teacher, list(validation.values()), attempts)
+    given = known.answers.records("answers.jsonl", Answer)
+    pairs = [(validation[a.question_id], a.final if a.final is not None else a.text) for a in given]
+    asked = [Pair(question.question, question.answer, final) for question, final in pairs]
+    requests = judge_requests(look.prompts, _judging(teacher), asked)
+    return Asked("grade", "teacher", requests, len(requests), look.config.plan.label_tokens)
+
+
+def _usual_verdicts(
+    stage: str, look: Look, teacher: OpenAITeacher, questions: Sequence[Question], attempts: int
+) -> Asked:
+    """Return verdicts on answers that are not there yet, as if none equalled its gold answer to the letter."""
+    asked = [Pair(each.question, each.answer, f"{each.answer} (in other words)") for each in questions if each.answer]
+    requests = judge_requests(look.prompts, _judging(teacher), asked)
+    assumed = f"{stage}: no answer equals its gold answer to the letter, which would need no verdict"
+    return Asked(stage, "teacher", requests, len(requests) * attempts, look.config.plan.label_tokens, (assumed,))
 
 
 # -- rewrites ---------------------------------------------------------------------------------------------------------

@@ -88,6 +88,11 @@ def as_latex(answer: str) -> str:
     return without_unit(latex).rstrip(_PUNCTUATION)
 
 
+def without_markup(text: str) -> str:
+    """Drop spacing commands and the names of fonts around words."""
+    return _TEXT_COMMAND.sub(r"\1", _SPACING.sub("", text))
+
+
 def without_unit(latex: str, among_numbers: bool = False) -> str:
     r"""Drop the unit at an answer's end: `\text{ cm}^2`, or bare words after a number.
 

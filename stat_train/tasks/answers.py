@@ -8,13 +8,12 @@ from __future__ import annotations
 import logging
 import re
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from stat_train.records import Answer, Grade, Question, Verdict
+from stat_train.records import Verdict
 from stat_train.tasks.answer_text import (
     as_latex,
     as_text,
@@ -22,11 +21,19 @@ from stat_train.tasks.answer_text import (
     for_algebra,
     has_variables,
     same_without_algebra,
+    without_markup,
     without_unit,
 )
 
-Grader = Literal["math", "exact", "numeric"]
-Judgement = tuple[Verdict, str | None]
+BuiltInGrader = Literal["math", "exact", "numeric", "choice"]
+
+
+class Judgement(NamedTuple):
+    """Whether an answer is right, and why where that is not plain."""
+
+    verdict: Verdict
+    reason: str | None = None
+
 
 # At most four backslashes, so that a long run of them is not scanned again from each one.
 _BOX_TOKEN = re.compile(r"\\{1,4}(?:boxed|fbox)(?![A-Za-z])\s*(\{)?|\\.|[{}]", re.DOTALL)
@@ -34,11 +41,24 @@ _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
 # A word is prose about boxes ("write \boxed around it"); a letter, a number or a command is an answer.
 _UNBRACED = re.compile(r"(?![A-Za-z]{2})[^\s${}][^\s$]*")
 _HASHES = re.compile(r"####[ \t]*([^\s#][^\n]*)")
-_PHRASE = re.compile(r"\bthe[ \t]+(?:final[ \t]+)?answer[ \t]+is\b[ \t]*:?", re.IGNORECASE)
+_PHRASE = re.compile(
+    r"\bthe[ \t]+(?:(?:final|correct)[ \t]+)?answer[ \t]+is\b[ \t]*:?"
+    r"|^[*#>_ \t]{0,8}(?:final[ \t]+)?answer[*_ \t]{0,4}:",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)?(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,3})?")
 # Longer ones are refused by Python's own conversion of text to int.
 _MAX_NUMBER = 4000
+# No answer to a question is longer; reading one as mathematics would take long.
+MOST_CHARACTERS = 10_000
+_LETTER = r"\(?([A-Z])\)?(?![A-Za-z])"
+_CHOICE = re.compile(
+    rf"(?:(?:option|answer|choice)\b\s*:?\s*)?({_LETTER}(?:\s*(?:,|and|&)\s*{_LETTER})*)(?:$|[.):]|(?<=\))\s|\s*[-\u2013]\s)",
+    re.IGNORECASE,
+)
+_LETTERS = re.compile("[A-H]{2,8}")
+_CHOICE_CHARACTERS = 200
 
 _TINY = 1e-6
 _WORDS = re.compile(r"[^\W\d_]{2}[^\d\\^_{}=+*/]*")
@@ -47,44 +67,44 @@ _WORDS = re.compile(r"[^\W\d_]{2}[^\d\\^_{}=+*/]*")
 def extract_final(text: str) -> str | None:
     r"""Return the final answer that a text states, or None when it states none.
 
-    The last `\boxed{...}` counts; without one, the last `#### x`; without that, the last "the answer is x".
+    The last `\boxed{...}` counts; without one, the last `#### x`; without that, the last "the answer is x" or
+    line "Answer: x".
     A box that is empty or never closed states nothing.
     """
     return _last_box(text) or _last_hashes(text) or _last_phrase(text)
 
 
-def compare(gold: str | None, given: str | None, grader: Grader) -> Judgement:
+def compare(gold: str | None, given: str | None, grader: BuiltInGrader) -> Judgement:
     """Tell whether a final answer equals the gold answer, with the reason where that is not plain.
 
     `unscored` says that the gold answer cannot be compared with anything: never that the given one is wrong.
     """
     if not gold or not gold.strip():
-        return "unscored", "no gold answer"
+        return Judgement("unscored", "no gold answer")
     if grader == "numeric" and _number(gold) is None:
-        return "unscored", f"the gold answer is not a number: {_shown(gold)}"
+        return Judgement("unscored", f"the gold answer is not a number: {_shown(gold)}")
+    if grader == "choice" and not _choices(gold):
+        return Judgement("unscored", f"the gold answer is not a choice such as B or (B): {_shown(gold)}")
     if given is None or not given.strip():
-        return "wrong", "no final answer"
+        return Judgement("wrong", "no final answer")
     if grader == "exact":
         return _verdict(collapsed(gold) == collapsed(given))
-    return _compare_numbers(gold, given) if grader == "numeric" else _compare_math(gold, given)
+    if grader == "choice":
+        return _compare_choices(gold, given)
+    if grader == "numeric":
+        return _compare_numbers(gold, given)
+    return decided(gold, given) or _compare_math(gold, given)
 
 
-def agreement(finals: Iterable[str], grader: Grader) -> int:
-    """Return how many of the final answers are the same as the commonest one."""
-    groups: list[list[str]] = []
-    for final in finals:
-        same = (group for group in groups if final == group[0] or compare(group[0], final, grader)[0] == "correct")
-        if group := next(same, None):
-            group.append(final)
-        else:
-            groups.append([final])
-    return max(map(len, groups), default=0)
-
-
-def grade(question: Question, answer: Answer, grader: Grader) -> Grade:
-    """Grade one answer of the student against its question's gold answer."""
-    verdict, reason = compare(question.answer, answer.final, grader)
-    return Grade(question_id=answer.question_id, attempt=answer.attempt, verdict=verdict, reason=reason)
+def decided(gold: str | None, given: str | None) -> Judgement | None:
+    """Return the verdict where it takes no mathematics: one answer is absent, too long, or the other to the letter."""
+    if not gold or not gold.strip() or not given or not given.strip():
+        return compare(gold, given, "exact")
+    if len(gold) > MOST_CHARACTERS:
+        return Judgement("unscored", f"the gold answer has {len(gold):,} characters")
+    if len(given) > MOST_CHARACTERS:
+        return Judgement("wrong", f"an answer of {len(given):,} characters")
+    return Judgement("correct") if collapsed(gold) == collapsed(given) else None
 
 
 def _last_box(text: str) -> str | None:
@@ -130,10 +150,26 @@ def _tidied(answer: str) -> str:
     return (answer if answer.endswith(r"\$") else answer.rstrip("$")).lstrip("$").strip()
 
 
+def _compare_choices(gold: str, given: str) -> Judgement:
+    chosen = _choices(given)
+    if not chosen:
+        return Judgement("wrong", f"not a choice such as B or (B): {_shown(given)}")
+    return _verdict(chosen == _choices(gold))
+
+
+def _choices(text: str) -> set[str]:
+    """Return the letters that an answer chooses: `B`, `(B)`, `B. because`, `Option B`, `A and C`, `AC`."""
+    plain = without_markup(text[:_CHOICE_CHARACTERS].strip())
+    if _LETTERS.fullmatch(plain):
+        return set(plain)
+    found = _CHOICE.match(plain)
+    return set(re.findall(r"(?<![A-Z])[A-Z](?![A-Z])", found[1].upper())) if found else set()
+
+
 def _compare_numbers(gold: str, given: str) -> Judgement:
     number = _number(given)
     if number is None:
-        return "wrong", f"not a number: {_shown(given)}"
+        return Judgement("wrong", f"not a number: {_shown(given)}")
     return _verdict(number == _number(gold))
 
 
@@ -156,17 +192,17 @@ def _compare_math(gold: str, given: str) -> Judgement:
     given_latex = without_unit(given_latex, among_numbers=not has_variables(gold_latex))
     gold_text = as_text(gold_latex)
     if _same_text(gold_text, as_text(given_latex)):
-        return "correct", None
+        return Judgement("correct")
     if gold_text and (same := same_without_algebra(gold_latex, given_latex)) is not None:
         return _verdict(same)
     gold_values = _parsed(gold_latex)
     if not gold_values:
         if not gold_text:
-            return "unscored", f"the gold answer cannot be read: {_shown(gold)}"
-        return "wrong", "compared as text: the gold answer cannot be read as mathematics"
+            return Judgement("unscored", f"the gold answer cannot be read: {_shown(gold)}")
+        return Judgement("wrong", "compared as text: the gold answer cannot be read as mathematics")
     given_values = _parsed(given_latex)
     if not given_values:
-        return "wrong", f"the answer cannot be read as mathematics: {_shown(given)}"
+        return Judgement("wrong", f"the answer cannot be read as mathematics: {_shown(given)}")
     return _verdict(_equal(gold_values, given_values))
 
 
@@ -226,7 +262,7 @@ def _same_text(gold: str, given: str) -> bool:
 
 
 def _verdict(same: bool) -> Judgement:
-    return ("correct" if same else "wrong"), None
+    return Judgement("correct" if same else "wrong")
 
 
 def _shown(text: str) -> str:

@@ -19,9 +19,11 @@ from stat_train.curation.training_set import MOST_DRAWN_IN_VAIN, Recipe, Trainin
 from stat_train.diagnosis.profile import skill_profile
 from stat_train.errors import UserError
 from stat_train.records import Diagnosed, Diagnosis, Question
+from stat_train.tasks.graders import PlainGrader
 from stat_train.teacher.contract import RewriteRequest, Written
 from stat_train.teacher.labels import LabelReader
 
+EXACT = PlainGrader("exact")
 PROMPT = Prompt(system=None, template="{question}", chat_template_arguments={})
 # Pool questions that carry each skill; d is carried by fewer than one draw asks for, and e by none.
 CARRIED = {"a": 40, "b": 20, "c": 10, "d": 3}
@@ -92,7 +94,7 @@ def _recipe(name: str, **settings: Any) -> Recipe:
 
 def _make(source: Source, recipe: Recipe, seed: int = 0, teacher: LabelReader | None = None) -> TrainingSet:
     skills = {id: [id.partition("-")[0]] for id in source.pool["id"]}
-    return make_training_set(source, skills, _diagnosed(), teacher or _Teacher(), recipe, PROMPT, seed, "exact")
+    return make_training_set(source, skills, _diagnosed(), teacher or _Teacher(), recipe, PROMPT, seed, EXACT)
 
 
 def _seed_ids(made: TrainingSet) -> list[str]:
@@ -196,7 +198,7 @@ def test_a_training_row_says_where_it_is_from(source: Source) -> None:
 def test_nothing_to_draw_is_an_error_even_when_short_is_allowed(source: Source) -> None:
     recipe, empty = _recipe("stat_sel", allow_short=True), _diagnosed({"v": ["e"]})
     with pytest.raises(UserError, match="gives only 0 pairs"):
-        make_training_set(source, {}, empty, _Teacher(), recipe, PROMPT, 0, "exact")
+        make_training_set(source, {}, empty, _Teacher(), recipe, PROMPT, 0, EXACT)
 
 
 @pytest.mark.parametrize("missed", [{}, {"v": []}])
@@ -206,7 +208,7 @@ def test_a_profile_without_a_missing_skill_is_an_error_that_says_so(
     """Enlarging the pool, which is the advice for too few pairs, would not help."""
     said = rf"{len(missed)} of {len(missed)} validation questions are difficult .* no skill is missing"
     with pytest.raises(UserError, match=said):
-        make_training_set(source, {}, _diagnosed(missed), _Teacher(), _recipe("stat_sel"), PROMPT, 0, "exact")
+        make_training_set(source, {}, _diagnosed(missed), _Teacher(), _recipe("stat_sel"), PROMPT, 0, EXACT)
 
 
 # -- filling ----------------------------------------------------------------------------------------------------------

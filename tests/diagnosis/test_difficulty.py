@@ -7,15 +7,17 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from stat_train.config import ConsistencyDifficulty, GoldDifficulty, StepRewardDifficulty
-from stat_train.diagnosis.difficulty import by_consistency, by_gold, by_step_rewards, low_rewards
+from stat_train.diagnosis.difficulty import by_consistency, by_gold, by_length, by_step_rewards, low_rewards
 from stat_train.diagnosis.step_rewards import ExactChecker
 from stat_train.records import Answer, Grade, Question, Verdict
 from stat_train.tasks.answers import extract_final
+from stat_train.tasks.graders import PlainGrader
 
 VERDICTS: Mapping[str, Verdict] = {"+": "correct", "-": "wrong", "?": "unscored"}
 CHAIN = "addition(34; 58) subtraction(20)"  # 34 -> 92 -> 72
 RIGHT = "34 + 58 = 92\n\n92 - 20 = 72\n\nThe answer is 72."
 CARRIED = "34 + 58 = 82\n\n82 - 20 = 62\n\nThe answer is 62."
+EXACT, ASKED = PlainGrader("exact"), {"q": Question(id="q", question="?")}
 
 
 def _grades(verdicts: str, question: str = "q") -> list[Grade]:
@@ -162,12 +164,59 @@ def test_an_empty_answer_is_difficult() -> None:
 def test_consistency(finals: str, difficult: bool) -> None:
     settings = ConsistencyDifficulty(name="consistency", samples=5, temperature=1.0, min_agreement=2)
     texts = ["no idea" if final == "-" else f"\\boxed{{{final}}}" for final in finals.split()]
-    (found,) = by_consistency(_answers(*texts), settings, "exact")
+    (found,), _ = by_consistency(ASKED, _answers(*texts), settings, EXACT)
     assert (found.difficult, found.rule, found.attempt) == (difficult, "consistency", 0)
 
 
 @pytest.mark.parametrize(("least", "difficult"), [(2, False), (3, False), (4, True)])
 def test_the_agreement_that_is_asked_for(least: int, difficult: bool) -> None:
     settings = ConsistencyDifficulty(name="consistency", samples=5, temperature=1.0, min_agreement=least)
-    (found,) = by_consistency(_answers(*(f"\\boxed{{{final}}}" for final in "11122")), settings, "exact")
+    (found,), _ = by_consistency(
+        ASKED,
+        _answers(*(f"\\boxed{{{final}}}" for final in "11122")),
+        settings,
+        EXACT,
+    )
     assert found.difficult == difficult
+
+
+# -- by length --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lengths", "difficult"),
+    [
+        ([799], False),
+        ([800], True),
+        ([801], True),
+        ([1, 1599], True),  # 800 on average, though one of two is short
+        ([1, 1598], False),
+        ([0, 0, 2400], True),
+        ([0, 0, 2399], False),  # an answer without a word is one all the same
+    ],
+)
+def test_length(lengths: list[int], difficult: bool) -> None:
+    """800 words or more on average; words stand between white space of any kind."""
+    ((found,), dropped) = by_length(_answers(*("two \n\twords " * (n // 2) + "x" * (n % 2) for n in lengths)), 800)
+    assert (found.difficult, found.rule, found.attempt, dropped) == (difficult, "length", 0, [])
+
+
+def _never_came(answer: Answer) -> Answer:
+    return answer.model_copy(update={"text": "", "final": None, "finish_reason": "error"})
+
+
+def test_an_answer_that_never_came_is_not_a_short_one() -> None:
+    """800 words and nothing would be 400 on average."""
+    first, second = _answers("", "word " * 800)
+    ((found,), _) = by_length([_never_came(first), second], 800)
+    assert (found.difficult, found.attempt) == (True, 1)
+    found_none, (dropped,) = by_length([_never_came(first)], 800)
+    assert (found_none, dropped.stage, dropped.id, dropped.reason) == ([], "diagnose", "q", "no answer came")
+
+
+def test_an_answer_that_never_came_is_no_sample_that_disagrees() -> None:
+    """Of three samples one came: too few to agree."""
+    settings = ConsistencyDifficulty(name="consistency", samples=3, temperature=1.0, min_agreement=2)
+    first, *others = _answers("\\boxed{1}", "", "")
+    found, (dropped,) = by_consistency(ASKED, [first, *map(_never_came, others)], settings, EXACT)
+    assert (found, dropped.reason, dropped.detail) == ([], "too few samples to agree", "1 samples")

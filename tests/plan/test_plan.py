@@ -99,6 +99,18 @@ def test_a_plan_of_a_run_that_has_nothing_yet(plan: Plan) -> None:
     assert made["total"]["calls"] == 132
 
 
+@pytest.mark.parametrize("strategy", ["consistency", "length"])
+def test_answers_that_a_strategy_samples_are_counted(strategy: str, plan: Plan) -> None:
+    """Both ask 5 times; student.attempts is for the strategies that take the answers as they come."""
+    asked = [setting for setting in _settings(NOWHERE) if not setting.startswith(("student", "difficulty"))]
+    student = ["student=endpoint", f"student.base_url={NOWHERE}", "student.model=s"]
+    student += ["student.attempts=2", f"task.validation={VALIDATION}"]
+    assert _calls(plan(*asked, *student, "difficulty=gold"))["answer"] == (2 * VALIDATION, 0)
+    assert _calls(plan(*asked, *student, f"difficulty={strategy}"))["answer"] == (5 * VALIDATION, 0)
+    more = ["difficulty.samples=7", "difficulty.temperature=0.5"]
+    assert _calls(plan(*asked, *student, f"difficulty={strategy}", *more))["answer"] == (7 * VALIDATION, 0)
+
+
 def test_the_assumptions_are_settings(plan: Plan) -> None:
     more = ["plan.difficult_share=0.25", "plan.diagnosis_tokens=1000", "teacher.max_new_tokens=1500"]
     (_, diagnose, _) = plan(*_settings(NOWHERE, *more))["stages"]

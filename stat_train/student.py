@@ -1,0 +1,93 @@
+"""The student's answers as artifacts: to the validation questions, whatever kind it is of, and to benchmarks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stat_train import stage
+from stat_train.config import EndpointStudent, LocalStudent, RecordedStudent
+from stat_train.diagnosis.answering import AnswerJob, answer_with_endpoint, how_asked, recorded_answers
+from stat_train.models.generator import Sampling
+from stat_train.models.places import model_place
+from stat_train.models.recorded import read_recording
+from stat_train.records import Question
+from stat_train.run import Run, Summary
+from stat_train.store import Artifact, file_hash, read_records, write_records
+
+
+def validation_answers(run: Run, questions: Artifact) -> Artifact:
+    """Return the student's own answers to the validation questions."""
+    student = run.config.student
+    validation = questions.folder / "validation.jsonl"
+    if isinstance(student, RecordedStudent):
+        recording = Path(student.path).expanduser()
+
+        def build(folder: Path) -> None:
+            asked = read_records(validation, Question)
+            write_records(folder / "answers.jsonl", recorded_answers(asked, read_recording(recording)))
+
+        known_by = {"recording": run.fingerprint(str(recording))}
+        return run.make("answer", 1, [questions], known_by, build, "answers.jsonl")
+    sampling, attempts = how_asked(student, run.config.difficulty)
+    if isinstance(student, EndpointStudent):
+        return _ask_served(run, questions, student, sampling, attempts)
+    weights = model_place(student.model)
+    identity = {"model": run.fingerprint(weights), "attempts": attempts}
+    return _answer(run, "answer", validation, weights, identity, sampling, student.batch_size, "answers.jsonl")
+
+
+def benchmark_answers(run: Run, arm: str, questions: Path, weights: str, fingerprint: str) -> Artifact:
+    """Return the answers of one arm (weights, known by their fingerprint) to the questions of a benchmark."""
+    settings, student = run.config.evaluate, run.config.student
+    assert isinstance(student, LocalStudent)
+    sampling = Sampling(settings.temperature, student.max_new_tokens)
+    identity = {"model": fingerprint, "attempts": 1}
+    batch_size = settings.batch_size or student.batch_size
+    made = _answer(run, "benchmark", questions, weights, identity, sampling, batch_size)
+    run.say(f"{arm} on {questions.stem}")
+    return made
+
+
+def _ask_served(run: Run, questions: Artifact, student: EndpointStudent, sampling: Sampling, attempts: int) -> Artifact:
+    def build(folder: Path) -> None:
+        asked = questions.records("validation.jsonl", Question)
+        given = answer_with_endpoint(asked, student, sampling, attempts, run.ledger, run.budget)
+        write_records(folder / "answers.jsonl", given)
+
+    identity = student.identity() | {"sampling": sampling, "attempts": attempts}
+    return run.make("answer", 1, [questions], identity, build, "answers.jsonl")
+
+
+def _answer(
+    run: Run,
+    name: str,
+    questions: Path,
+    weights: str,
+    identity: Summary,
+    sampling: Sampling,
+    batch_size: int,
+    *links: str,
+) -> Artifact:
+    """Let a model answer questions in processes of its own; known by the questions' content, not by where they are."""
+    student = run.config.student
+    assert isinstance(student, LocalStudent)
+    job = AnswerJob(
+        folder=Path(),
+        questions=questions,
+        model=weights,
+        revision=student.revision if weights == student.model else None,
+        prompt=run.prompt,
+        attempts=identity["attempts"],
+        sampling=sampling,
+        batch_size=batch_size,
+        seed=run.config.seed if sampling.temperature else 0,
+    )
+    known_by = job.model_dump(exclude={"folder", "questions", "model", "batch_size"})
+    # Greedy answers are the same in any batch; sampled ones take their random numbers batch by batch.
+    known_by |= {"batch_size": batch_size} if sampling.temperature else {}
+    known_by |= identity | {"questions": file_hash(questions, run.cache_dir)}
+
+    def build(folder: Path) -> None:
+        stage.answer(job.model_copy(update={"folder": folder}), student.processes)
+
+    return run.make(name, 1, [], known_by, build, *links)
