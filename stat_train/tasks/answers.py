@@ -8,10 +8,22 @@ from __future__ import annotations
 import logging
 import re
 from collections import deque
+from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from stat_train.records import Verdict
+from stat_train.tasks.answer_text import (
+    as_latex,
+    as_text,
+    collapsed,
+    for_algebra,
+    has_variables,
+    same_without_algebra,
+    without_markup,
+    without_unit,
+)
 
 BuiltInGrader = Literal["math", "exact", "numeric", "choice"]
 
@@ -48,9 +60,7 @@ _CHOICE = re.compile(
 _LETTERS = re.compile("[A-H]{2,8}")
 _CHOICE_CHARACTERS = 200
 
-_TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
-_SPACING = re.compile(r"(?<=\d),\\!\s*(?=\d{3}(?!\d))|\\[!,;:]|\\q?quad(?![A-Za-z])|\\(?:left|right)(?![A-Za-z])|\\?\$")
-_LOOSE_SPACE = re.compile(r"(?<![A-Za-z]) | (?![A-Za-z])")
+_TINY = 1e-6
 _WORDS = re.compile(r"[^\W\d_]{2}[^\d\\^_{}=+*/]*")
 
 
@@ -78,7 +88,7 @@ def compare(gold: str | None, given: str | None, grader: BuiltInGrader) -> Judge
     if given is None or not given.strip():
         return Judgement("wrong", "no final answer")
     if grader == "exact":
-        return _verdict(_collapsed(gold) == _collapsed(given))
+        return _verdict(collapsed(gold) == collapsed(given))
     if grader == "choice":
         return _compare_choices(gold, given)
     if grader == "numeric":
@@ -94,7 +104,7 @@ def decided(gold: str | None, given: str | None) -> Judgement | None:
         return Judgement("unscored", f"the gold answer has {len(gold):,} characters")
     if len(given) > MOST_CHARACTERS:
         return Judgement("wrong", f"an answer of {len(given):,} characters")
-    return Judgement("correct") if _collapsed(gold) == _collapsed(given) else None
+    return Judgement("correct") if collapsed(gold) == collapsed(given) else None
 
 
 def _last_box(text: str) -> str | None:
@@ -149,7 +159,7 @@ def _compare_choices(gold: str, given: str) -> Judgement:
 
 def _choices(text: str) -> set[str]:
     """Return the letters that an answer chooses: `B`, `(B)`, `B. because`, `Option B`, `A and C`, `AC`."""
-    plain = _TEXT_COMMAND.sub(r"\1", _SPACING.sub("", text[:_CHOICE_CHARACTERS].strip()))
+    plain = without_markup(text[:_CHOICE_CHARACTERS].strip())
     if _LETTERS.fullmatch(plain):
         return set(plain)
     found = _CHOICE.match(plain)
@@ -178,46 +188,70 @@ def _number(text: str) -> Fraction | None:
 
 
 def _compare_math(gold: str, given: str) -> Judgement:
-    gold_text, given_text = _math_text(gold), _math_text(given)
-    if _same_text(gold_text, given_text):
+    gold_latex, given_latex = as_latex(gold), as_latex(given)
+    given_latex = without_unit(given_latex, among_numbers=not has_variables(gold_latex))
+    gold_text = as_text(gold_latex)
+    if _same_text(gold_text, as_text(given_latex)):
         return Judgement("correct")
-    gold_values = _parsed(gold)
+    if gold_text and (same := same_without_algebra(gold_latex, given_latex)) is not None:
+        return _verdict(same)
+    gold_values = _parsed(gold_latex)
     if not gold_values:
         if not gold_text:
             return Judgement("unscored", f"the gold answer cannot be read: {_shown(gold)}")
         return Judgement("wrong", "compared as text: the gold answer cannot be read as mathematics")
-    given_values = _parsed(given)
+    given_values = _parsed(given_latex)
     if not given_values:
         return Judgement("wrong", f"the answer cannot be read as mathematics: {_shown(given)}")
+    return _verdict(_equal(gold_values, given_values))
+
+
+def _equal(gold: list[Any], given: list[Any]) -> bool:
     from math_verify import verify
 
-    return _verdict(bool(verify(gold_values, given_values, timeout_seconds=None)))
+    if not verify(gold, given, timeout_seconds=None):
+        return False
+    # It takes the difference of two tiny numbers for none.
+    return not all(map(_is_tiny, (gold[0], given[0]))) or bool(abs((gold[0] / given[0]).evalf() - 1) < _TINY)
 
 
-def _parsed(answer: str) -> list[Any]:
+def _is_tiny(value: Any) -> bool:
+    size = abs(value.evalf()) if getattr(value, "is_number", False) else None
+    return size is not None and bool(size.is_comparable) and bool(0 < size < _TINY)
+
+
+def _parsed(latex: str) -> list[Any]:
     """Read an answer with math-verify; the list is empty when it cannot."""
     # The import takes a second, and only this grader needs it.
     from math_verify import parse
 
     # It warns that its timeouts are off; they must be, because they work by signals, which the main thread alone gets.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
-    latex = _math_latex(answer)
-    values: list[Any] = []
-    # It takes a letter after a space for a unit and drops it ("a + b + c" becomes "a + b +"): tried again without.
-    for form in (latex, _LOOSE_SPACE.sub("", latex)):
-        # Its fallback is a piece of the text, which can be cut in that way and then equal another answer's piece.
-        values = values or parse(f"${form}$", fallback_mode="no_fallback", parsing_timeout=None)
-    return values
+    # Its fallback is a piece of the text, which can be cut and then equal another answer's piece.
+    values = parse(f"${for_algebra(latex)}$", _reading(), fallback_mode="no_fallback", parsing_timeout=None)
+    return [_with_imaginary_unit(value) for value in values]
 
 
-def _math_latex(answer: str) -> str:
-    """Drop what carries no meaning in a formula: spacing, currency signs, punctuation at the end."""
-    return _collapsed(_SPACING.sub("", answer)).rstrip(".,; ")
+@cache
+def _reading() -> list[Any]:
+    """Return how math-verify reads: all of a formula, and no letter at its end taken for a unit."""
+    from math_verify import LatexExtractionConfig
+
+    usual = LatexExtractionConfig().normalization_config
+    return [LatexExtractionConfig(normalization_config=replace(usual, units=False))]
 
 
-def _math_text(answer: str) -> str:
-    latex = _TEXT_COMMAND.sub(r"\1", _math_latex(answer))
-    return re.sub(r"\s", "", latex.replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac"))
+def _with_imaginary_unit(value: Any) -> Any:
+    """Read the letter i as the imaginary unit, which math-verify takes for a variable."""
+    from sympy import I, Symbol
+
+    symbols: set[Any] = getattr(value, "free_symbols", set())
+    if all(symbol.name != "i" for symbol in symbols):
+        return value
+    try:
+        return value.xreplace({each: I if each.name == "i" else Symbol(each.name, real=True) for each in symbols})
+    except (TypeError, ValueError):  # in an inequality or an interval, it is a variable
+        return value
 
 
 def _same_text(gold: str, given: str) -> bool:
@@ -229,10 +263,6 @@ def _same_text(gold: str, given: str) -> bool:
 
 def _verdict(same: bool) -> Judgement:
     return Judgement("correct" if same else "wrong")
-
-
-def _collapsed(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _shown(text: str) -> str:
