@@ -48,8 +48,10 @@ from stat_train.records import (
     Grade,
     Question,
     QuestionSkills,
+    StepRewards,
 )
 from stat_train.run import Run, Summary
+from stat_train.scoring import step_scores
 from stat_train.store import Artifact, dropped_counts, file_hash, read_records, write_json, write_records
 from stat_train.student import benchmark_answers, validation_answers
 from stat_train.tasks.graders import grade as grade_answers
@@ -172,15 +174,22 @@ def grade(run: Run, questions: Artifact, answers: Artifact) -> Artifact:
     return artifact
 
 
+def score(run: Run, questions: Artifact, answers: Artifact) -> Artifact | None:
+    """Stage 1: how good each step of the answers is, where a model is to tell."""
+    return step_scores(run, questions, answers)
+
+
 def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifact, grades: Artifact) -> Artifact:
     """Stages 1 and 2: which questions are difficult for the student, and which skills it missed there."""
+    scores = score(run, questions, answers)
 
     def build(folder: Path) -> None:
         labelled = skill_map.records("skill_map.jsonl", QuestionSkills)
         asked = with_skills(questions.records("validation.jsonl", Question), labelled)
         given = answers.records("answers.jsonl", Answer)
         graded = grades.records("grades.jsonl", Grade)
-        found, dropped = find_difficult(run.config.difficulty, asked, given, graded, run.grader)
+        scored = scores.records("step_rewards.jsonl", StepRewards) if scores else []
+        found, dropped = find_difficult(run.config.difficulty, asked, given, graded, run.grader, scored)
         by_attempt = {(a.question_id, a.attempt): a for a in given}
         hard = [d for d in found if d.difficult]
         pairs = ((asked[d.question_id], by_attempt[d.question_id, d.attempt]) for d in hard)
@@ -190,10 +199,12 @@ def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifa
         write_records(folder / "diagnoses.jsonl", diagnoses)
         write_records(folder / "dropped.jsonl", [*dropped, *without])
 
-    identity: Summary = {"difficulty": run.config.difficulty.identity()}
+    # What the model says of the answers is an input; which model that was, and how it was asked, is not looked at.
+    rule = {name: value for name, value in run.config.difficulty.identity().items() if name != "prm"}
+    identity: Summary = {"difficulty": rule}
     identity |= {"teacher": run.teacher_identity("missing_skills")}
     identity |= {"grader": run.config.task.grader}
-    inputs = [questions, skill_map, answers, grades]
+    inputs = [questions, skill_map, answers, grades, *([scores] if scores else [])]
     return run.make("diagnose", 1, inputs, identity, build, "difficulty.jsonl", "diagnoses.jsonl")
 
 

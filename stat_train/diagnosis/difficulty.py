@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from stat_train.config import ConsistencyDifficulty, GoldDifficulty, StepRewardDifficulty
-from stat_train.diagnosis.step_rewards import ExactChecker, StepRewarder
-from stat_train.records import Answer, Difficulty, Dropped, Grade, Question
+from stat_train.diagnosis.step_rewards import ExactChecker, step_rewards
+from stat_train.records import Answer, Difficulty, Dropped, Grade, Question, StepRewards
 from stat_train.tasks.graders import Grader, agreements
-from stat_train.tasks.steps import split_steps
 
-T = TypeVar("T", Answer, Grade)
+T = TypeVar("T", Answer, Grade, StepRewards)
 
 
 Settings = GoldDifficulty | StepRewardDifficulty | ConsistencyDifficulty
@@ -24,13 +23,19 @@ def find_difficult(
     answers: Sequence[Answer],
     grades: Sequence[Grade],
     grader: Grader,
+    scored: Sequence[StepRewards] = (),
 ) -> tuple[list[Difficulty], list[Dropped]]:
-    """Return the difficulty of each question by the strategy of the settings, and the questions it cannot judge."""
+    """Return the difficulty of each question by the strategy of the settings, and the questions it cannot judge.
+
+    `scored` are the step rewards of the answers, where a model gave them.
+    """
     if isinstance(settings, GoldDifficulty):
         return by_gold(grades, settings)
     if isinstance(settings, ConsistencyDifficulty):
         return _with_enough_samples(questions, answers, settings, grader)
-    return by_step_rewards(questions, answers, ExactChecker(), settings), []
+    if settings.step_rewarder == "checker":
+        scored = step_rewards(ExactChecker(), questions, answers)
+    return by_step_rewards(scored, settings)
 
 
 def by_gold(grades: Iterable[Grade], settings: GoldDifficulty) -> tuple[list[Difficulty], list[Dropped]]:
@@ -48,19 +53,27 @@ def by_gold(grades: Iterable[Grade], settings: GoldDifficulty) -> tuple[list[Dif
 
 
 def by_step_rewards(
-    questions: Mapping[str, Question],
-    answers: Iterable[Answer],
-    rewarder: StepRewarder,
-    settings: StepRewardDifficulty,
-) -> list[Difficulty]:
-    """Return the difficulty of each question by the step rewards of its answers; no gold answer is used."""
-    found = []
-    for question_id, given in _by_question(answers).items():
-        rewards = {a.attempt: rewarder.score(questions[question_id], split_steps(a.text)) for a in given}
+    scored: Iterable[StepRewards], settings: StepRewardDifficulty
+) -> tuple[list[Difficulty], list[Dropped]]:
+    """Return the difficulty of each question by the step rewards of its answers, and the answers that have none.
+
+    No gold answer is used. A question without a scored answer is left out: it counts neither as difficult nor as easy.
+    """
+    found, dropped = [], []
+    for question_id, given in _by_question(scored).items():
+        dropped += [_too_long(row) for row in given if row.rewards is None]
+        rewards = {row.attempt: row.rewards for row in given if row.rewards is not None}
+        if not rewards:
+            continue
         flags = {attempt: low_rewards(values, settings.tau1, settings.tau2) for attempt, values in rewards.items()}
         decided = _decide(question_id, flags, settings.attempts, "step_rewards")
         found.append(decided.model_copy(update={"step_rewards": rewards[decided.attempt]}))
-    return found
+    return found, dropped
+
+
+def _too_long(row: StepRewards) -> Dropped:
+    detail = f"attempt {row.attempt}: {row.error}"
+    return Dropped(stage="diagnose", id=row.question_id, reason="too long for the reward model", detail=detail)
 
 
 def low_rewards(rewards: Sequence[float], tau1: float, tau2: float) -> bool:

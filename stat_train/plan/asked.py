@@ -15,8 +15,8 @@ from stat_train.diagnosis.answering import answer_requests, how_asked
 from stat_train.diagnosis.difficulty import find_difficult
 from stat_train.diagnosis.skill_map import sample_of
 from stat_train.models.generator import Request, Sampling
-from stat_train.plan.look import Look
-from stat_train.records import Answer, Grade, Question, QuestionSkills
+from stat_train.plan.look import Look, NotMade
+from stat_train.records import Answer, Grade, Question, QuestionSkills, StepRewards
 from stat_train.store import Artifact
 from stat_train.tasks.load import open_pool, pool_questions
 from stat_train.teacher.contract import RewriteRequest
@@ -155,12 +155,16 @@ def _diagnoses(look: Look, teacher: OpenAITeacher, known: Known) -> Asked:
 def _difficult(
     look: Look, known: Known, validation: dict[str, Question], answers: Sequence[Answer]
 ) -> list[Answer] | None:
-    """Return the answers that will be diagnosed; None when they are not graded yet."""
-    if known.grades is None:
+    """Return the answers that will be diagnosed; None when they are not graded or scored yet."""
+    if known.grades is None or known.answers is None:
+        return None
+    try:
+        scores = pipeline.score(look, known.questions, known.answers)
+    except NotMade:
         return None
     grades = known.grades.records("grades.jsonl", Grade)
-    config = look.config
-    found, _ = find_difficult(config.difficulty, validation, answers, grades, look.grader)
+    scored = scores.records("step_rewards.jsonl", StepRewards) if scores else []
+    found, _ = find_difficult(look.config.difficulty, validation, answers, grades, look.grader, scored)
     by_attempt = {(answer.question_id, answer.attempt): answer for answer in answers}
     return [by_attempt[row.question_id, row.attempt] for row in found if row.difficult]
 

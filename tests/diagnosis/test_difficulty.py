@@ -8,7 +8,7 @@ import pytest
 
 from stat_train.config import ConsistencyDifficulty, GoldDifficulty, StepRewardDifficulty
 from stat_train.diagnosis.difficulty import by_consistency, by_gold, by_step_rewards, low_rewards
-from stat_train.diagnosis.step_rewards import ExactChecker
+from stat_train.diagnosis.step_rewards import ExactChecker, step_rewards
 from stat_train.records import Answer, Grade, Question, Verdict
 from stat_train.tasks.answers import extract_final
 from stat_train.tasks.graders import LocalGrader
@@ -124,9 +124,12 @@ def test_tau2_is_not_asked_of_the_last_step() -> None:
 def _by_checker(attempts: str, *texts: str) -> tuple[bool, int, list[float] | None]:
     settings = StepRewardDifficulty.model_validate(
         {"name": "step_rewards", "attempts": attempts, "step_rewarder": "checker", "tau1": 0.85, "tau2": 0.7}
+        | {"prm": None}
     )
     question = Question(id="q", question="?", source=CHAIN)
-    (found,) = by_step_rewards({"q": question}, _answers(*texts), ExactChecker(), settings)
+    scored = step_rewards(ExactChecker(), {"q": question}, _answers(*texts))
+    (found,), dropped = by_step_rewards(scored, settings)
+    assert dropped == []
     assert found.rule == f"step_rewards/{attempts}"
     return found.difficult, found.attempt, found.step_rewards
 
