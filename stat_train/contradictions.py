@@ -38,7 +38,8 @@ def _check_task(config: Config) -> list[str]:
         )
     if isinstance(config.difficulty, StepRewardDifficulty) and config.difficulty.step_rewarder == "checker":
         problems.append(
-            "difficulty.step_rewarder = checker: works for task=arithmetic only; try difficulty=prm, or gold"
+            "difficulty.step_rewarder = checker: works for task=arithmetic only; "
+            "try difficulty=prm, gold or consistency"
         )
     places = {"task.pool": task.pool, "task.benchmark": task.benchmark, "task.skills": task.skills}
     if isinstance(task.validation, str):

@@ -8,7 +8,7 @@ from stat_train.config import Config, OpenAITeacher
 from stat_train.doctor.check import Check
 from stat_train.doctor.endpoints import student_checks, teacher_checks
 from stat_train.doctor.machine import cache_check, gpu_check, package_checks, run_dir_check
-from stat_train.doctor.student import find_student, training_step
+from stat_train.doctor.student import find_reward_model, find_student, training_step
 from stat_train.errors import UserError
 from stat_train.teacher.prompt_files import read_prompts
 
@@ -30,7 +30,7 @@ def examine(config: Config) -> Iterator[Check]:
     yield from packages
     student = find_student(config)
     cache = cache_check(config, student.parameters)
-    yield from (cache, run_dir_check(config), gpu_check(config), student.check)
+    yield from (cache, run_dir_check(config), gpu_check(config), student.check, find_reward_model(config))
     yield from student_checks(config)
     yield prompts_check(config)
     yield from teacher_checks(config)
