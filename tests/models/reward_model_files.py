@@ -48,24 +48,26 @@ def make_tokenizer(template: str = TEMPLATE, vocabulary: int = 400) -> PreTraine
     return made
 
 
-def _sizes(tokenizer: Any, hidden: int, layers: int) -> dict[str, Any]:
+def _sizes(vocabulary: int, hidden: int, layers: int, positions: int = 1024) -> dict[str, Any]:
     return {
-        "vocab_size": len(tokenizer),
+        "vocab_size": vocabulary,
         "hidden_size": hidden,
         "intermediate_size": 2 * hidden,
         "num_hidden_layers": layers,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
-        "max_position_embeddings": 1024,
+        "max_position_embeddings": positions,
         "initializer_range": SPREAD,
     }
 
 
-def save_causal(folder: Path, tokenizer: Any = None, hidden: int = 64, layers: int = 2) -> Path:
-    """Write a causal language model."""
+def save_causal(
+    folder: Path, tokenizer: Any = None, hidden: int = 64, layers: int = 2, vocabulary: int | None = None
+) -> Path:
+    """Write a causal language model; its vocabulary may be larger than its tokenizer's."""
     tokenizer = tokenizer or make_tokenizer()
     torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(**_sizes(tokenizer, hidden, layers))).save_pretrained(folder)
+    LlamaForCausalLM(LlamaConfig(**_sizes(vocabulary or len(tokenizer), hidden, layers))).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -74,7 +76,7 @@ def save_classifier(folder: Path, tokenizer: Any = None, labels: int = 2) -> Pat
     """Write a model that classifies tokens."""
     tokenizer = tokenizer or make_tokenizer()
     torch.manual_seed(0)
-    config = Qwen2Config(**_sizes(tokenizer, 64, 2), num_labels=labels)
+    config = Qwen2Config(**_sizes(len(tokenizer), 64, 2), num_labels=labels)
     Qwen2ForTokenClassification(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
