@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from jinja2 import TemplateError
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     AutoModel,
@@ -20,7 +20,10 @@ from transformers import (
     AutoModelForTokenClassification,
     AutoTokenizer,
     PreTrainedConfig,
+    Qwen2Model,
+    Qwen2PreTrainedModel,
 )
+from transformers.modeling_outputs import TokenClassifierOutput
 from transformers.utils import logging
 
 from stat_train.config import RewardModel
@@ -102,21 +105,40 @@ class CausalRewarder:
         return [[row[place[position]] for position in shown.positions] for shown, row in zip(batch, good, strict=True)]
 
 
+class Qwen2ForProcessRewardModel(Qwen2PreTrainedModel):  # type: ignore[misc]
+    """The model of Qwen2.5-Math-PRM, which comes with code of its own for an older library: two layers judge a token.
+
+    Its name and the names of its parts are those of its checkpoints.
+    """
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.model = Qwen2Model(config)
+        hidden = config.hidden_size
+        self.score = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, config.num_labels))
+        self.post_init()
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> TokenClassifierOutput:
+        """Return the logits of the classes of each token."""
+        hidden = self.model(input_ids=input_ids, attention_mask=attention_mask)[0]
+        return TokenClassifierOutput(logits=self.score(hidden))
+
+
 class TokenRewarder:
     """A model with two classes a token, in the format of Qwen2.5-Math-PRM.
 
     The answer is the assistant's turn, its steps each followed by the separator; a step's reward is the probability of
-    the second class there. `AutoModelForTokenClassification` checkpoints of that form work too (TRL's PRMTrainer).
+    the second class there. Any checkpoint for `AutoModelForTokenClassification` with a chat template may be one.
     """
 
     def __init__(self, settings: RewardModel) -> None:
         assert settings.separator
         self.settings, self.separator = settings, settings.separator
-        _check_own_code(settings)
+        kind = _token_classifier(settings)
         self.tokenizer = _load_tokenizer(settings)
         self.mark = _only_token(self.tokenizer, self.separator, settings)
         self._shown(SAMPLE)
-        self.model = _load_model(AutoModel if _has_own_code(settings) else AutoModelForTokenClassification, settings)
+        self.model = _load_model(kind, settings)
         if self.model.config.num_labels != 2:
             raise _unfit(settings, f"it has {self.model.config.num_labels} classes; expected 2, bad and good")
 
@@ -230,21 +252,23 @@ def _load_model(kind: Any, settings: RewardModel) -> Any:
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
-def _has_own_code(settings: RewardModel) -> bool:
+def _token_classifier(settings: RewardModel) -> Any:
+    """Return the class that loads the checkpoint; refuses one that is known to its own code alone, unless trusted."""
     try:
         config, _ = PreTrainedConfig.get_config_dict(model_place(settings.model), revision=settings.revision)
     except (OSError, ValueError) as error:
         raise cannot_be_loaded(settings.model, error, SETTING) from error
-    return "AutoModel" in config.get("auto_map", {})
-
-
-def _check_own_code(settings: RewardModel) -> None:
-    if _has_own_code(settings) and not settings.trust_remote_code:
+    if settings.trust_remote_code and "AutoModel" in config.get("auto_map", {}):
+        return AutoModel
+    if Qwen2ForProcessRewardModel.__name__ in (config.get("architectures") or []):
+        return Qwen2ForProcessRewardModel
+    if "AutoModel" in config.get("auto_map", {}):
         raise UserError(
             f"{SETTING} = {settings.model}: comes with code of its own, which would run on this machine. Read it, and "
             "if you trust it give difficulty.prm.trust_remote_code=true (and difficulty.prm.revision=COMMIT, so that "
             "it stays what you read)"
         )
+    return AutoModelForTokenClassification
 
 
 def _only_token(tokenizer: Any, text: str, settings: RewardModel) -> int:

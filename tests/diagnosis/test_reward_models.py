@@ -261,8 +261,8 @@ class OwnRewardModel(Qwen2PreTrainedModel):
 """
 
 
-def with_own_code(folder: Path) -> Path:
-    """Write a model that comes with a class of its own, as Qwen2.5-Math-PRM does: two layers score a token."""
+def with_own_code(folder: Path, architecture: str = "OwnRewardModel") -> Path:
+    """Write a model that comes with a class of its own, as Qwen2.5-Math-PRM does: two layers judge a token."""
     from safetensors.torch import load_file, save_file
 
     save_classifier(folder)
@@ -273,7 +273,7 @@ def with_own_code(folder: Path) -> Path:
         weights |= {f"score.{layer}.weight": torch.randn(size, 64) / 8, f"score.{layer}.bias": torch.randn(size)}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((folder / "config.json").read_text())
-    config |= {"architectures": ["OwnRewardModel"], "auto_map": {"AutoModel": "modeling_own.OwnRewardModel"}}
+    config |= {"architectures": [architecture], "auto_map": {"AutoModel": "modeling_own.OwnRewardModel"}}
     (folder / "config.json").write_text(json.dumps(config))
     return folder
 
@@ -288,3 +288,21 @@ def test_code_of_a_model_runs_only_when_it_is_trusted(tmp_path: Path, monkeypatc
     assert type(trusted.model).__name__ == "OwnRewardModel"
     (found,) = rewards(trusted.score([item("?", "a", "b")]))
     assert len(set(found)) == 2 and all(0 <= reward <= 1 for reward in found)
+
+
+def test_the_model_of_qwen_is_known_without_its_code(tmp_path: Path) -> None:
+    """Computed by hand from the hidden states: a layer, negative values cut off, another layer, at each separator."""
+    from safetensors.torch import load_file
+
+    folder = with_own_code(tmp_path, "Qwen2ForProcessRewardModel")
+    rewarder = TokenRewarder(settings(folder, separator=SEPARATOR))
+    given = item("What is 2?", "1 + 1", "2")
+    (found,) = rewards(rewarder.score([given]))
+    weights = load_file(folder / "model.safetensors")
+    ids, positions = rewarder._shown(given)
+    with torch.inference_mode():
+        hidden = AutoModelForTokenClassification.from_pretrained(folder).model(torch.tensor([ids]))[0][0, positions]
+    first = (hidden @ weights["score.0.weight"].T + weights["score.0.bias"]).clamp(min=0)
+    bad, good = (first @ weights["score.2.weight"].T + weights["score.2.bias"]).T.exp()
+    assert found == pytest.approx((good / (bad + good)).tolist(), abs=1e-5)
+    assert abs(found[0] - found[1]) > 1e-3
