@@ -77,6 +77,7 @@ Check that what a run with these settings needs works, before the run does:
   cache_dir       room for the results, and for the checkpoints when the run trains
   GPU             what there is; without one, the CPU is used
   student files   whole, or to be had from the hub (student=tiny and local)
+  reward model    the same of the model that scores steps (difficulty=prm and token_prm)
   student         one real call to each address (student=endpoint)
   teacher         one real call to each address, and one that asks for JSON (teacher=openai)
   training step   one step on two short rows, as the run would do it (when the run trains)

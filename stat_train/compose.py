@@ -221,6 +221,12 @@ def _schema_problems(error: ValidationError, values: Any) -> list[str]:
             # A secret that was given where its place is not must not end up in a log.
             shown = "(not shown)" if "api_key" in full_key else _shown(value)
             problems.setdefault(f"{full_key} = {shown}", []).append(text)
+    missing = [one for one in error.errors() if one["type"] == "missing"]
+    groups = dict.fromkeys(_key(one, values) for one in missing)
+    for group in groups:
+        names = [str(one["loc"][-1]) for one in missing if _key(one, values) == group]
+        expected = f"expected all of its settings, as a choice of {group.partition('.')[0]}= gives them"
+        problems[group] = [f"lacks {', '.join(names)}; {expected}"]
     # A setting that may be one thing or another is wrong as both.
     return [f"{given}: {'; or '.join(dict.fromkeys(texts))}" for given, texts in problems.items()]
 

@@ -178,14 +178,27 @@ class GoldDifficulty(Node):
     attempts: Literal["first", "any", "majority"]
 
 
+class RewardModel(Node):
+    """A process reward model: which one, and how it is shown an answer."""
+
+    model: Text
+    revision: Text | None
+    trust_remote_code: bool
+    system: Text | None
+    separator: Text | None
+    batch_size: Positive
+    processes: Annotated[int | None, Field(ge=1), OPERATIONAL]
+
+
 class StepRewardDifficulty(Node):
     """Difficult by the step rewards of the answer (method stage 1)."""
 
     name: Literal["step_rewards"]
     attempts: Literal["first", "any", "majority"]
-    step_rewarder: Literal["checker"]
+    step_rewarder: Literal["checker", "prm", "token_prm"]
     tau1: Share
     tau2: Share
+    prm: RewardModel | None
 
 
 class ConsistencyDifficulty(Node):
@@ -314,6 +327,10 @@ class Config(Node):
     def reaches(self, stage: str) -> bool:
         """Tell whether the run goes as far as `stage`."""
         return STAGES.index(stage) <= STAGES.index(self.until)
+
+    def reward_model(self) -> RewardModel | None:
+        """Return the model that scores the steps of answers, where one does."""
+        return self.difficulty.prm if isinstance(self.difficulty, StepRewardDifficulty) else None
 
 
 def is_local(place: str) -> bool:

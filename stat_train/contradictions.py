@@ -15,6 +15,8 @@ from stat_train.config import (
     OpenAITeacher,
     PoolRecipe,
     RecordedStudent,
+    RewardModel,
+    StepRewardDifficulty,
     is_local,
     local_path,
 )
@@ -45,9 +47,10 @@ def _check_task(config: Config) -> list[str]:
         problems.append(
             f"teacher = arithmetic: works for task=arithmetic only, not for {task.name}; try teacher=labels"
         )
-    if config.difficulty.name == "step_rewards":
+    if isinstance(config.difficulty, StepRewardDifficulty) and config.difficulty.step_rewarder == "checker":
         problems.append(
-            "difficulty.step_rewarder = checker: works for task=arithmetic only; try difficulty=gold or consistency"
+            "difficulty.step_rewarder = checker: works for task=arithmetic only; "
+            "try difficulty=prm, gold or consistency"
         )
     if task.grader == "judge" and not isinstance(config.teacher, OpenAITeacher):
         problems.append("task.grader = judge: asks the teacher, and needs teacher=openai")
@@ -74,6 +77,8 @@ def _check_student(config: Config) -> list[str]:
 
 def _check_difficulty(config: Config) -> list[str]:
     difficulty, student = config.difficulty, config.student
+    if isinstance(difficulty, StepRewardDifficulty):
+        return _check_reward_model(difficulty.step_rewarder, difficulty.prm)
     if isinstance(student, RecordedStudent):
         return []
     if isinstance(difficulty, LengthDifficulty) and difficulty.min_words > student.max_new_tokens:
@@ -84,6 +89,25 @@ def _check_difficulty(config: Config) -> list[str]:
         given = f"difficulty.min_agreement = {difficulty.min_agreement}"
         return [f"{given}: expected at most difficulty.samples = {difficulty.samples}, or every question is difficult"]
     return []
+
+
+def _check_reward_model(rewarder: str, model: RewardModel | None) -> list[str]:
+    given = f"difficulty.step_rewarder = {rewarder}"
+    if rewarder == "checker":
+        return [f"{given}: asks no model, but difficulty.prm names one; try difficulty=step_rewards"] if model else []
+    if model is None:
+        return [f"{given}: needs a model and difficulty.prm is null; try difficulty={rewarder}"]
+    problem = absent_file("difficulty.prm.model", model.model) if model.model.startswith((".", "/", "~")) else None
+    problems = [problem] if problem else []
+    if rewarder == "token_prm" and model.separator is None:
+        problems.append(
+            "difficulty.prm.separator = null: token_prm scores at a token after each step, such as <extra_0>"
+        )
+    if rewarder == "prm" and model.separator is not None:
+        problems.append(
+            f"difficulty.prm.separator = {model.separator}: prm has no use for one; try difficulty=token_prm"
+        )
+    return problems
 
 
 def _check_recipe(config: Config) -> list[str]:

@@ -20,7 +20,6 @@ from rich.console import Console
 from stat_train import stage
 from stat_train.compose import Settings
 from stat_train.config import (
-    ArithmeticTask,
     Endpoint,
     LocalStudent,
     OpenAITeacher,
@@ -33,13 +32,12 @@ from stat_train.curation.source import make_source
 from stat_train.curation.training_set import make_training_set, told
 from stat_train.diagnosis.answering import unfinished
 from stat_train.diagnosis.audit import agreement, ask_again, sampled, to_ask_again
-from stat_train.diagnosis.difficulty import find_difficult, step_rewards
+from stat_train.diagnosis.difficulty import find_difficult, rewards_of
 from stat_train.diagnosis.difficulty_quality import Evidence, difficulty_quality
 from stat_train.diagnosis.missing_skills import find_missing
 from stat_train.diagnosis.profile import skill_profile
 from stat_train.diagnosis.skill_map import find_list, with_skills
 from stat_train.diagnosis.skill_map import label as label_questions
-from stat_train.diagnosis.step_rewards import ExactChecker
 from stat_train.evaluation.audit_table import print_audit
 from stat_train.evaluation.difficulty_table import print_difficulty
 from stat_train.evaluation.report import report_numbers
@@ -58,6 +56,7 @@ from stat_train.records import (
     QuestionSkills,
 )
 from stat_train.run import Run, Summary
+from stat_train.scoring import step_rewards_of, step_scores
 from stat_train.store import Artifact, dropped_counts, file_hash, read_records, write_json, write_records
 from stat_train.student import benchmark_answers, validation_answers
 from stat_train.tasks.graders import grade as grade_answers
@@ -203,18 +202,24 @@ def grade(run: Run, questions: Artifact, answers: Artifact) -> Artifact:
     return artifact
 
 
+def score(run: Run, questions: Artifact, answers: Artifact) -> Artifact | None:
+    """Stage 1: how good each step of the answers is, where a model is to tell."""
+    return step_scores(run, questions, answers)
+
+
 def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifact, grades: Artifact) -> Artifact:
     """Stages 1 and 2: which questions are difficult for the student, and which skills it missed there."""
+    scores = score(run, questions, answers)
 
     def build(folder: Path) -> None:
         labelled = skill_map.records("skill_map.jsonl", QuestionSkills)
         asked = with_skills(questions.records("validation.jsonl", Question), labelled)
         given = answers.records("answers.jsonl", Answer)
         graded = grades.records("grades.jsonl", Grade)
-        found, dropped = find_difficult(run.config.difficulty, asked, given, graded, run.grader)
-        rewards = step_rewards(asked, given, ExactChecker()) if isinstance(run.config.task, ArithmeticTask) else None
+        scored = step_rewards_of(run, asked, given, scores)
+        found, dropped = find_difficult(run.config.difficulty, asked, given, graded, run.grader, scored)
+        evidence = Evidence(asked, given, graded, rewards_of(scored) or None)
         free = run.config.task.grader != "judge"
-        evidence = Evidence(asked, given, graded, rewards)
         quality = difficulty_quality(run.config.difficulty, found, evidence, run.grader, free)
         by_attempt = {(a.question_id, a.attempt): a for a in given}
         hard = [d for d in found if d.difficult]
@@ -226,10 +231,12 @@ def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifa
         write_records(folder / "dropped.jsonl", [*dropped, *without])
         write_json(folder / "difficulty_quality.json", quality)
 
-    identity: Summary = {"difficulty": run.config.difficulty.identity()}
+    # What the model says of the answers is an input; which model that was, and how it was asked, is not looked at.
+    rule = {name: value for name, value in run.config.difficulty.identity().items() if name != "prm"}
+    identity: Summary = {"difficulty": rule}
     identity |= {"teacher": run.teacher_identity("missing_skills")}
     identity |= {"grader": run.grader_identity()}
-    inputs = [questions, skill_map, answers, grades]
+    inputs = [questions, skill_map, answers, grades, *([scores] if scores else [])]
     links = ("difficulty.jsonl", "diagnoses.jsonl", "difficulty_quality.json")
     artifact = run.make("diagnose", 2, inputs, identity, build, *links)
     print_difficulty(json.loads((artifact.folder / "difficulty_quality.json").read_text()), run.console)

@@ -78,6 +78,15 @@ class Grade(Record):
     reason: str | None = None
 
 
+class StepRewards(Record):
+    """How good each step of an answer is, in [0, 1]; without rewards, `error` says why it could not be scored."""
+
+    question_id: str
+    attempt: int
+    rewards: list[float] | None = None
+    error: str | None = None
+
+
 class Difficulty(Record):
     """Whether a question is difficult for the student, and by which rule."""
 

@@ -22,8 +22,9 @@ from uuid import uuid4
 from pydantic import BaseModel
 
 from stat_train import store
-from stat_train.chunks import join_chunks
+from stat_train.chunks import Chunked, join_chunks
 from stat_train.diagnosis.answering import AnswerJob, answer_with_weights, answers_file
+from stat_train.diagnosis.step_rewards import ScoreJob, rewards_file, score_with_weights
 from stat_train.errors import StatTrainError, UserError
 from stat_train.gpus import visible_gpus
 
@@ -43,14 +44,23 @@ def answer(job: AnswerJob, processes: int | None) -> None:
 
     Never by more than there are chunks to make. The bytes are the same for any number.
     """
-    chunked = answers_file(job)
+    _make_chunks("answer", job, answers_file(job), processes)
+
+
+def score(job: ScoreJob, processes: int | None) -> None:
+    """Write `step_rewards.jsonl`, made by processes as the answers are."""
+    _make_chunks("score", job, rewards_file(job), processes)
+
+
+def _make_chunks(name: str, job: BaseModel, chunked: Chunked, processes: int | None) -> None:
+    folder = chunked.file.parent
     if left := chunked.left():
         gpus = visible_gpus() if left > 1 and processes != 1 else []
         count = min(left, processes or len(gpus) or 1)
-        launch("answer", job, job.folder, _environments(count, gpus))
+        launch(name, job, folder, _environments(count, gpus))
     else:
         # Left by a run that was killed when all chunks were there.
-        (job.folder / JOB_FILE).unlink(missing_ok=True)
+        (folder / JOB_FILE).unlink(missing_ok=True)
     join_chunks(chunked)
 
 
@@ -156,17 +166,19 @@ def main(arguments: list[str]) -> int:
     name, job_file = arguments
     if os.environ.get(WATCHED):
         threading.Thread(target=_end_with_parent, daemon=True).start()
-    text = Path(job_file).read_text()
+    text, launched = Path(job_file).read_text(), os.environ.get(LAUNCH) or uuid4().hex
     try:
         if name == "answer":
-            answer_with_weights(AnswerJob.model_validate_json(text), os.environ.get(LAUNCH) or uuid4().hex)
+            answer_with_weights(AnswerJob.model_validate_json(text), launched)
+        elif name == "score":
+            score_with_weights(ScoreJob.model_validate_json(text), launched)
         elif name == "train":
             from stat_train.training.job import TrainJob
             from stat_train.training.sft import train
 
             train(TrainJob.model_validate_json(text))
         else:
-            raise UserError(f"no stage {name!r}; expected answer or train")
+            raise UserError(f"no stage {name!r}; expected answer, score or train")
     except StatTrainError as error:
         print(f"stat-train: {error}", file=sys.stderr)
         return error.exit_code

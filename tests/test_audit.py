@@ -116,7 +116,7 @@ def test_a_teacher_that_does_not_mind_the_order_of_the_list_agrees_with_itself(
     assert [found[name] for name in ("alpha", "agreement", "identical", "jaccard", "judgement_agreement")] == [1.0] * 5
     assert {row["alpha"] for row in found["skills"]} == {1.0}
     said = capsys.readouterr().out
-    table, audit = said.index("95 % interval"), said.index(f"{SAMPLE} of {SAMPLE} diagnoses compared")
+    table, audit = said.index("rate [95 %]"), said.index(f"{SAMPLE} of {SAMPLE} diagnoses compared")
     assert table < audit < said.index("alpha over all 1.00")
 
 

@@ -77,6 +77,33 @@ WRONG = {
         ["student=tiny", "difficulty=length"],
         [["difficulty.min_words = 800", "expected at most student.max_new_tokens = 96", "no question is difficult"]],
     ),
+    "reward model that is not named": Wrong(
+        ["difficulty.step_rewarder=prm"],
+        [["difficulty.step_rewarder = prm", "needs a model", "try difficulty=prm"]],
+    ),
+    "reward model that is not asked": Wrong(
+        ["difficulty=prm", "difficulty.step_rewarder=checker"],
+        [["difficulty.step_rewarder = checker", "asks no model", "try difficulty=step_rewards"]],
+    ),
+    "absent reward model": Wrong(
+        ["difficulty=prm", "difficulty.prm.model=./gone"], [["difficulty.prm.model = ./gone", "no such file"]]
+    ),
+    "reward model of the other form": Wrong(
+        ["difficulty=prm", "difficulty.step_rewarder=token_prm"],
+        [["difficulty.prm.separator = null", "token_prm scores at a token"]],
+    ),
+    "separator without use": Wrong(
+        ["difficulty=token_prm", "difficulty.step_rewarder=prm"],
+        [["difficulty.prm.separator = <extra_0>", "try difficulty=token_prm"]],
+    ),
+    "half a reward model": Wrong(
+        ["difficulty.prm.model=m"],
+        [["difficulty.prm", "lacks revision, trust_remote_code", "as a choice of difficulty= gives them"]],
+    ),
+    "checker of another task": Wrong(
+        ["task=gsm8k", "teacher=labels", "difficulty=step_rewards"],
+        [["difficulty.step_rewarder = checker", "task=arithmetic only", "try difficulty=prm, gold or consistency"]],
+    ),
     "infinite": Wrong(["train.learning_rate=inf"], [["train.learning_rate = inf", "expected a finite number"]]),
     "unknown choice": Wrong(
         ["data_recipe=stat_sell"],

@@ -27,7 +27,7 @@ ORDER = (
     {"teacher"},
     {"diagnosis", "curation"},
     {"training", "evaluation"},
-    {"run", "student", "pipeline", "stage", "doctor", "plan"},
+    {"run", "student", "scoring", "pipeline", "stage", "doctor", "plan"},
     {"cli"},
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
@@ -125,7 +125,8 @@ def test_model_libraries_are_imported_at_start_only_where_weights_are_at_work() 
         if found.at_start and found.module.split(".")[0] in HEAVY
     }
     assert "models/transformers.py" in early
-    assert {path for path in early if not path.startswith("training/")} == {"models/transformers.py"}
+    expected = {"models/transformers.py", "diagnosis/reward_models.py"}
+    assert {path for path in early if not path.startswith("training/")} == expected
 
 
 @pytest.mark.parametrize(
@@ -199,6 +200,8 @@ COMPANIONS = {
     ("difficulty", "length"): ["student.max_new_tokens=2048"],
     ("teacher", "openai"): ["teacher.model=m"],
 }
+# Choices that are another one's settings in another form.
+NAMES = {("difficulty", "prm"): "step_rewards", ("difficulty", "token_prm"): "step_rewards"}
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda part: str(part))
@@ -208,7 +211,7 @@ def test_every_choice_is_valid(group: str, choice: str, tmp_path: Path) -> None:
     beside = [text.format(file=file, folder=tmp_path) for text in COMPANIONS.get((group, choice), [])]
     config = read_settings([f"{group}={choice}", *beside]).config
     chosen = getattr(config, group)
-    assert getattr(chosen, "name", choice) == choice
+    assert getattr(chosen, "name", choice) == NAMES.get((group, choice), choice)
     own = yaml.safe_load((config_dir() / group / f"{choice}.yaml").read_text())
     given = dict(text.partition("=")[::2] for text in beside)
     expected = {f"{group}.{key}": value for key, value in leaves(own) if not key.startswith("defaults")}

@@ -7,15 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from stat_train.config import ConsistencyDifficulty, GoldDifficulty, LengthDifficulty, StepRewardDifficulty
-from stat_train.diagnosis.step_rewards import ExactChecker, StepRewarder
-from stat_train.records import Answer, Difficulty, Dropped, Grade, Question
+from stat_train.records import Answer, Difficulty, Dropped, Grade, Question, StepRewards
 from stat_train.tasks.graders import Grader, agreements, given_answer
-from stat_train.tasks.steps import split_steps
 
-T = TypeVar("T", Answer, Grade)
+T = TypeVar("T", Answer, Grade, StepRewards)
 Settings = GoldDifficulty | StepRewardDifficulty | ConsistencyDifficulty | LengthDifficulty
 # By question id and attempt: the reward of each step of that answer.
-StepRewards = Mapping[str, Mapping[int, Sequence[float]]]
+Rewards = Mapping[str, Mapping[int, Sequence[float]]]
 
 
 def find_difficult(
@@ -24,15 +22,19 @@ def find_difficult(
     answers: Sequence[Answer],
     grades: Sequence[Grade],
     grader: Grader,
+    scored: Sequence[StepRewards] = (),
 ) -> tuple[list[Difficulty], list[Dropped]]:
-    """Return the difficulty of each question by the strategy of the settings, and the questions it cannot judge."""
+    """Return the difficulty of each question by the strategy of the settings, and the questions it cannot judge.
+
+    `scored` are the step rewards of the answers, where a model gave them.
+    """
     if isinstance(settings, GoldDifficulty):
         return by_gold(grades, settings)
     if isinstance(settings, ConsistencyDifficulty):
         return by_consistency(questions, answers, settings, grader)
     if isinstance(settings, LengthDifficulty):
         return by_length(answers, settings.min_words)
-    return by_step_rewards(questions, answers, ExactChecker(), settings), []
+    return by_step_rewards(scored, settings)
 
 
 def by_gold(grades: Iterable[Grade], settings: GoldDifficulty) -> tuple[list[Difficulty], list[Dropped]]:
@@ -50,27 +52,26 @@ def by_gold(grades: Iterable[Grade], settings: GoldDifficulty) -> tuple[list[Dif
 
 
 def by_step_rewards(
-    questions: Mapping[str, Question],
-    answers: Iterable[Answer],
-    rewarder: StepRewarder,
-    settings: StepRewardDifficulty,
-) -> list[Difficulty]:
-    """Return the difficulty of each question by the step rewards of its answers; no gold answer is used."""
-    rewards = step_rewards(questions, answers, rewarder)
-    return by_rewards(rewards, settings.attempts, settings.tau1, settings.tau2)
+    scored: Sequence[StepRewards], settings: StepRewardDifficulty
+) -> tuple[list[Difficulty], list[Dropped]]:
+    """Return the difficulty of each question by the step rewards of its answers, and the answers that have none.
+
+    No gold answer is used. A question without a scored answer is left out: it counts neither as difficult nor as easy.
+    """
+    dropped = [_too_long(row) for row in scored if row.rewards is None]
+    return by_rewards(rewards_of(scored), settings.attempts, settings.tau1, settings.tau2), dropped
 
 
-def step_rewards(
-    questions: Mapping[str, Question], answers: Iterable[Answer], rewarder: StepRewarder
-) -> dict[str, dict[int, list[float]]]:
-    """Return the step rewards of each answer, by question id and attempt."""
-    return {
-        question_id: {a.attempt: rewarder.score(questions[question_id], split_steps(a.text)) for a in given}
-        for question_id, given in _by_question(answers).items()
-    }
+def rewards_of(scored: Iterable[StepRewards]) -> dict[str, dict[int, list[float]]]:
+    """Return step rewards by question id and attempt, of the answers that have some."""
+    found: dict[str, dict[int, list[float]]] = defaultdict(dict)
+    for row in scored:
+        if row.rewards is not None:
+            found[row.question_id][row.attempt] = row.rewards
+    return dict(found)
 
 
-def by_rewards(rewards: StepRewards, attempts: str, tau1: float, tau2: float) -> list[Difficulty]:
+def by_rewards(rewards: Rewards, attempts: str, tau1: float, tau2: float) -> list[Difficulty]:
     """Return the difficulty of each question by step rewards that are known."""
     found = []
     for question_id, given in rewards.items():
@@ -78,6 +79,11 @@ def by_rewards(rewards: StepRewards, attempts: str, tau1: float, tau2: float) ->
         decided = _decide(question_id, flags, attempts, "step_rewards")
         found.append(decided.model_copy(update={"step_rewards": given[decided.attempt]}))
     return found
+
+
+def _too_long(row: StepRewards) -> Dropped:
+    detail = f"attempt {row.attempt}: {row.error}"
+    return Dropped(stage="diagnose", id=row.question_id, reason="too long for the reward model", detail=detail)
 
 
 def low_rewards(rewards: Sequence[float], tau1: float, tau2: float) -> bool:

@@ -8,8 +8,8 @@ from typing import Any, Literal, NamedTuple
 
 from stat_train.config import ConsistencyDifficulty, GoldDifficulty, StepRewardDifficulty
 from stat_train.diagnosis.difficulty import (
+    Rewards,
     Settings,
-    StepRewards,
     by_consistency,
     by_gold,
     by_length,
@@ -38,7 +38,7 @@ class Evidence(NamedTuple):
     questions: Mapping[str, Question]
     answers: Sequence[Answer]
     grades: Sequence[Grade]
-    step_rewards: StepRewards | None
+    step_rewards: Rewards | None
 
     @property
     def several(self) -> bool:
@@ -89,7 +89,7 @@ def difficulty_quality(
     return {"strategies": rows, "sweep": swept}
 
 
-def sweep(settings: StepRewardDifficulty, rewards: StepRewards, grades: Iterable[Grade]) -> dict[str, Any]:
+def sweep(settings: StepRewardDifficulty, rewards: Rewards, grades: Iterable[Grade]) -> dict[str, Any]:
     """Return what other thresholds would give on the step rewards that are there; the run's own are among them."""
     truth = _truth(grades, settings.attempts)
     grid1, grid2 = sorted({*GRID, settings.tau1}), sorted({*GRID, settings.tau2})

@@ -1,25 +1,104 @@
-"""How good each step of an answer is."""
+"""How good each step of an answer is: by an exact checker, or by a model in processes of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
 
-from stat_train.records import Question
+from pydantic import BaseModel
+
+from stat_train.chunks import Chunked, write_chunks
+from stat_train.config import RewardModel
+from stat_train.progress import Progress
+from stat_train.records import Answer, Question, StepRewards
+from stat_train.store import read_records
 from stat_train.tasks.arithmetic.checker import score_steps
+from stat_train.tasks.steps import split_steps
+
+CHUNK_SIZE = 100
+DIGITS = 6
+
+
+class Stepped(NamedTuple):
+    """A question, and an answer to it as a list of steps."""
+
+    question: Question
+    steps: list[str]
+
+
+class Scored(NamedTuple):
+    """One reward in [0, 1] for each step, or why there are none."""
+
+    rewards: list[float] | None
+    error: str | None = None
 
 
 class StepRewarder(Protocol):
-    """Scores the steps of an answer."""
+    """Scores the steps of answers."""
 
-    def score(self, question: Question, steps: Sequence[str]) -> list[float]:
-        """Return one reward in [0, 1] for each step."""
+    def score(self, items: Sequence[Stepped]) -> list[Scored]:
+        """Return what each answer's steps are worth, in the order of the items."""
         ...
 
 
 class ExactChecker:
     """The checker of the embedded task: 1 for a step that reaches the right number, else 0."""
 
-    def score(self, question: Question, steps: Sequence[str]) -> list[float]:
-        """Return one reward for each step."""
-        return score_steps(question, list(steps))
+    def score(self, items: Sequence[Stepped]) -> list[Scored]:
+        """Return what each answer's steps are worth."""
+        return [Scored(score_steps(question, steps)) for question, steps in items]
+
+
+def step_rewards(
+    rewarder: StepRewarder, questions: Mapping[str, Question], answers: Sequence[Answer]
+) -> list[StepRewards]:
+    """Return the step rewards of each answer, rounded to six digits."""
+    items = [Stepped(questions[answer.question_id], split_steps(answer.text)) for answer in answers]
+    return [
+        StepRewards(
+            question_id=answer.question_id,
+            attempt=answer.attempt,
+            rewards=None if scored.rewards is None else [round(reward, DIGITS) for reward in scored.rewards],
+            error=scored.error,
+        )
+        for answer, scored in zip(answers, rewarder.score(items), strict=True)
+    ]
+
+
+# -- by a model -------------------------------------------------------------------------------------------------------
+
+
+class ScoreJob(BaseModel):
+    """What the scoring process is told: which model scores which answers, and how."""
+
+    folder: Path
+    questions: Path
+    answers: Path
+    step_rewarder: Literal["prm", "token_prm"]
+    settings: RewardModel
+
+
+def rewards_file(job: ScoreJob) -> Chunked:
+    """Return the file that the step rewards of a job go to, and in which chunks it is made."""
+    return Chunked(job.folder / "step_rewards.jsonl", len(read_records(job.answers, Answer)), CHUNK_SIZE)
+
+
+def score_with_weights(job: ScoreJob, launch: str) -> None:
+    """Let the model score chunks of the job's answers until other processes of this launch have the rest."""
+    from stat_train.diagnosis.reward_models import CausalRewarder, TokenRewarder
+
+    questions = {question.id: question for question in read_records(job.questions, Question)}
+    answers, chunked = read_records(job.answers, Answer), rewards_file(job)
+    causal = job.step_rewarder == "prm"
+    rewarder: StepRewarder = CausalRewarder(job.settings) if causal else TokenRewarder(job.settings)
+    with Progress("Scoring steps", len(answers)) as progress:
+
+        def work(chunk: Sequence[Answer], _: int) -> list[StepRewards]:
+            rows = step_rewards(rewarder, questions, chunk)
+            # What the other processes have scored counts too; the chunk at hand is not yet written.
+            scored = len(answers) - (chunked.left() - 1) * CHUNK_SIZE
+            progress.advance(max(scored - progress.done, 0))
+            return rows
+
+        write_chunks(chunked, answers, launch, work)

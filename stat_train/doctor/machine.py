@@ -32,6 +32,11 @@ def loads_weights(config: Config) -> bool:
     return isinstance(config.student, LocalStudent) and config.reaches("answer")
 
 
+def loads_reward_model(config: Config) -> bool:
+    """Tell whether the run loads a model that scores steps on this machine."""
+    return config.reward_model() is not None and config.reaches("diagnose")
+
+
 def trains(config: Config) -> bool:
     """Tell whether the run trains the student."""
     return isinstance(config.train, SftTraining) and config.reaches("train")
@@ -67,7 +72,7 @@ def packages_used(config: Config) -> set[str]:
     used = {"datasets", "hydra-core", "pydantic", "rich"}
     if isinstance(config.teacher, OpenAITeacher) or isinstance(config.student, EndpointStudent):
         used |= {"openai", "httpx2", "tenacity"}
-    if loads_weights(config):
+    if loads_weights(config) or loads_reward_model(config):
         used |= {"jinja2", "torch", "transformers"}
     if trains(config):
         used |= {"accelerate", "trl"}
@@ -141,7 +146,7 @@ def _size(count: int) -> str:
 
 def gpu_check(config: Config) -> Check:
     """List the GPUs. None is needed: everything that is there so far runs on a CPU too."""
-    if not loads_weights(config):
+    if not (loads_weights(config) or loads_reward_model(config)):
         return Check("GPU", "skipped", "this run loads no model on this machine")
     try:
         done = subprocess.run(NVIDIA_SMI, capture_output=True, text=True, timeout=NVIDIA_SMI_SECONDS)

@@ -1,4 +1,4 @@
-"""A student with weights: whether its files are whole, and whether one step of its training works."""
+"""Models with weights, the student and a reward model: whether their files are whole; and one step of training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from httpx2 import HTTPError
 from stat_train import stage
 from stat_train.config import Config, LocalStudent, SftTraining
 from stat_train.doctor.check import Check
-from stat_train.doctor.machine import loads_weights, nearest_folder, trains
+from stat_train.doctor.machine import loads_reward_model, loads_weights, nearest_folder, trains
 from stat_train.errors import StatTrainError
 from stat_train.models.places import model_place
 from stat_train.records import Origin, TrainingExample
@@ -21,15 +21,15 @@ from stat_train.store import lease, write_records
 from stat_train.tasks.prompts import messages
 from stat_train.training.job import TrainJob
 
-NAME, STEP = "student files", "training step"
+NAME, STEP, REWARDS = "student files", "training step", "reward model"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 HUB_SECONDS = 10.0
 ROWS = (("What is 1 + 1?", "1 + 1 = 2"), ("What is 2 + 3?", "2 + 3 = 5"))
-REMEDY = "give student.model=FOLDER of a whole checkpoint (config, tokenizer, weights), or the name of a hub model"
+REMEDY = "give {key}.model=FOLDER of a whole checkpoint (config, tokenizer, weights), or the name of a hub model"
 
 
 class Student(NamedTuple):
-    """What was found of a student's files; `parameters` is None where they were not counted."""
+    """What was found of a model's files; `parameters` is None where they were not counted."""
 
     check: Check
     parameters: int | None = None
@@ -45,11 +45,25 @@ def find_student(config: Config) -> Student:
         return Student(Check(NAME, "skipped", f"student={student.name} has no weights here"))
     if not loads_weights(config):
         return Student(Check(NAME, "skipped", f"until={config.until} does not load the student"))
-    folder = Path(model_place(student.model))
+    return _find(NAME, "student", student.model, student.revision)
+
+
+def find_reward_model(config: Config) -> Check:
+    """Check the files of the model that scores steps, in a folder or on the hub, without loading them."""
+    model = config.reward_model()
+    if model is None or not loads_reward_model(config):
+        return Check(REWARDS, "skipped", "this run asks none")
+    return _find(REWARDS, "difficulty.prm", model.model, model.revision).check
+
+
+def _find(check: str, key: str, model: str, revision: str | None) -> Student:
+    """Check a model's files; `key` is the group of settings that names it."""
+    folder = Path(model_place(model))
     if not folder.is_dir():
-        return _on_hub(student)
-    problem = what_is_wrong(folder)
-    return Student(Check(NAME, "failed", f"{folder}: {problem}", REMEDY)) if problem else _whole(folder)
+        return _on_hub(check, key, model, revision)
+    if problem := what_is_wrong(folder):
+        return Student(Check(check, "failed", f"{folder}: {problem}", REMEDY.format(key=key)))
+    return _whole(check, folder)
 
 
 def what_is_wrong(folder: Path) -> str | None:
@@ -108,30 +122,29 @@ def _other(path: Path) -> int:
     return path.stat().st_size // 2
 
 
-def _whole(folder: Path) -> Student:
+def _whole(check: str, folder: Path) -> Student:
     count = parameters(folder)
-    return Student(Check(NAME, "ok", f"{count / 1e6:,.1f} million parameters in {folder}"), count)
+    return Student(Check(check, "ok", f"{count / 1e6:,.1f} million parameters in {folder}"), count)
 
 
-def _on_hub(student: LocalStudent) -> Student:
+def _on_hub(check: str, key: str, name: str, revision: str | None) -> Student:
     """Check a hub name: whole in the local cache, or to be had from the hub."""
     from huggingface_hub import constants, try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
-    name = student.model
     try:
-        cached = try_to_load_from_cache(name, "config.json", revision=student.revision)
+        cached = try_to_load_from_cache(name, "config.json", revision=revision)
     except HFValidationError:
-        return Student(Check(NAME, "failed", f"{name}: neither a folder nor a hub name", REMEDY))
+        return Student(Check(check, "failed", f"{name}: neither a folder nor a hub name", REMEDY.format(key=key)))
     if isinstance(cached, str) and not what_is_wrong(Path(cached).parent):
-        return _whole(Path(cached).parent)
+        return _whole(check, Path(cached).parent)
     if constants.HF_HUB_OFFLINE:
         remedy = f"unset HF_HUB_OFFLINE, or fetch it where there is a network: hf download {name}"
-        return Student(Check(NAME, "failed", f"{name}: not whole in {constants.HF_HUB_CACHE}, and offline", remedy))
-    return _asked_hub(name, student.revision)
+        return Student(Check(check, "failed", f"{name}: not whole in {constants.HF_HUB_CACHE}, and offline", remedy))
+    return _asked_hub(check, key, name, revision)
 
 
-def _asked_hub(name: str, revision: str | None) -> Student:
+def _asked_hub(check: str, key: str, name: str, revision: str | None) -> Student:
     from huggingface_hub import auth_check, model_info
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -141,17 +154,17 @@ def _asked_hub(name: str, revision: str | None) -> Student:
             auth_check(name)
     except GatedRepoError:
         remedy = f"ask for access at https://huggingface.co/{name}, then run: hf auth login"
-        return Student(Check(NAME, "failed", f"{name}: the hub gives it only to those who asked for access", remedy))
+        return Student(Check(check, "failed", f"{name}: the hub gives it only to those who asked for access", remedy))
     except RevisionNotFoundError:
-        return Student(Check(NAME, "failed", f"{name}: no revision {revision}", "check student.revision"))
+        return Student(Check(check, "failed", f"{name}: no revision {revision}", f"check {key}.revision"))
     except RepositoryNotFoundError:
-        return Student(Check(NAME, "failed", f"{name}: no such model that this account sees", REMEDY))
+        return Student(Check(check, "failed", f"{name}: no such model that this account sees", REMEDY.format(key=key)))
     except (OSError, HTTPError) as error:
         remedy = f"check the network, or fetch it where there is one: hf download {name}"
-        return Student(Check(NAME, "failed", f"{name}: the hub cannot be reached ({error})", remedy))
+        return Student(Check(check, "failed", f"{name}: the hub cannot be reached ({error})", remedy))
     count = info.safetensors.total if info.safetensors else None
     size = f"{count / 1e6:,.1f} million parameters, " if count else ""
-    return Student(Check(NAME, "ok", f"{name}: {size}to be downloaded from the hub when the run starts"), count)
+    return Student(Check(check, "ok", f"{name}: {size}to be downloaded from the hub when the run starts"), count)
 
 
 # -- one step of its training -----------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ def load_tokenizer(name: str, revision: str | None) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(model_place(name), revision=revision, padding_side="left")
     except (OSError, ValueError) as error:
-        raise _cannot_be_loaded(name, error) from error
+        raise cannot_be_loaded(name, error) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -34,13 +34,14 @@ def load_model(name: str, revision: str | None, dtype: torch.dtype | None = None
     try:
         model = AutoModelForCausalLM.from_pretrained(model_place(name), revision=revision, dtype=dtype)
     except (OSError, ValueError) as error:
-        raise _cannot_be_loaded(name, error) from error
+        raise cannot_be_loaded(name, error) from error
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _cannot_be_loaded(name: str, error: Exception) -> UserError:
+def cannot_be_loaded(name: str, error: Exception, setting: str = "student.model") -> UserError:
+    """Return what the user is told of a model that cannot be loaded."""
     return UserError(
-        f"student.model = {name}: cannot be loaded ({_first_line(error)}). Expected a checkpoint folder with tokenizer "
+        f"{setting} = {name}: cannot be loaded ({_first_line(error)}). Expected a checkpoint folder with tokenizer "
         "and weights, or the name of a hub model that you have access to"
     )
 

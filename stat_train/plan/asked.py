@@ -24,8 +24,9 @@ from stat_train.diagnosis.audit import sampled, to_ask_again
 from stat_train.diagnosis.difficulty import find_difficult
 from stat_train.diagnosis.skill_map import sample_of
 from stat_train.models.generator import Request, Sampling
-from stat_train.plan.look import Look
+from stat_train.plan.look import Look, NotMade
 from stat_train.records import Answer, Diagnosis, Grade, Question, QuestionSkills
+from stat_train.scoring import step_rewards_of
 from stat_train.store import Artifact, read_records
 from stat_train.tasks.graders import Pair
 from stat_train.tasks.load import open_pool, pool_questions
@@ -193,13 +194,17 @@ def _audit(look: Look, known: Known) -> Iterator[Asked]:
 def _difficult(
     look: Look, known: Known, validation: dict[str, Question], answers: Sequence[Answer]
 ) -> list[Answer] | None:
-    """Return the answers that will be diagnosed; None when they are not graded yet."""
+    """Return the answers that will be diagnosed; None when they are not graded or scored yet."""
     compared = isinstance(look.config.difficulty, ConsistencyDifficulty) and look.config.task.grader == "judge"
-    if known.grades is None or compared:
+    if known.grades is None or known.answers is None or compared:
+        return None
+    try:
+        scores = pipeline.score(look, known.questions, known.answers)
+    except NotMade:
         return None
     grades = known.grades.records("grades.jsonl", Grade)
-    config = look.config
-    found, _ = find_difficult(config.difficulty, validation, answers, grades, look.grader)
+    scored = step_rewards_of(look, validation, answers, scores)
+    found, _ = find_difficult(look.config.difficulty, validation, answers, grades, look.grader, scored)
     by_attempt = {(answer.question_id, answer.attempt): answer for answer in answers}
     return [by_attempt[row.question_id, row.attempt] for row in found if row.difficult]
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 import pytest
 
 from stat_train.config import ConsistencyDifficulty, GoldDifficulty, StepRewardDifficulty
 from stat_train.diagnosis.difficulty import by_consistency, by_gold, by_length, by_step_rewards, low_rewards
-from stat_train.diagnosis.step_rewards import ExactChecker
-from stat_train.records import Answer, Grade, Question, Verdict
+from stat_train.diagnosis.step_rewards import ExactChecker, step_rewards
+from stat_train.records import Answer, Difficulty, Dropped, Grade, Question, StepRewards, Verdict
 from stat_train.tasks.answers import extract_final
 from stat_train.tasks.graders import PlainGrader
 
@@ -99,8 +102,11 @@ TAU1, TAU2 = 0.5, 0.25
     ("rewards", "low"),
     [
         ([], True),
-        ([0.5], True),  # the last, on the boundary
+        ([0.5], True),  # one step: the last, on the boundary; the mean is the same
         ([0.5625], False),
+        ([0.25], True),
+        ([0.0], True),
+        ([1.0], False),
         ([1.0, 0.5], True),  # the last; the mean is 0.75
         ([1.0, 0.5625], False),
         ([0.375, 0.625], True),  # the mean, on the boundary: no earlier one is at most 0.25, the last is over 0.5
@@ -108,6 +114,9 @@ TAU1, TAU2 = 0.5, 0.25
         ([0.25, 1.0, 1.0], True),  # an earlier one, on the boundary; the mean is 0.75
         ([0.3125, 1.0, 1.0], False),
         ([1.0, 0.25, 1.0], True),
+        ([1.0, 0.3125, 1.0], False),
+        ([1.0, 1.0, 0.5], True),  # the last, on the boundary; the mean is 0.83
+        ([1.0, 1.0, 0.25], True),  # the last, at tau2; it is at most tau1 as well
         ([1.0, 1.0, 1.0], False),
     ],
 )
@@ -121,12 +130,117 @@ def test_tau2_is_not_asked_of_the_last_step() -> None:
     assert low_rewards([0.375, 1.0], tau1=0.25, tau2=0.5)
 
 
+def _some_rewards(chance: random.Random) -> list[float]:
+    """Return up to 8 rewards in eighths, so that they often meet a threshold, and each other."""
+    return [chance.randint(0, 8) / 8 for _ in range(chance.randint(0, 8))]
+
+
+def test_raising_a_reward_makes_no_easy_answer_difficult() -> None:
+    chance, moved = random.Random(1), 0
+    for _ in range(5000):
+        rewards, tau1, tau2 = _some_rewards(chance), chance.randint(0, 8) / 8, chance.randint(0, 8) / 8
+        if not rewards:
+            continue
+        index = chance.randrange(len(rewards))
+        raised = [*rewards[:index], chance.uniform(rewards[index], 1), *rewards[index + 1 :]]
+        before, after = (low_rewards(values, tau1, tau2) for values in (rewards, raised))
+        assert before or not after, (rewards, raised, tau1, tau2)
+        moved += before and not after
+    assert moved > 100
+
+
+def test_raising_a_threshold_makes_no_difficult_answer_easy() -> None:
+    chance, moved = random.Random(2), 0
+    for _ in range(5000):
+        rewards, tau1, tau2 = _some_rewards(chance), chance.randint(0, 8) / 8, chance.randint(0, 8) / 8
+        before = low_rewards(rewards, tau1, tau2)
+        after = low_rewards(rewards, chance.uniform(tau1, 1), chance.uniform(tau2, 1))
+        assert after or not before, (rewards, tau1, tau2)
+        moved += after and not before
+    assert moved > 100
+
+
+def test_the_last_reward_is_never_compared_with_tau2() -> None:
+    """An answer whose last reward is over tau1 is as difficult with that reward as with 1, if the mean stays over tau1.
+
+    So whatever tau2 is, the last reward alone cannot decide by it.
+    """
+    chance, at_most_tau2 = random.Random(3), 0
+    for _ in range(5000):
+        rewards, tau1, tau2 = _some_rewards(chance), chance.randint(0, 7) / 8, chance.randint(0, 8) / 8
+        if not rewards or rewards[-1] <= tau1 or sum(rewards) / len(rewards) <= tau1:
+            continue
+        assert low_rewards(rewards, tau1, tau2) == low_rewards([*rewards[:-1], 1.0], tau1, tau2), (rewards, tau1, tau2)
+        at_most_tau2 += rewards[-1] <= tau2
+    assert at_most_tau2 > 100
+
+
+def test_the_rule_is_the_one_of_the_paper() -> None:
+    """Difficult when any holds: r_t <= tau1, mean <= tau1, some i < t with r_i <= tau2; written out with fractions."""
+    chance, difficult = random.Random(4), Counter[bool]()
+    for _ in range(5000):
+        rewards, tau1, tau2 = _some_rewards(chance) or [0.0], chance.randint(0, 8) / 8, chance.randint(0, 8) / 8
+        exact = [Fraction(reward) for reward in rewards]
+        last, mean = exact[-1] <= tau1, sum(exact) <= Fraction(tau1) * len(exact)
+        earlier = min(exact[:-1], default=Fraction(2)) <= tau2
+        assert low_rewards(rewards, tau1, tau2) == (last or mean or earlier), (rewards, tau1, tau2)
+        difficult[last or mean or earlier] += 1
+    assert min(difficult.values()) > 500
+
+
+def _scored(*attempts: list[float] | None, question: str = "q") -> list[StepRewards]:
+    return [
+        StepRewards(question_id=question, attempt=n, rewards=rewards, error=None if rewards else "9 tokens")
+        for n, rewards in enumerate(attempts)
+    ]
+
+
+def _by_rewards(attempts: str, scored: list[StepRewards]) -> tuple[list[Difficulty], list[Dropped]]:
+    settings = StepRewardDifficulty.model_validate(
+        {"name": "step_rewards", "attempts": attempts, "step_rewarder": "checker", "tau1": TAU1, "tau2": TAU2}
+        | {"prm": None}
+    )
+    return by_step_rewards(scored, settings)
+
+
+@pytest.mark.parametrize("rule", ["first", "any", "majority"])
+@pytest.mark.parametrize(
+    ("attempts", "first", "some", "majority"),
+    [
+        # An answer without rewards is neither difficult nor easy: the first scored one counts as the first.
+        ([None, [0.0]], True, True, True),
+        ([None, [1.0]], False, False, False),
+        ([[1.0], None, [0.0]], False, True, False),
+        ([None, [0.0], [1.0], [0.0]], True, True, True),
+    ],
+)
+def test_answers_without_rewards_do_not_count(
+    rule: str, attempts: list[list[float] | None], first: bool, some: bool, majority: bool
+) -> None:
+    (found,), dropped = _by_rewards(rule, _scored(*attempts))
+    assert found.difficult == {"first": first, "any": some, "majority": majority}[rule]
+    assert found.step_rewards == attempts[found.attempt]
+    assert [row.detail for row in dropped] == [f"attempt {attempts.index(None)}: 9 tokens"]
+
+
+def test_a_question_without_a_scored_answer_is_left_out_with_the_reason() -> None:
+    found, dropped = _by_rewards("any", [*_scored(None, None, question="a"), *_scored([1.0], question="b")])
+    assert [(row.question_id, row.difficult) for row in found] == [("b", False)]
+    reason = "too long for the reward model"
+    assert [(row.stage, row.id, row.reason, row.detail) for row in dropped] == [
+        ("diagnose", "a", reason, f"attempt {n}: 9 tokens") for n in (0, 1)
+    ]
+
+
 def _by_checker(attempts: str, *texts: str) -> tuple[bool, int, list[float] | None]:
     settings = StepRewardDifficulty.model_validate(
         {"name": "step_rewards", "attempts": attempts, "step_rewarder": "checker", "tau1": 0.85, "tau2": 0.7}
+        | {"prm": None}
     )
     question = Question(id="q", question="?", source=CHAIN)
-    (found,) = by_step_rewards({"q": question}, _answers(*texts), ExactChecker(), settings)
+    scored = step_rewards(ExactChecker(), {"q": question}, _answers(*texts))
+    (found,), dropped = by_step_rewards(scored, settings)
+    assert dropped == []
     assert found.rule == f"step_rewards/{attempts}"
     return found.difficult, found.attempt, found.step_rewards
 

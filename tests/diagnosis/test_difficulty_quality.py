@@ -15,7 +15,7 @@ import pytest
 from stat_train.cli import main
 from stat_train.compose import read_settings
 from stat_train.config import ConsistencyDifficulty, GoldDifficulty, LengthDifficulty, StepRewardDifficulty
-from stat_train.diagnosis.difficulty import Settings, StepRewards, by_rewards, find_difficult
+from stat_train.diagnosis.difficulty import Rewards, Settings, by_rewards, find_difficult
 from stat_train.diagnosis.difficulty_quality import (
     CONSISTENCY,
     MIN_WORDS,
@@ -56,7 +56,7 @@ def _answer(id: str, attempt: int, text: str) -> Answer:
     )
 
 
-def _evidence(given: Mapping[str, Sequence[tuple[str, str]]], rewards: StepRewards | None = None) -> Evidence:
+def _evidence(given: Mapping[str, Sequence[tuple[str, str]]], rewards: Rewards | None = None) -> Evidence:
     """Return evidence from (verdict, text) of each attempt; the final answer is the last word of the text."""
     questions = {id: Question(id=id, question="?") for id in given}
     answers = [_answer(id, n, text) for id, attempts in given.items() for n, (_, text) in enumerate(attempts)]

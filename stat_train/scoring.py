@@ -1,0 +1,50 @@
+"""The step rewards of the student's answers as an artifact, where a process reward model gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from stat_train import stage
+from stat_train.config import ArithmeticTask, StepRewardDifficulty
+from stat_train.diagnosis.step_rewards import ExactChecker, ScoreJob, step_rewards
+from stat_train.models.places import model_place
+from stat_train.records import Answer, Question, StepRewards
+from stat_train.run import Run, Summary
+from stat_train.store import Artifact, file_hash
+
+
+def step_scores(run: Run, questions: Artifact, answers: Artifact) -> Artifact | None:
+    """Let the reward model score the student's answers in processes of its own; None where the run has no such model.
+
+    Known by the model, how it is shown an answer, and the content of questions and answers: not by the thresholds.
+    """
+    difficulty = run.config.difficulty
+    if not isinstance(difficulty, StepRewardDifficulty) or difficulty.step_rewarder == "checker":
+        return None
+    assert difficulty.prm
+    weights = model_place(difficulty.prm.model)
+    job = ScoreJob(
+        folder=Path(),
+        questions=questions.folder / "validation.jsonl",
+        answers=answers.folder / "answers.jsonl",
+        step_rewarder=difficulty.step_rewarder,
+        settings=difficulty.prm.model_copy(update={"model": weights}),
+    )
+    identity: Summary = difficulty.prm.identity() | {"step_rewarder": job.step_rewarder}
+    identity |= {"model": run.fingerprint(weights)}
+    identity |= {"questions": file_hash(job.questions, run.cache_dir), "answers": file_hash(job.answers, run.cache_dir)}
+
+    def build(folder: Path) -> None:
+        stage.score(job.model_copy(update={"folder": folder}), job.settings.processes)
+
+    return run.make("score", 1, [], identity, build, "step_rewards.jsonl")
+
+
+def step_rewards_of(
+    run: Run, questions: Mapping[str, Question], answers: Sequence[Answer], scores: Artifact | None
+) -> list[StepRewards]:
+    """Return the step rewards of the answers: a model's, or on the embedded task the exact checker's; else none."""
+    if scores:
+        return scores.records("step_rewards.jsonl", StepRewards)
+    return step_rewards(ExactChecker(), questions, answers) if isinstance(run.config.task, ArithmeticTask) else []
