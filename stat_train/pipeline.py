@@ -70,7 +70,7 @@ from stat_train.tasks.load import (
     skills_fingerprint,
     subject_counts,
 )
-from stat_train.teacher.skill_list import describe, read_skill_list, using_every_list
+from stat_train.teacher.skill_list import describe, labels, read_skill_list, using_every_list
 from stat_train.training.job import TrainJob
 
 PLACES = ("pool", "benchmark", "validation")
@@ -164,6 +164,7 @@ def label(run: Run, questions: Artifact) -> Artifact:
             found = find_list(lambda: chain(validation, pool_questions(pool)), run.teacher, teacher.discovery_questions)
             write_json(folder / "discovery.json", found.groups)
             known, left_out = found.skills, found.left_out
+        known = known or labels(chain(validation, pool_questions(pool)))
         every = chain(validation, track(pool_questions(pool), "Reading labels", len(pool)))
         labelled, dropped = label_questions(every, run.teacher, known)
         write_json(folder / "skills.json", known)
