@@ -133,14 +133,21 @@ def _check_training(config: Config) -> list[str]:
 
 def _check_audit(config: Config) -> list[str]:
     audit, teacher = config.audit, config.teacher
-    if not audit.sample or isinstance(teacher, OpenAITeacher):
+    others = audit.model_dump(exclude={"sample"}, exclude_none=True).items()
+    if not audit.sample:
+        return [f"audit.{name} = {value}: nothing is asked again; add audit.sample=50" for name, value in others]
+    if not config.reaches("profile"):
+        return [
+            f"audit.sample = {audit.sample}: until={config.until} ends before the audit; use until=profile or later"
+        ]
+    if isinstance(teacher, OpenAITeacher):
         return []
     if teacher.name == "labels":
         given = f"audit.sample = {audit.sample}"
         return [f"{given}: teacher=labels reads labels, so there is nobody to ask again; use 0, or teacher=openai"]
     return [
         f"audit.{name} = {value}: is for teacher=openai only; teacher={teacher.name} has no model to replace"
-        for name, value in audit.model_dump(exclude={"sample"}, exclude_none=True).items()
+        for name, value in others
     ]
 
 

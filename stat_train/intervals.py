@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from numpy import float64
+    from numpy.typing import ArrayLike, NDArray
+
+    Floats = NDArray[float64]
 
 CONFIDENCE = 0.95
+# What lies outside on each side of an interval.
+TAIL = (1 - CONFIDENCE) / 2
 
 
 class Interval(NamedTuple):
@@ -17,9 +25,22 @@ class Interval(NamedTuple):
 
 def binomial_interval(successes: int, trials: int) -> Interval:
     """Return the share of successes with its exact (Clopper-Pearson) 95 % interval."""
-    from scipy.stats import binomtest
-
     if trials == 0:
         return Interval(None, None, None)
-    bounds = binomtest(successes, trials).proportion_ci(CONFIDENCE, method="exact")
-    return Interval(successes / trials, float(bounds.low), float(bounds.high))
+    (low,), (high,) = exact_bounds([successes], [trials])
+    return Interval(successes / trials, float(low), float(high))
+
+
+def exact_bounds(successes: ArrayLike, trials: ArrayLike) -> tuple[Floats, Floats]:
+    """Return the exact (Clopper-Pearson) 95 % bounds of each share successes / trials, for `trials` of at least 1.
+
+    They are quantiles of Beta distributions, all shares in one call; scipy's binomtest searches for one at a time.
+    """
+    import numpy
+    from scipy.stats import beta
+
+    few, every = numpy.asarray(successes, dtype=float), numpy.asarray(trials, dtype=float)
+    # At the ends the Beta distribution has no width; the bound is the end itself.
+    low = numpy.where(few > 0, beta.ppf(TAIL, numpy.maximum(few, 1), every - few + 1), 0.0)
+    high = numpy.where(few < every, beta.ppf(1 - TAIL, few + 1, numpy.maximum(every - few, 1)), 1.0)
+    return low, high

@@ -32,7 +32,7 @@ from stat_train.curation.source import make_source
 from stat_train.curation.training_set import make_training_set, told
 from stat_train.diagnosis.answering import unfinished
 from stat_train.diagnosis.audit import agreement, ask_again, sampled, to_ask_again
-from stat_train.diagnosis.difficulty import find_difficult, rewards_of
+from stat_train.diagnosis.difficulty import find_difficult, require_judged, rewards_of
 from stat_train.diagnosis.difficulty_quality import Evidence, difficulty_quality
 from stat_train.diagnosis.missing_skills import find_missing
 from stat_train.diagnosis.profile import skill_profile
@@ -70,7 +70,7 @@ from stat_train.tasks.load import (
     skills_fingerprint,
     subject_counts,
 )
-from stat_train.teacher.skill_list import describe, labels, read_skill_list, using_every_list
+from stat_train.teacher.skill_list import describe, labels, names_for, read_skill_list, require_lists, using_every_list
 from stat_train.training.job import TrainJob
 
 PLACES = ("pool", "benchmark", "validation")
@@ -110,8 +110,10 @@ def method(run: Run) -> Iterator[Artifact]:
     yield (answers := answer(run, questions))
     yield (grades := grade(run, questions, answers))
     yield (diagnoses := diagnose(run, questions, skill_map, answers, grades))
-    audited = audit(run, questions, skill_map, answers, diagnoses) if run.config.audit.sample else None
-    yield (profiled := profile(run, questions, skill_map, diagnoses, audited))
+    profiled = profile(run, questions, skill_map, diagnoses)
+    if run.config.audit.sample:
+        audit(run, questions, skill_map, answers, diagnoses)
+    yield profiled
     yield (training_set := curate(run, questions, skill_map, diagnoses, profiled))
     checkpoint = None
     if isinstance(run.config.train, SftTraining):
@@ -155,6 +157,9 @@ def load(run: Run) -> Artifact:
 def label(run: Run, questions: Artifact) -> Artifact:
     """Stage 0: which skills each question of pool and validation set requires; first a list of them, without one."""
     teacher = run.config.teacher
+    subjects = Counter(subject_counts(open_pool(questions.folder)))
+    subjects.update(question.subject or "" for question in questions.records("validation.jsonl", Question))
+    require_lists(read_skill_list(questions.folder / "skills.json"), subjects)
 
     def build(folder: Path) -> None:
         validation = questions.records("validation.jsonl", Question)
@@ -175,8 +180,6 @@ def label(run: Run, questions: Artifact) -> Artifact:
     settings = run.teacher_identity("required_skills", "name_skills", "group_skills")
     identity = settings if isinstance(teacher, OpenAITeacher) else teacher.name
     artifact = run.make("label", 3, [questions], {"teacher": identity}, build, "skill_map.jsonl", "skills.json")
-    subjects = Counter(subject_counts(open_pool(questions.folder)))
-    subjects.update(question.subject or "" for question in questions.records("validation.jsonl", Question))
     run.say_all(using_every_list(read_skill_list(artifact.folder / "skills.json"), subjects))
     return artifact
 
@@ -195,11 +198,12 @@ def grade(run: Run, questions: Artifact, answers: Artifact) -> Artifact:
     def build(folder: Path) -> None:
         asked = {question.id: question for question in questions.records("validation.jsonl", Question)}
         given = answers.records("answers.jsonl", Answer)
-        write_records(folder / "grades.jsonl", grade_answers(asked, given, run.grader))
+        graded = grade_answers(asked, given, run.grader)
+        write_records(folder / "grades.jsonl", graded)
+        write_records(folder / "dropped.jsonl", unscored(graded))
 
-    artifact = run.make("grade", 2, [questions, answers], {"grader": run.grader_identity()}, build, "grades.jsonl")
+    artifact = run.make("grade", 3, [questions, answers], {"grader": run.grader_identity()}, build, "grades.jsonl")
     run.say_all(unfinished(answers.records("answers.jsonl", Answer)))
-    run.say_all(unscored(artifact.records("grades.jsonl", Grade)))
     return artifact
 
 
@@ -219,8 +223,9 @@ def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifa
         graded = grades.records("grades.jsonl", Grade)
         scored = step_rewards_of(run, asked, given, scores)
         found, dropped = find_difficult(run.config.difficulty, asked, given, graded, run.grader, scored)
+        require_judged(run.config.difficulty, found, dropped)
         evidence = Evidence(asked, given, graded, rewards_of(scored) or None)
-        free = run.config.task.grader != "judge"
+        free = run.config.task.grader in ("math", "exact", "numeric", "choice")
         quality = difficulty_quality(run.config.difficulty, found, evidence, run.grader, free)
         by_attempt = {(a.question_id, a.attempt): a for a in given}
         hard = [d for d in found if d.difficult]
@@ -239,7 +244,7 @@ def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifa
     identity |= {"grader": run.grader_identity()}
     inputs = [questions, skill_map, answers, grades, *([scores] if scores else [])]
     links = ("difficulty.jsonl", "diagnoses.jsonl", "difficulty_quality.json")
-    artifact = run.make("diagnose", 2, inputs, identity, build, *links)
+    artifact = run.make("diagnose", 3, inputs, identity, build, *links)
     print_difficulty(json.loads((artifact.folder / "difficulty_quality.json").read_text()), run.console)
     return artifact
 
@@ -253,20 +258,22 @@ def audit(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifact,
         asked = {question.id: question for question in questions.records("validation.jsonl", Question)}
         pairs = to_ask_again(first, asked, answers.records("answers.jsonl", Answer))
         known = second.skills(read_skill_list(skill_map.folder / "skills.json"))
-        again, dropped = ask_again(first, pairs, run.second_teacher, known)
-        write_json(folder / "audit.json", {"sample": len(first), "asked": second.words} | agreement(first, again))
+        again, dropped = ask_again(pairs, run.second_teacher, known)
+        choices = {question.id: names_for(known, question.subject) for question, _ in pairs}
+        found = agreement(first, again, choices)
+        write_json(folder / "audit.json", {"sample": len(first), "asked": second.words} | found)
         write_records(folder / "second_diagnoses.jsonl", again)
         write_records(folder / "dropped.jsonl", dropped)
 
     identity: Summary = {"sample": run.config.audit.sample, "asked": second.words}
     identity |= {"teacher": run.teacher_identity("missing_skills", settings=second.settings)}
-    return run.make("audit", 1, [questions, skill_map, answers, diagnoses], identity, build, "audit.json")
+    artifact = run.make("audit", 2, [questions, skill_map, answers, diagnoses], identity, build, "audit.json")
+    print_audit(json.loads((artifact.folder / "audit.json").read_text()), run.console)
+    return artifact
 
 
-def profile(
-    run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artifact, audited: Artifact | None = None
-) -> Artifact:
-    """Stage 2: the student's missing-skill profile; beside it, how far an audit agrees with what it stands on."""
+def profile(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artifact) -> Artifact:
+    """Stage 2: the student's missing-skill profile."""
     name = run.config.student.name
 
     def build(folder: Path) -> None:
@@ -279,10 +286,8 @@ def profile(
         made = skill_profile(name, run.config.task.name, required, found, difficult, subjects)
         write_json(folder / "profile.json", made.model_dump())
 
-    artifact = run.make("profile", 2, [questions, skill_map, diagnoses], {"student": name}, build, "profile.json")
+    artifact = run.make("profile", 3, [questions, skill_map, diagnoses], {"student": name}, build, "profile.json")
     print_profile(read_profile(artifact), run.console)
-    if audited:
-        print_audit(json.loads((audited.folder / "audit.json").read_text()), run.console)
     return artifact
 
 

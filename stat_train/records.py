@@ -165,6 +165,7 @@ class SkillPair(Record):
 class SkillProfile(Record):
     """The student's missing-skill profile, most often missing first (method stage 2).
 
+    `undiagnosed` counts the difficult questions without a usable diagnosis: they are in no count of a skill.
     `subjects` is empty when no question has one; `together` has the pairs missing at least twice in the same question.
     """
 
@@ -172,6 +173,7 @@ class SkillProfile(Record):
     task: str
     questions: int
     difficult: int
+    undiagnosed: int = 0
     skills: list[SkillGap]
     subjects: list[SubjectGap]
     together: list[SkillPair]

@@ -39,6 +39,7 @@ from stat_train.teacher.second import Second, second_teacher
 Build = Callable[[Path], None]
 Summary = dict[str, Any]
 Asked = Literal["teacher", "audit"]
+PLAIN_GRADERS = ("exact", "numeric", "choice")
 
 
 @dataclass
@@ -128,7 +129,7 @@ class Run:
 
             assert isinstance(self.teacher, LanguageModelTeacher)
             return JudgeGrader(self.teacher)
-        if name in ("exact", "numeric", "choice"):
+        if name in PLAIN_GRADERS:
             return PlainGrader(cast(BuiltInGrader, name))
         return self.opened.enter_context(PooledGrader(name, self.config.task.grader_timeout_seconds))
 
@@ -137,7 +138,11 @@ class Run:
         name = self.config.task.grader
         if name == "judge":
             return {"grader": name, "teacher": self.teacher_identity("judge")}
-        return {"grader": name} | ({"function": function_hash(name)} if is_function(name) else {})
+        if name in PLAIN_GRADERS:
+            return {"grader": name}
+        # What took too long once may not with more time.
+        limit = {"timeout_seconds": self.config.task.grader_timeout_seconds}
+        return {"grader": name} | limit | ({"function": function_hash(name)} if is_function(name) else {})
 
     def teacher_identity(self, *prompts: str, settings: Node | None = None) -> Summary:
         """Return what the replies to these prompts depend on; of another teacher with its `settings`."""

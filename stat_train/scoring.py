@@ -38,7 +38,7 @@ def step_scores(run: Run, questions: Artifact, answers: Artifact) -> Artifact | 
     def build(folder: Path) -> None:
         stage.score(job.model_copy(update={"folder": folder}), job.settings.processes)
 
-    return run.make("score", 1, [], identity, build, "step_rewards.jsonl")
+    return run.make("score", 2, [], identity, build, "step_rewards.jsonl")
 
 
 def step_rewards_of(

@@ -12,7 +12,7 @@ from stat_train.curation.recipes import passes, shortfalls
 from stat_train.curation.source import OWN, Draw, Source, fill, questions_at, require_enough
 from stat_train.records import Diagnosed, Dropped, Origin, Question, TrainingExample
 from stat_train.tasks.answers import extract_final
-from stat_train.tasks.graders import Grader
+from stat_train.tasks.graders import Grader, given_answer
 from stat_train.tasks.graders import Pair as Ends
 from stat_train.tasks.prompts import messages
 from stat_train.teacher.contract import RewriteRequest, Teacher, Written
@@ -126,7 +126,7 @@ def _written(
 def _rewritten(wanted: Sequence[RewriteRequest], teacher: Teacher, grader: Grader) -> Iterator[Written | Dropped]:
     """Yield each rewrite, or why it cannot be trained on: there is none, or it ends in another answer."""
     written = list(teacher.rewrite(wanted))
-    ends = [Ends(q.question, q.answer, extract_final(w.text or "")) for (q, _), w in zip(wanted, written, strict=True)]
+    ends = [_ends(question, each.text or "", grader) for (question, _), each in zip(wanted, written, strict=True)]
     for (question, _), text, end, found in zip(wanted, written, ends, grader.compare(ends), strict=True):
         if text.text is None:
             yield Dropped(stage="curate", id=question.id, reason="no usable rewrite", detail=text.error or "")
@@ -135,6 +135,10 @@ def _rewritten(wanted: Sequence[RewriteRequest], teacher: Teacher, grader: Grade
             yield Dropped(stage="curate", id=question.id, reason="rewrite ends in another answer", detail=detail)
         else:
             yield text
+
+
+def _ends(question: Question, text: str, grader: Grader) -> Ends:
+    return Ends(question.question, question.answer, given_answer(extract_final(text), text, grader))
 
 
 def _summary(

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from stat_train.config import ConsistencyDifficulty, GoldDifficulty, LengthDifficulty, StepRewardDifficulty
+from stat_train.diagnosis.skill_map import reasons
+from stat_train.errors import UserError
 from stat_train.records import Answer, Difficulty, Dropped, Grade, Question, StepRewards
 from stat_train.tasks.graders import Grader, agreements, given_answer
 
@@ -37,13 +39,23 @@ def find_difficult(
     return by_step_rewards(scored, settings)
 
 
+def require_judged(settings: Settings, found: Sequence[Difficulty], dropped: Sequence[Dropped]) -> None:
+    """Refuse a run in which no question could be judged: its profile would be empty."""
+    if not found:
+        raise UserError(
+            f"difficulty = {settings.name}: no question could be judged{reasons(dropped)}. Give what it judges by "
+            "(gold answers, more answers of the student, a grader that can decide), or choose another difficulty"
+        )
+
+
 def by_gold(grades: Iterable[Grade], settings: GoldDifficulty) -> tuple[list[Difficulty], list[Dropped]]:
     """Return the difficulty of each question by its grades; a question with no scored attempt is left out."""
     found, dropped = [], []
     for question_id, given in _by_question(grades).items():
-        scored = [grade for grade in given if grade.verdict != "unscored"]
+        counted = _first(given) if settings.attempts == "first" else given
+        scored = [grade for grade in counted if grade.verdict != "unscored"]
         if not scored:
-            reason = given[0].reason or "unscored"
+            reason = counted[0].reason or "unscored"
             dropped.append(Dropped(stage="diagnose", id=question_id, reason="unscored", detail=reason))
             continue
         flags = {grade.attempt: grade.verdict == "wrong" for grade in scored}
@@ -58,8 +70,10 @@ def by_step_rewards(
 
     No gold answer is used. A question without a scored answer is left out: it counts neither as difficult nor as easy.
     """
-    dropped = [_too_long(row) for row in scored if row.rewards is None]
-    return by_rewards(rewards_of(scored), settings.attempts, settings.tau1, settings.tau2), dropped
+    first = settings.attempts == "first"
+    counted = [row for given in _by_question(scored).values() for row in (_first(given) if first else given)]
+    dropped = [_without_rewards(row) for row in counted if row.rewards is None]
+    return by_rewards(rewards_of(counted), settings.attempts, settings.tau1, settings.tau2), dropped
 
 
 def rewards_of(scored: Iterable[StepRewards]) -> dict[str, dict[int, list[float]]]:
@@ -81,9 +95,10 @@ def by_rewards(rewards: Rewards, attempts: str, tau1: float, tau2: float) -> lis
     return found
 
 
-def _too_long(row: StepRewards) -> Dropped:
-    detail = f"attempt {row.attempt}: {row.error}"
-    return Dropped(stage="diagnose", id=row.question_id, reason="too long for the reward model", detail=detail)
+def _without_rewards(row: StepRewards) -> Dropped:
+    reason, _, more = (row.error or "no step rewards").partition(": ")
+    detail = f"attempt {row.attempt}{': ' if more else ''}{more}"
+    return Dropped(stage="diagnose", id=row.question_id, reason=reason, detail=detail)
 
 
 def low_rewards(rewards: Sequence[float], tau1: float, tau2: float) -> bool:
@@ -111,7 +126,7 @@ def by_consistency(
         if len(given) < settings.min_agreement
     ]
     finals = {
-        id: [text for answer in given if (text := given_answer(answer.final, answer.text, grader)) is not None]
+        id: [text for answer in given if (text := given_answer(answer.final, answer.text, grader)) and text.strip()]
         for id, given in came.items()
         if len(given) >= settings.min_agreement
     }
@@ -119,7 +134,7 @@ def by_consistency(
         Difficulty(
             question_id=id, difficult=count < settings.min_agreement, rule="consistency", attempt=came[id][0].attempt
         )
-        for id, count in agreements(questions, finals, grader).items()
+        for id, count in agreements(questions, finals, grader, settings.min_agreement).items()
     ]
     return found, dropped
 
@@ -151,6 +166,11 @@ def _by_question(rows: Iterable[T]) -> dict[str, list[T]]:
     for row in rows:
         grouped[row.question_id].append(row)
     return grouped
+
+
+def _first(given: Sequence[T]) -> list[T]:
+    """Return the first attempt alone: another in its place would favour what is easy to judge."""
+    return [min(given, key=lambda row: row.attempt)]
 
 
 def _decide(question_id: str, flags: Mapping[int, bool], attempts: str, rule: str) -> Difficulty:

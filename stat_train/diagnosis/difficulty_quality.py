@@ -47,10 +47,9 @@ class Evidence(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """A strategy and what it says; `attempts` is the rule by which the truth is told for it."""
+    """A strategy and what it says."""
 
     strategy: str
-    attempts: Attempts
     found: list[Difficulty]
 
 
@@ -77,16 +76,18 @@ def difficulty_quality(
     `found` is what the run's strategy says; it comes first. Comparing answers with each other is free unless the grader
     is a paid model; then consistency is shown only where it is the run's strategy.
     """
-    own = Judged(_name(settings), _attempts(settings) or "majority", found)
-    others = [each for each in _others(settings, evidence, grader, comparing_is_free) if each.strategy != own.strategy]
+    rule = _attempts(settings) or ("majority" if evidence.several else "first")
+    own = Judged(_name(settings), found)
+    others = _others(settings, evidence, grader, comparing_is_free, rule)
+    truth = _truth(evidence.grades, rule)
     rows = [
-        {"strategy": each.strategy, "used": each is own} | _scores(each.found, _truth(evidence.grades, each.attempts))
-        for each in [own, *others]
+        {"strategy": each.strategy, "used": each is own} | _scores(each.found, truth)
+        for each in [own, *(each for each in others if each.strategy != own.strategy)]
     ]
     swept = None
     if isinstance(settings, StepRewardDifficulty) and evidence.step_rewards is not None:
         swept = sweep(settings, evidence.step_rewards, evidence.grades)
-    return {"strategies": rows, "sweep": swept}
+    return {"truth": f"gold/{rule}", "strategies": rows, "sweep": swept}
 
 
 def sweep(settings: StepRewardDifficulty, rewards: Rewards, grades: Iterable[Grade]) -> dict[str, Any]:
@@ -113,20 +114,21 @@ def agreement(found: Flags, truth: Flags) -> Agreement:
     return Agreement(len(pairs), right, _share(right, len(pairs)), precision, recall, _share(2 * hits, called + wrong))
 
 
-def _others(settings: Settings, evidence: Evidence, grader: Grader, comparing_is_free: bool) -> Iterator[Judged]:
+def _others(
+    settings: Settings, evidence: Evidence, grader: Grader, comparing_is_free: bool, rule: Attempts
+) -> Iterator[Judged]:
     """Yield what each strategy says that costs nothing; of step rewards those that are there."""
     every: tuple[Attempts, ...] = ("first", "any", "majority") if evidence.several else ("first",)
-    for rule in every:
-        found, _ = by_gold(evidence.grades, GoldDifficulty(name="gold", attempts=rule))
+    for attempts in every:
+        found, _ = by_gold(evidence.grades, GoldDifficulty(name="gold", attempts=attempts))
         if found:
-            yield Judged(f"gold/{rule}", rule, found)
+            yield Judged(f"gold/{attempts}", found)
     if evidence.step_rewards is not None and not isinstance(settings, StepRewardDifficulty):
-        rule = _attempts(settings) or every[-1]
-        yield Judged(f"step_rewards/{rule}", rule, by_rewards(evidence.step_rewards, rule, TAU1, TAU2))
+        yield Judged(f"step_rewards/{rule}", by_rewards(evidence.step_rewards, rule, TAU1, TAU2))
     if comparing_is_free and evidence.several and not isinstance(settings, ConsistencyDifficulty):
         found, _ = by_consistency(evidence.questions, evidence.answers, CONSISTENCY, grader)
-        yield Judged("consistency", "majority", found)
-    yield Judged("length", "majority", by_length(evidence.answers, MIN_WORDS)[0])
+        yield Judged("consistency", found)
+    yield Judged("length", by_length(evidence.answers, MIN_WORDS)[0])
 
 
 def _scores(found: list[Difficulty], truth: Flags) -> dict[str, int | float | None]:

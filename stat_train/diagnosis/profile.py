@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from itertools import combinations
 
-from stat_train.diagnosis.rates import MIN_EXPOSED, exact_bounds, posterior
+from stat_train.diagnosis.rates import MIN_EXPOSED, posterior
+from stat_train.intervals import exact_bounds
 from stat_train.records import Diagnosis, SkillCount, SkillGap, SkillPair, SkillProfile, SubjectGap
 
 # Two skills that met once may have met by chance, whatever a test says.
@@ -26,21 +27,20 @@ def skill_profile(
 
     `required` maps each validation question that was answered and judged to the skills it needs, `difficult` names
     those that were difficult, `subjects` says of what subject they are. A question exposes a skill that it requires or
-    that was missing, so the rate is at most 1; its interval is the exact binomial one.
+    that was missing, so the rate is at most 1; its interval is the exact binomial one. A difficult question without a
+    usable diagnosis tells nothing of its skills: it counts in no rate of a skill.
     """
     found = list(diagnoses)
-    missed = missed_skills(found)
-    exposed = exposed_skills(required, missed)
+    missed, exposed = missed_skills(found), exposed_skills(required, found)
     return SkillProfile(
         student=student,
         task=task,
         questions=len(required),
         difficult=len(difficult),
+        undiagnosed=len(required) - len(exposed),
         skills=_gaps(_counts(missed, exposed)),
-        subjects=_subject_gaps(missed, exposed, set(difficult), subjects),
-        together=_together(
-            missed, len({d.question_id for d in found if d.judgement != "unscored" or d.missing_skills})
-        ),
+        subjects=_subject_gaps(missed, exposed, required, set(difficult), subjects),
+        together=_together(missed, len(missed)),
     )
 
 
@@ -48,13 +48,24 @@ def missed_skills(diagnoses: Iterable[Diagnosis]) -> dict[str, set[str]]:
     """Return the skills that were missing in each diagnosed question; one that is named twice counts once."""
     missed: dict[str, set[str]] = {}
     for diagnosis in diagnoses:
-        missed.setdefault(diagnosis.question_id, set()).update(diagnosis.missing_skills)
+        if _usable(diagnosis):
+            missed.setdefault(diagnosis.question_id, set()).update(diagnosis.missing_skills)
     return missed
 
 
-def exposed_skills(required: Mapping[str, Iterable[str]], missed: Names) -> dict[str, set[str]]:
-    """Return the skills that each question exposes: those it requires and those that were missing in it."""
-    return {question: {*skills, *missed.get(question, ())} for question, skills in required.items()}
+def exposed_skills(required: Mapping[str, Iterable[str]], diagnoses: Iterable[Diagnosis]) -> dict[str, set[str]]:
+    """Return the skills that each question exposes: those it requires and those that were missing in it.
+
+    A question whose diagnosis cannot be used is not among them.
+    """
+    found = list(diagnoses)
+    missed = missed_skills(found)
+    without = {diagnosis.question_id for diagnosis in found} - missed.keys()
+    return {id: {*skills, *missed.get(id, ())} for id, skills in required.items() if id not in without}
+
+
+def _usable(diagnosis: Diagnosis) -> bool:
+    return diagnosis.judgement != "unscored" or bool(diagnosis.missing_skills)
 
 
 def _counts(missed: Names, exposed: Names) -> list[SkillCount]:
@@ -86,14 +97,17 @@ def _gaps(counts: list[SkillCount]) -> list[SkillGap]:
 
 
 def _subject_gaps(
-    missed: Names, exposed: Names, difficult: set[str], subjects: Mapping[str, str | None]
+    missed: Names,
+    exposed: Names,
+    judged: Iterable[str],
+    difficult: set[str],
+    subjects: Mapping[str, str | None],
 ) -> list[SubjectGap]:
-    """Return each subject with its share of difficult questions, the one with most of them first."""
+    """Return each subject (`""`: none) with its share of difficult questions, the one with most of them first."""
     questions: dict[str, list[str]] = {}
-    for question in exposed:
-        if subject := subjects.get(question):
-            questions.setdefault(subject, []).append(question)
-    if not questions:
+    for question in judged:
+        questions.setdefault(subjects.get(question) or "", []).append(question)
+    if not any(questions):
         return []
     totals = {subject: len(asked) for subject, asked in questions.items()}
     hard = {subject: len(difficult.intersection(asked)) for subject, asked in questions.items()}
@@ -106,7 +120,7 @@ def _subject_gaps(
             rate=round(hard[subject] / totals[subject], 6),
             low=round(float(low), 6),
             high=round(float(high), 6),
-            skills=_counts(missed, {question: exposed[question] for question in asked}),
+            skills=_counts(missed, {question: exposed[question] for question in asked if question in exposed}),
         )
         for (subject, asked), (low, high) in zip(questions.items(), bounds, strict=True)
     ]

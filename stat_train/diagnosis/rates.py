@@ -1,20 +1,18 @@
-"""How sure a rate is: exact intervals, and what to believe of a skill that was seen a few times only."""
+"""What to believe of the rate of a skill that was seen a few times only."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from stat_train.intervals import CONFIDENCE
+from stat_train.intervals import TAIL
 
 if TYPE_CHECKING:
     from numpy import float64
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
     Floats = NDArray[float64]
 
-# What lies outside on each side of an interval.
-TAIL = (1 - CONFIDENCE) / 2
 # How many exposures the prior is worth. Two: a skill that was seen twice is drawn half of the way to the student's
 # usual rate, so that one unlucky question does not top the list; one that was seen 100 times, 2 % of the way.
 PRIOR_EXPOSURES = 2.0
@@ -23,30 +21,13 @@ PRIOR_EXPOSURES = 2.0
 MIN_EXPOSED = 5
 
 
-def exact_bounds(missing: ArrayLike, exposed: ArrayLike) -> tuple[Floats, Floats]:
-    """Return the exact (Clopper-Pearson) 95 % bounds of each rate missing / exposed, for `exposed` of at least 1.
-
-    They are quantiles of Beta distributions, all skills in one call; scipy's binomtest searches for one at a time.
-    """
-    import numpy
-    from scipy.stats import beta
-
-    few, all_ = numpy.asarray(missing, dtype=float), numpy.asarray(exposed, dtype=float)
-    # At the ends the Beta distribution has no width; the bound is the end itself.
-    low = numpy.where(few > 0, beta.ppf(TAIL, numpy.maximum(few, 1), all_ - few + 1), 0.0)
-    high = numpy.where(few < all_, beta.ppf(1 - TAIL, few + 1, numpy.maximum(all_ - few, 1)), 1.0)
-    return low, high
-
-
 def prior(missing: int, exposed: int) -> tuple[float, float]:
     """Return the Beta prior (a, b) of a skill's rate: the student's usual rate, worth PRIOR_EXPOSURES exposures.
 
-    A usual rate of 0 or 1 gives no distribution (a or b would be 0) and would claim to be certain of every skill;
-    Jeffreys' prior, Beta(1/2, 1/2), is taken then.
+    Half a question is added on both sides, so that a student who misses nothing, or everything, has a prior too: one
+    that is near that end and does not claim to be certain.
     """
-    if not 0 < missing < exposed:
-        return 0.5, 0.5
-    usual = missing / exposed
+    usual = (missing + 0.5) / (exposed + 1)
     return PRIOR_EXPOSURES * usual, PRIOR_EXPOSURES * (1 - usual)
 
 

@@ -30,7 +30,7 @@ from stat_train.config import RewardModel
 from stat_train.diagnosis.step_rewards import Scored, Stepped
 from stat_train.errors import UserError
 from stat_train.models.places import model_place
-from stat_train.models.transformers import cannot_be_loaded
+from stat_train.models.transformers import CANNOT_LOAD, cannot_be_loaded
 from stat_train.records import Message, Question
 
 SETTING = "difficulty.prm.model"
@@ -148,7 +148,7 @@ class TokenRewarder:
 
     def _shown(self, item: Stepped) -> _Shown:
         # A student that writes the separator itself would be judged at places of its own choice.
-        question, *steps = (text.replace(self.separator, "") for text in (item.question.question, *item.steps))
+        question, *steps = map(self._without_separators, (item.question.question, *item.steps))
         answer = "".join(step + self.separator for step in steps)
         conversation = [
             *_system(self.settings),
@@ -164,6 +164,11 @@ class TokenRewarder:
                 f"its chat template shows {len(positions)} of {len(steps)} separators {self.separator} of an answer",
             )
         return _Shown(token_ids, positions)
+
+    def _without_separators(self, text: str) -> str:
+        while self.separator in text:
+            text = text.replace(self.separator, " ")
+        return text
 
     def _rewards(self, batch: Sequence[_Shown]) -> list[list[float]]:
         logits = self.model(**_padded(batch, self.model.device))[0]
@@ -192,11 +197,19 @@ def _score(
     for index, item in enumerate(items):
         if not item.steps:
             continue
-        shown = show(item)
-        if most is None or len(shown.token_ids) <= most:
+        try:
+            shown = show(item)
+        except UserError as error:
+            # A sample was shown before, so it is this answer that does not fit: of all that may stand in a text.
+            scored[index] = Scored(None, f"cannot be shown to the reward model: {error}")
+            continue
+        if max(shown.token_ids) >= config.vocab_size:
+            scored[index] = Scored(None, "holds tokens of the tokenizer that the reward model does not know")
+        elif most is None or len(shown.token_ids) <= most:
             fitting.append((index, shown))
         else:
-            scored[index] = Scored(None, f"{len(shown.token_ids):,} tokens; the model takes {most:,}")
+            counts = f"{len(shown.token_ids):,} tokens, and it takes {most:,}"
+            scored[index] = Scored(None, f"too long for the reward model: {counts}")
     # The longest first: if memory does not do for them, that is known at once.
     fitting.sort(key=lambda pair: len(pair[1].token_ids), reverse=True)
     for start in range(0, len(fitting), batch_size):
@@ -224,7 +237,7 @@ def _load_tokenizer(settings: RewardModel) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(
             model_place(settings.model), revision=settings.revision, trust_remote_code=settings.trust_remote_code
         )
-    except (OSError, ValueError) as error:
+    except CANNOT_LOAD as error:
         raise cannot_be_loaded(settings.model, error, SETTING) from error
     if not tokenizer.is_fast:
         raise _unfit(settings, "its tokenizer does not tell which characters a token is (it has no tokenizer.json)")
@@ -244,7 +257,7 @@ def _load_model(kind: Any, settings: RewardModel) -> Any:
             dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
             output_loading_info=True,
         )
-    except (OSError, ValueError) as error:
+    except CANNOT_LOAD as error:
         raise cannot_be_loaded(settings.model, error, SETTING) from error
     if found["missing_keys"]:
         raise _unfit(settings, f"its weights lack {', '.join(sorted(found['missing_keys']))}")

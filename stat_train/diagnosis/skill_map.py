@@ -51,7 +51,7 @@ def label(
             dropped.append(_dropped(about, "no skill label", about.subject or ""))
     if not labelled:
         raise UserError(
-            f"task: no question has a skill label, so no gap can be named{_reasons(dropped)}. Give rows with skills (a "
+            f"task: no question has a skill label, so no gap can be named{reasons(dropped)}. Give rows with skills (a "
             "list of names) and say which column holds them with task.fields.skills=COLUMN, or use teacher=openai"
         )
     return labelled, dropped
@@ -72,11 +72,11 @@ def find_list(questions: Callable[[], Iterable[Question]], teacher: Teacher, cou
         return Discovery(found, {}, [])
     discovery = teacher.discover_skills(sample_of(questions(), count))
     if not discovery.skills:
-        raise StatTrainError(f"teacher: found no list of skills{_reasons(discovery.left_out)}. Give one as task.skills")
+        raise StatTrainError(f"teacher: found no list of skills{reasons(discovery.left_out)}. Give one as task.skills")
     return discovery
 
 
-def _reasons(dropped: Iterable[Dropped]) -> str:
+def reasons(dropped: Iterable[Dropped]) -> str:
     """Return the commonest reason why something was left out, with an example, as the end of a sentence."""
     every = list(dropped)
     reason = Counter(row.reason for row in every).most_common(1)

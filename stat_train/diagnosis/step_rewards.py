@@ -28,10 +28,13 @@ class Stepped(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """One reward in [0, 1] for each step, or why there are none."""
+    """One reward in [0, 1] for each step, or why there are none: the reason, and after a colon more of this one."""
 
     rewards: list[float] | None
     error: str | None = None
+
+
+NEVER_CAME = Scored(None, "no answer came")
 
 
 class StepRewarder(Protocol):
@@ -53,8 +56,11 @@ class ExactChecker:
 def step_rewards(
     rewarder: StepRewarder, questions: Mapping[str, Question], answers: Sequence[Answer]
 ) -> list[StepRewards]:
-    """Return the step rewards of each answer, rounded to six digits."""
-    items = [Stepped(questions[answer.question_id], split_steps(answer.text)) for answer in answers]
+    """Return the step rewards of each answer, rounded to six digits; an answer that never came has none."""
+    came = [answer for answer in answers if answer.finish_reason != "error"]
+    items = [Stepped(questions[answer.question_id], split_steps(answer.text)) for answer in came]
+    found = {(a.question_id, a.attempt): scored for a, scored in zip(came, rewarder.score(items), strict=True)}
+    every = ((answer, found.get((answer.question_id, answer.attempt), NEVER_CAME)) for answer in answers)
     return [
         StepRewards(
             question_id=answer.question_id,
@@ -62,7 +68,7 @@ def step_rewards(
             rewards=None if scored.rewards is None else [round(reward, DIGITS) for reward in scored.rewards],
             error=scored.error,
         )
-        for answer, scored in zip(answers, rewarder.score(items), strict=True)
+        for answer, scored in every
     ]
 
 

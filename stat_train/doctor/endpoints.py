@@ -59,7 +59,8 @@ def teacher_checks(config: Config) -> Iterator[Check]:
 def audit_checks(config: Config) -> Iterator[Check]:
     """Check the second teacher, when diagnoses are to be asked again of another model or at another address."""
     second = second_teacher(config)
-    if config.audit.sample and second.role == "audit" and isinstance(second.settings, OpenAITeacher):
+    asked_again = config.audit.sample and config.reaches("profile")
+    if asked_again and second.role == "audit" and isinstance(second.settings, OpenAITeacher):
         asked = _Asked("audit", second.settings, [{"role": "user", "content": QUESTION}])
         yield from _checks(asked, structured=True)
 

@@ -77,7 +77,7 @@ def packages_used(config: Config) -> set[str]:
     if trains(config):
         used |= {"accelerate", "trl"}
     if config.task.grader == "math" and config.reaches("grade"):
-        used.add("math-verify")
+        used |= {"math-verify", "pebble"}
     if config.reaches("profile"):
         used.add("scipy")
     if config.reaches("report"):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from stat_train.evaluation.report import percent
+from stat_train.evaluation.tables import add_columns, add_row, fit_names, new_table, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,25 +16,18 @@ SKILLS_SHOWN = 12
 
 def print_audit(numbers: Mapping[str, Any], console: Console) -> None:
     """Print how far two diagnoses of the same answers agree, skill by skill, in 80 columns."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    _line(console, f"{numbers['compared']} of {numbers['sample']} diagnoses compared with a second one:")
-    _line(console, numbers["asked"])
+    say(console, f"{numbers['compared']} of {numbers['sample']} diagnoses compared with a second one:")
+    say(console, numbers["asked"])
     if not numbers["compared"]:
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("missing skill", overflow="ellipsis", no_wrap=True)
-    for name in ("first", "second", "agreement", "alpha"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = new_table()
+    add_columns(table, "missing skill", "answers", "first", "second", "agreement", "alpha")
     for row in numbers["skills"][:SKILLS_SHOWN]:
-        named = str(row["named_first"]), str(row["named_second"])
-        cells = (row["skill"], *named, percent(row["agreement"]), in_words(row["alpha"]))
-        table.add_row(*map(Text, cells))
-    console.print(table)
+        counts = (str(row[name]) for name in ("n", "named_first", "named_second"))
+        add_row(table, row["skill"], *counts, percent(row["agreement"]), in_words(row["alpha"]))
+    console.print(fit_names(table, console.width))
     for text in _summary(numbers):
-        _line(console, text)
+        say(console, text)
     console.print()
 
 
@@ -53,7 +47,3 @@ def _summary(numbers: Mapping[str, Any]) -> list[str]:
     if None in (numbers["alpha"], *(row["alpha"] for row in skills)):
         lines[-1] += "; – not defined, both said the same throughout"
     return lines
-
-
-def _line(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False)

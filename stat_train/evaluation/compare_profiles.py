@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import yaml
+
 from stat_train.diagnosis.profile import exposed_skills, missed_skills
 from stat_train.diagnosis.rates import MIN_EXPOSED
 from stat_train.errors import UserError
@@ -40,7 +42,7 @@ class Profiled(NamedTuple):
     """A run's profile, and what it was made from.
 
     `asked` holds (id, text) of the validation questions; `missed` and `exposed` the skills of each judged question;
-    `names` every skill that the teacher could have named.
+    `names` every skill that the teacher could have named; `measured` by which difficulty, teacher and grader.
     """
 
     run: str
@@ -49,6 +51,7 @@ class Profiled(NamedTuple):
     missed: dict[str, set[str]]
     exposed: dict[str, set[str]]
     names: set[str]
+    measured: dict[str, str]
 
 
 class SkillChange(NamedTuple):
@@ -117,6 +120,12 @@ def compare_profiles(first: Profiled, second: Profiled) -> ProfileComparison:
     return ProfileComparison(first, second, paired, questions, ranked, dict(sorted(left_out.items())))
 
 
+def measured_otherwise(found: ProfileComparison) -> dict[str, tuple[str, str]]:
+    """Return in what the two runs measured differently: what it was in each."""
+    pairs = {what: (value, found.second.measured[what]) for what, value in found.first.measured.items()}
+    return {what: (one, two) for what, (one, two) in pairs.items() if one != two}
+
+
 def as_json(found: ProfileComparison) -> dict[str, Any]:
     """Return a comparison as plain JSON values, in shares 0 to 1."""
     return {
@@ -124,6 +133,7 @@ def as_json(found: ProfileComparison) -> dict[str, Any]:
         "second": _run_numbers(found.second),
         "paired": found.paired,
         "questions": found.questions,
+        "measured_otherwise": measured_otherwise(found),
         "skills": [_change_numbers(change) for change in found.skills],
         "left_out": [{"skill": skill, "reason": reason} for skill, reason in found.left_out.items()],
     }
@@ -155,13 +165,29 @@ def _read_profile(run_dir: Path) -> Profiled:
     asked = {row["id"]: row["question"] for row in _rows(run_dir / "questions" / "validation.jsonl")}
     required = {row["id"]: row["skills"] for row in _rows(run_dir / "skill_map.jsonl") if row["id"] in asked}
     judged = [row.question_id for row in read_records(run_dir / "difficulty.jsonl", Difficulty)]
-    missed = missed_skills(read_records(run_dir / "diagnoses.jsonl", Diagnosis))
-    exposed = exposed_skills({id: required.get(id, []) for id in judged}, missed)
+    diagnoses = read_records(run_dir / "diagnoses.jsonl", Diagnosis)
+    exposed = exposed_skills({id: required.get(id, []) for id in judged}, diagnoses)
     if len(judged) != profile.questions:
         raise ValueError(f"it is of {profile.questions} questions, difficulty.jsonl of {len(judged)}")
     listed = json.loads((run_dir / "skills.json").read_text(encoding="utf-8"))
     names = {name for names in listed.values() for name in names} | {gap.skill for gap in profile.skills}
-    return Profiled(str(run_dir), profile, set(asked.items()), missed, exposed, names)
+    return Profiled(
+        str(run_dir), profile, set(asked.items()), missed_skills(diagnoses), exposed, names, _measured(run_dir)
+    )
+
+
+def _measured(run_dir: Path) -> dict[str, str]:
+    """Return what a profile depends on beside the student: how its questions were judged, and by whom."""
+    config: Any = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
+    difficulty, teacher = config["difficulty"], config["teacher"]
+    named = (teacher["name"], teacher.get("model"), teacher.get("revision"))
+    rule = (f"{key}={value}" for key, value in difficulty.items() if key not in ("name", "prm") and value is not None)
+    model = [difficulty["prm"]["model"]] if difficulty.get("prm") else []
+    return {
+        "difficulty": " ".join([difficulty["name"], *model, *rule]),
+        "teacher": " ".join(str(part) for part in named if part),
+        "grader": str(config["task"]["grader"]),
+    }
 
 
 def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -263,6 +289,8 @@ def _explained(found: ProfileComparison) -> Iterator[str]:
         what = "tasks" if first.task != second.task else "validation questions"
         counts = f"{first.questions} questions in A, {second.questions} in B, {found.questions} of them the same"
         yield f"Not paired, as the {what} differ: {counts}; n of them expose the skill."
+    for what, (one, two) in measured_otherwise(found).items():
+        yield f"Not the same {what}, so a difference may be of that: {plain(one)} in A, {plain(two)} in B."
     tested = [change for change in found.skills if not change.too_few]
     clear = sum(change.clear for change in tested)
     yield f"Clear: {clear} of {len(tested)} skills, with p <= 0.05 after Benjamini-Hochberg."

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from stat_train.evaluation.tables import add_columns, add_row, fit_names, new_table, say
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -17,25 +19,20 @@ def print_difficulty(quality: Mapping[str, Any], console: Console) -> None:
 
     `quality` is the content of `difficulty_quality.json`.
     """
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     rows: Sequence[Row] = quality["strategies"]
     scored = any(row["n"] for row in rows)
-    title = "Difficult questions by each strategy" + ("; agreement with gold in %" if scored else "")
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("strategy", no_wrap=True)
-    for name in ("difficult", *(MEASURES if scored else ())):
-        table.add_column(name, justify="right", no_wrap=True)
+    say(
+        console,
+        "Difficult questions by each strategy" + (f"; agreement with {quality['truth']} in %" if scored else ""),
+    )
+    table = new_table()
+    add_columns(table, "strategy", "difficult", *(MEASURES if scored else ()))
     for row in rows:
         name = f"{'*' if row['used'] else ' '} {row['strategy']}"
-        table.add_row(name, f"{row['difficult']}/{row['judged']}", *(_measures(row) if scored else ()))
-    # Not the table's own title, which would be wrapped to the width of a narrow table.
-    console.print(Text(title, style="table.title"))
-    console.print(table)
+        add_row(table, name, f"{row['difficult']}/{row['judged']}", *(_measures(row) if scored else ()))
+    console.print(fit_names(table, console.width))
     for note in _notes(rows, scored):
-        console.print(note, markup=False, highlight=False)
+        say(console, note)
 
 
 def _measures(row: Row) -> list[str]:

@@ -32,6 +32,8 @@ SKILLS_SHOWN = 8
 # A bar in a wide terminal, and in a narrower one.
 BAR_WIDTH, NARROW_BAR_WIDTH = 20, 8
 PAIRS_SHOWN = 5
+# Columns from which on the profile has bars and words.
+ROOMY = 70
 
 
 def print_profile(profile: SkillProfile, console: Console) -> None:
@@ -40,16 +42,20 @@ def print_profile(profile: SkillProfile, console: Console) -> None:
     At most ROWS_SHOWN skills; a rate of too few exposures is marked so, in place of what is likely.
     """
     table = new_table(f"{profile.difficult} of {profile.questions} questions were difficult for {profile.student}")
-    add_columns(table, "missing skill", "times", "", "rate [95 %]", "likely")
+    # A narrow terminal keeps the numbers.
+    roomy = console.width >= ROOMY
+    add_columns(table, "missing skill", "times", *(("",) if roomy else ()), "rate [95 %]", "likely")
     table.columns[2].justify = "left"
     wide = BAR_WIDTH if console.width >= WIDE else NARROW_BAR_WIDTH
     most = max((gap.missing for gap in profile.skills), default=0)
     for gap in profile.skills[:ROWS_SHOWN]:
-        likely = TOO_FEW if gap.too_few else percent(gap.posterior_mean)
-        times = f"{gap.missing} of {gap.exposed}"
-        add_row(table, gap.skill, times, bar(gap.missing, most, wide), _rate(gap), likely)
+        likely = (TOO_FEW if roomy else "–") if gap.too_few else percent(gap.posterior_mean)
+        bars = (bar(gap.missing, most, wide),) if roomy else ()
+        add_row(table, gap.skill, f"{gap.missing} of {gap.exposed}", *bars, _rate(gap), likely)
     console.print(fit_names(table, console.width))
     _say_more(console, len(profile.skills), "skills")
+    if profile.undiagnosed:
+        say(console, f"{profile.undiagnosed} difficult questions without a usable diagnosis: in no rate above")
     if len(profile.subjects) > 1:
         _print_subjects(profile.subjects, console)
     _print_together(profile.together, console)
@@ -62,7 +68,7 @@ def _print_subjects(subjects: list[SubjectGap], console: Console) -> None:
     for gap in subjects[:ROWS_SHOWN]:
         first = gap.skills[0] if gap.skills and gap.skills[0].missing else None
         skill = f"{shortened(plain(first.skill), room)} {first.missing} of {first.exposed}" if first else "–"
-        add_row(table, gap.subject, f"{gap.difficult} of {gap.questions}", _rate(gap), skill)
+        add_row(table, gap.subject or "no subject", f"{gap.difficult} of {gap.questions}", _rate(gap), skill)
     console.print(fit_names(table, console.width))
     _say_more(console, len(subjects), "subjects")
 

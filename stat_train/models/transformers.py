@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
@@ -15,12 +16,15 @@ from stat_train.models.generator import Completion, Request, Sampling
 from stat_train.models.places import model_place
 from stat_train.tasks.prompts import PromptRenderer
 
+# What the library raises for files that are absent, damaged, or do not fit together.
+CANNOT_LOAD = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+
 
 def load_tokenizer(name: str, revision: str | None) -> Any:
     """Return a model's tokenizer, padding on the left so that every prompt ends where its answer begins."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(model_place(name), revision=revision, padding_side="left")
-    except (OSError, ValueError) as error:
+    except CANNOT_LOAD as error:
         raise cannot_be_loaded(name, error) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -33,7 +37,7 @@ def load_model(name: str, revision: str | None, dtype: torch.dtype | None = None
     dtype = dtype or (torch.bfloat16 if torch.cuda.is_available() else torch.float32)
     try:
         model = AutoModelForCausalLM.from_pretrained(model_place(name), revision=revision, dtype=dtype)
-    except (OSError, ValueError) as error:
+    except CANNOT_LOAD as error:
         raise cannot_be_loaded(name, error) from error
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -28,7 +28,7 @@ from stat_train.plan.look import Look, NotMade
 from stat_train.records import Answer, Diagnosis, Grade, Question, QuestionSkills
 from stat_train.scoring import step_rewards_of
 from stat_train.store import Artifact, read_records
-from stat_train.tasks.graders import Pair
+from stat_train.tasks.graders import Pair, answer_pair
 from stat_train.tasks.load import open_pool, pool_questions
 from stat_train.teacher.contract import RewriteRequest
 from stat_train.teacher.discovery import NAMES_PER_CALL, naming
@@ -237,8 +237,7 @@ def _verdicts_on_answers(look: Look, teacher: OpenAITeacher, known: Known, valid
         attempts = 1 if isinstance(student, RecordedStudent) else how_asked(student, look.config.difficulty)[1]
         return _usual_verdicts("grade", look, teacher, list(validation.values()), attempts)
     given = known.answers.records("answers.jsonl", Answer)
-    pairs = [(validation[a.question_id], a.final if a.final is not None else a.text) for a in given]
-    asked = [Pair(question.question, question.answer, final) for question, final in pairs]
+    asked = [answer_pair(validation[a.question_id], a, look.grader) for a in given if a.finish_reason != "error"]
     requests = judge_requests(look.prompts, _judging(teacher), asked)
     return Asked("grade", "teacher", requests, len(requests), look.config.plan.label_tokens)
 

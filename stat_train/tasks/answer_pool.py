@@ -14,17 +14,17 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, Future
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from stat_train.errors import UserError
+from stat_train.errors import StatTrainError, UserError
 from stat_train.progress import track
 from stat_train.store import content_hash
-from stat_train.tasks.answers import Judgement, _shown, compare, decided
+from stat_train.tasks.answers import Judgement, compare, decided, shown
 from stat_train.tasks.graders import Pair
 
 if TYPE_CHECKING:
@@ -81,9 +81,14 @@ class PooledGrader:
     def _result(self, pair: Pair, future: Future[Judgement]) -> Judgement:
         from pebble import ProcessExpired
 
-        given = _shown(pair.given or "")
+        given = shown(pair.given or "")
         try:
             return future.result()
+        except BrokenExecutor as error:
+            raise StatTrainError(
+                f"task.grader = {self.name}: its worker processes cannot start ({error}). A script of your own has to "
+                'be importable: put what it runs under `if __name__ == "__main__":`'
+            ) from error
         except TimeoutError:
             return Judgement("unscored", f"the comparison took longer than {self.timeout_seconds:g} s: {given}")
         except ProcessExpired:
@@ -106,9 +111,10 @@ def is_function(name: str) -> bool:
 
 
 def function_hash(name: str) -> str | None:
-    """Return the hash of the file that a grader's function stands in, so that an edited one grades anew."""
-    place = inspect.getsourcefile(inspect.unwrap(grader_function(name)))
-    return content_hash(Path(place).read_text(encoding="utf-8")) if place else None
+    """Return the hash of the module that a grader's function is named in, so that an edited one grades anew."""
+    grader_function(name)
+    place = sys.modules[name.partition(":")[0]].__file__
+    return content_hash(Path(place).read_text(encoding="utf-8")) if place and place.endswith(".py") else None
 
 
 def grader_function(name: str) -> Function:
@@ -133,6 +139,12 @@ def grader_function(name: str) -> Function:
             f"task.grader = {name}: {module} has no function {attribute}; expected one that takes (question, gold, "
             "given) and returns True, False, or None when it cannot tell"
         )
+    try:
+        inspect.signature(function).bind("question", "gold", "given")
+    except TypeError as error:
+        raise UserError(f"task.grader = {name}: does not take (question, gold, given): {error}") from error
+    except ValueError:
+        pass  # Functions written in C do not always tell what they take.
     return function
 
 
@@ -166,7 +178,7 @@ def _by_mathematics(name: str, pair: Pair, seconds: float) -> Judgement:
     try:
         return compare(pair.gold, pair.given, "math")
     except (ArithmeticError, MemoryError, RecursionError, TypeError, ValueError, AttributeError) as error:
-        return Judgement("unscored", f"the comparison failed ({type(error).__name__}): {_shown(pair.given or '')}")
+        return Judgement("unscored", f"the comparison failed ({type(error).__name__}): {shown(pair.given or '')}")
     finally:
         _end_after(0)
 
@@ -176,15 +188,19 @@ def _by_function(name: str, pair: Pair, seconds: float) -> Judgement:
     function = grader_function(name)
     try:
         same = function(pair.question, pair.gold, pair.given or "")
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # One answer that the user's function cannot take is no reason to lose the others.
-        return Judgement("unscored", f"{name} raised {type(error).__name__}: {error}")
+        return Judgement("unscored", f"{name} raised {type(error).__name__}: {shown(str(error))}")
     finally:
         _end_after(0)
     if same is None:
         return Judgement("unscored", f"{name} cannot tell")
-    if not isinstance(same, bool):
-        raise UserError(f"task.grader = {name}: returned {same!r}; expected True, False, or None when it cannot tell")
+    # numpy and torch have truth values of their own.
+    if type(same).__name__ not in ("bool", "bool_"):
+        raise UserError(
+            f"task.grader = {name}: returned {shown(repr(same))} for {shown(pair.given or '')}; expected True, False, "
+            "or None when it cannot tell"
+        )
     return Judgement("correct" if same else "wrong")
 
 

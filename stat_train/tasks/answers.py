@@ -82,9 +82,9 @@ def compare(gold: str | None, given: str | None, grader: BuiltInGrader) -> Judge
     if not gold or not gold.strip():
         return Judgement("unscored", "no gold answer")
     if grader == "numeric" and _number(gold) is None:
-        return Judgement("unscored", f"the gold answer is not a number: {_shown(gold)}")
+        return Judgement("unscored", f"the gold answer is not a number: {shown(gold)}")
     if grader == "choice" and not _choices(gold):
-        return Judgement("unscored", f"the gold answer is not a choice such as B or (B): {_shown(gold)}")
+        return Judgement("unscored", f"the gold answer is not a choice such as B or (B): {shown(gold)}")
     if given is None or not given.strip():
         return Judgement("wrong", "no final answer")
     if grader == "exact":
@@ -153,7 +153,7 @@ def _tidied(answer: str) -> str:
 def _compare_choices(gold: str, given: str) -> Judgement:
     chosen = _choices(given)
     if not chosen:
-        return Judgement("wrong", f"not a choice such as B or (B): {_shown(given)}")
+        return Judgement("wrong", f"not a choice such as B or (B): {shown(given)}")
     return _verdict(chosen == _choices(gold))
 
 
@@ -169,7 +169,7 @@ def _choices(text: str) -> set[str]:
 def _compare_numbers(gold: str, given: str) -> Judgement:
     number = _number(given)
     if number is None:
-        return Judgement("wrong", f"not a number: {_shown(given)}")
+        return Judgement("wrong", f"not a number: {shown(given)}")
     return _verdict(number == _number(gold))
 
 
@@ -198,11 +198,11 @@ def _compare_math(gold: str, given: str) -> Judgement:
     gold_values = _parsed(gold_latex)
     if not gold_values:
         if not gold_text:
-            return Judgement("unscored", f"the gold answer cannot be read: {_shown(gold)}")
+            return Judgement("unscored", f"the gold answer cannot be read: {shown(gold)}")
         return Judgement("wrong", "compared as text: the gold answer cannot be read as mathematics")
     given_values = _parsed(given_latex)
     if not given_values:
-        return Judgement("wrong", f"the answer cannot be read as mathematics: {_shown(given)}")
+        return Judgement("wrong", f"the answer cannot be read as mathematics: {shown(given)}")
     return _verdict(_equal(gold_values, given_values))
 
 
@@ -265,5 +265,6 @@ def _verdict(same: bool) -> Judgement:
     return Judgement("correct" if same else "wrong")
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
+    """Return a text for a message, cut off where it is long."""
     return repr(text if len(text) <= 60 else text[:57] + "...")

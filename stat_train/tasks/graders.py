@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from stat_train.records import Answer, Grade, Question
+from stat_train.records import Answer, Dropped, Grade, Question
 from stat_train.tasks.answers import BuiltInGrader, Judgement, compare
 
 
@@ -45,24 +45,36 @@ class PlainGrader:
 
 
 def grade(questions: Mapping[str, Question], answers: Sequence[Answer], grader: Grader) -> list[Grade]:
-    """Return the grade of each answer against its question's gold answer."""
-    asked = [questions[answer.question_id] for answer in answers]
-    given = [given_answer(answer.final, answer.text, grader) for answer in answers]
-    pairs = [Pair(each.question, each.answer, final) for each, final in zip(asked, given, strict=True)]
+    """Return the grade of each answer against its question's gold answer; one that never came is unscored."""
+    came = [answer for answer in answers if answer.finish_reason != "error"]
+    pairs = [answer_pair(questions[answer.question_id], answer, grader) for answer in came]
+    found = {(a.question_id, a.attempt): verdict for a, verdict in zip(came, grader.compare(pairs), strict=True)}
+    never = Judgement("unscored", "no answer came")
+    every = ((answer, found.get((answer.question_id, answer.attempt), never)) for answer in answers)
     return [
-        Grade(question_id=answer.question_id, attempt=answer.attempt, verdict=found.verdict, reason=found.reason)
-        for answer, found in zip(answers, grader.compare(pairs), strict=True)
+        Grade(question_id=answer.question_id, attempt=answer.attempt, verdict=each.verdict, reason=each.reason)
+        for answer, each in every
     ]
 
 
-def unscored(grades: Sequence[Grade]) -> list[str]:
-    """Return in words how many answers could not be graded, and why; nothing when all could."""
-    # What follows a colon and a space is of one answer.
-    reasons = Counter((each.reason or "").partition(": ")[0] for each in grades if each.verdict == "unscored")
-    if not reasons:
-        return []
-    words = ", ".join(f"{count:,} x {reason}" for reason, count in reasons.most_common(3))
-    return [f"{reasons.total():,} of {len(grades):,} answers are unscored: {words}"]
+def answer_pair(question: Question, answer: Answer, grader: Grader) -> Pair:
+    """Return what is compared to grade an answer."""
+    return Pair(question.question, question.answer, given_answer(answer.final, answer.text, grader))
+
+
+def unscored(grades: Iterable[Grade]) -> list[Dropped]:
+    """Return the answers that could not be graded, each with its reason."""
+    # What follows a colon and a space is of this answer alone.
+    found = ((each, (each.reason or "").partition(": ")) for each in grades if each.verdict == "unscored")
+    return [
+        Dropped(
+            stage="grade",
+            id=each.question_id,
+            reason=f"unscored, {reason}",
+            detail=f"attempt {each.attempt}{colon}{more}",
+        )
+        for each, (reason, colon, more) in found
+    ]
 
 
 def given_answer(final: str | None, text: str, grader: Grader) -> str | None:
@@ -71,33 +83,40 @@ def given_answer(final: str | None, text: str, grader: Grader) -> str | None:
 
 
 def agreements(
-    questions: Mapping[str, Question], answers: Mapping[str, Iterable[str]], grader: Grader
+    questions: Mapping[str, Question], answers: Mapping[str, Iterable[str]], grader: Grader, enough: int
 ) -> dict[str, int]:
-    """Return, by question id, how many of a question's answers are the same as its commonest one."""
-    groups: dict[str, list[list[str]]] = {id: [] for id in answers}
-    waiting = {id: list(given) for id, given in answers.items()}
-    while any(waiting.values()):
+    """Return, by question id, how many of a question's answers are the same as its commonest one.
+
+    A number that is at least `enough` may be too low: then nothing more is compared.
+    """
+    # Equal texts take no comparison.
+    groups = {id: [[text] * count for text, count in Counter(given).most_common()] for id, given in answers.items()}
+    settled: dict[str, list[list[str]]] = {id: [] for id in groups}
+    while open_ := [id for id in groups if groups[id] and _largest(settled[id] + groups[id]) < enough]:
         # One answer of each question at a time, so that those of all questions are compared together.
-        heads = {id: given.pop(0) for id, given in waiting.items() if given}
-        _join(heads, groups, questions, grader)
-    return {id: max(map(len, found), default=0) for id, found in groups.items()}
+        _join({id: groups[id].pop(0) for id in open_}, settled, questions, grader)
+    return {id: _largest(settled[id] + groups[id]) for id in groups}
+
+
+def _largest(groups: Iterable[Sequence[str]]) -> int:
+    return max(map(len, groups), default=0)
 
 
 def _join(
-    heads: Mapping[str, str],
-    groups: Mapping[str, list[list[str]]],
+    heads: Mapping[str, list[str]],
+    settled: Mapping[str, list[list[str]]],
     questions: Mapping[str, Question],
     grader: Grader,
 ) -> None:
-    """Put each question's answer into the group of those that are the same, or begin a group with it."""
-    known = {id: next((g for g in groups[id] if g[0] == head), None) for id, head in heads.items()}
-    places = [(id, group) for id in heads if known[id] is None for group in groups[id]]
-    pairs = [Pair(questions[id].question, group[0], heads[id]) for id, group in places]
+    """Put each question's group of equal texts to the group that says the same, or beside them all."""
+    places = [(id, group) for id in heads for group in settled[id]]
+    pairs = [Pair(questions[id].question, group[0], heads[id][0]) for id, group in places]
+    same: dict[str, list[str]] = {}
     for (id, group), found in zip(places, grader.compare(pairs) if pairs else [], strict=True):
-        if found.verdict == "correct" and known[id] is None:
-            known[id] = group
+        if found.verdict == "correct":
+            same.setdefault(id, group)
     for id, head in heads.items():
-        if (same := known[id]) is None:
-            groups[id].append([head])
+        if id in same:
+            same[id].extend(head)
         else:
-            same.append(head)
+            settled[id].append(head)

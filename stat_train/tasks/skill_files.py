@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
@@ -36,6 +37,11 @@ def skill_list(path: str | None, dropped: list[Dropped]) -> dict[str, list[str]]
     return {subject: list(dict.fromkeys(by_subject[subject])) for subject in sorted(by_subject)}
 
 
+def normal(name: str) -> str:
+    """Return a name in lower case with underscores, without quotes or marks around it."""
+    return re.sub(r"[\s_\-]+", "_", name).strip("_\"'`*.,;:<>()[]").casefold()
+
+
 def _folder(path: str, folder: Path) -> dict[str, Any]:
     """Return what the files of a folder hold, by subject; every file in it must be one of a subject."""
     by_subject: dict[str, Any] = {}
@@ -66,8 +72,12 @@ def _check(path: str, subject: str, names: Any) -> None:
         _refuse(path, f"{whose} is no list of names")
     if not names:
         _refuse(path, f"{whose} is empty")
-    if wrong := [name for name in names if not isinstance(name, str) or not name.strip()]:
+    if wrong := [name for name in names if not isinstance(name, str) or not normal(name) or not name.isprintable()]:
         _refuse(path, f"{whose} holds {json.dumps(wrong[0])[:80]}, which is no name")
+    spelled: dict[str, str] = {}
+    for name in names:
+        if spelled.setdefault(normal(name), name) != name:
+            _refuse(path, f'{whose} holds "{spelled[normal(name)]}" and "{name}", which a teacher cannot tell apart')
 
 
 def _repeat(name: str) -> Dropped:

@@ -12,11 +12,11 @@ from itertools import chain
 
 from stat_train.models.generator import Sampling
 from stat_train.records import Dropped, Question
+from stat_train.tasks.skill_files import normal
 from stat_train.teacher.asking import Asked, Heard, TeacherGenerator, ask
 from stat_train.teacher.contract import Discovery
 from stat_train.teacher.prompt_files import PromptFile, Prompts, code_of
 from stat_train.teacher.reply_form import read_reply
-from stat_train.teacher.skill_list import normal
 
 # So many names are grouped in one call: the reply lists each of them once.
 NAMES_PER_CALL = 150

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stat_train.errors import InputError
 from stat_train.records import Question
+from stat_train.tasks.skill_files import normal
 
 # Subject -> names; `""` stands for all subjects.
 SkillList = Mapping[str, Sequence[str]]
@@ -37,6 +39,21 @@ def describe(place: Path) -> dict[str, Any]:
     return {"sha256": digest, "names": len(names), "subjects": sum(bool(subject) for subject in known)}
 
 
+def require_lists(known: SkillList, subjects: Iterable[str]) -> None:
+    """Refuse lists by subject of which none is of a subject that the questions have."""
+    asked, listed = {each for each in subjects if each}, {each for each in known if each}
+    if asked and listed and not asked & listed and "" not in known:
+        raise InputError(
+            f"task.skills: none of its subjects ({_some(listed)}) is one of the questions' ({_some(asked)}); name them "
+            "alike, or give one list for all"
+        )
+
+
+def _some(names: Iterable[str]) -> str:
+    every = sorted(names)
+    return ", ".join(every[:5]) + (", ..." if len(every) > 5 else "")
+
+
 def using_every_list(known: SkillList, questions: Mapping[str, int]) -> Iterator[str]:
     """Yield, in words, for which subjects the names of every list are used, because they have none of their own.
 
@@ -57,11 +74,6 @@ def names_for(known: SkillList, subject: str | None) -> list[str]:
     """Return the names for a subject: its own list, else that of all subjects, else the names of every list."""
     own = known.get(subject or "") or known.get("")
     return list(own or dict.fromkeys(name for names in known.values() for name in names))
-
-
-def normal(name: str) -> str:
-    """Return a name in lower case with underscores, without quotes or marks around it."""
-    return re.sub(r"[\s_\-]+", "_", name).strip("_\"'`*.,;:<>()[]").casefold()
 
 
 def matched(words: Iterable[str], names: Sequence[str]) -> Matched:

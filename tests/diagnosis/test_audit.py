@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -47,7 +48,7 @@ def test_agreement_by_hand() -> None:
     """
     first = [_diagnosis("p", "a", "b"), _diagnosis("q", "a"), _diagnosis("r", judgement="correct")]
     second = [_diagnosis("r"), _diagnosis("q", "b", "c"), _diagnosis("p", "a")]
-    found = agreement(first, second)
+    found = agreement(first, second, {})
     rows = {row.pop("skill"): row for row in found.pop("skills")}
     assert found == {
         "compared": 3,
@@ -69,14 +70,29 @@ def test_agreement_by_hand() -> None:
 def test_what_is_unscored_on_either_side_is_not_compared() -> None:
     first = [_diagnosis("p", "a"), _diagnosis("q", judgement="unscored"), _diagnosis("r", "a"), _diagnosis("s", "a")]
     second = [_diagnosis("p", "a"), _diagnosis("q", "a"), _diagnosis("r", judgement="unscored")]
-    found = agreement(first, second)
+    found = agreement(first, second, {})
     assert (found["compared"], found["identical"], found["alpha"]) == (1, 1.0, None)
-    assert agreement(first, []) | {"skills": None} == dict.fromkeys(found, None) | {"compared": 0}
+    assert agreement(first, [], {}) | {"skills": None} == dict.fromkeys(found, None) | {"compared": 0}
+
+
+def test_teachers_who_guess_agree_as_by_chance_however_many_subjects_there_are() -> None:
+    """Two teachers name two of the six skills of each question's subject at random: alpha is near 0.
+
+    Counting skills of the other six subjects, which neither could name, would make it about 0.2: of 42 skills they then
+    agree not to name 36.
+    """
+    random = Random(0)
+    skills = {f"subject{n}": [f"s{n}_{k}" for k in range(6)] for n in range(7)}
+    choices = {f"q{n}": skills[f"subject{n % 7}"] for n in range(700)}
+    first, second = ([_diagnosis(id, *random.sample(names, 2)) for id, names in choices.items()] for _ in range(2))
+    # 4,200 units: the deviation of alpha is about 1 / sqrt(4200) = 0.015.
+    assert agreement(first, second, choices)["alpha"] == pytest.approx(0, abs=0.06)
+    assert agreement(first, second, {})["alpha"] > 0.15
 
 
 def test_attempts_are_told_apart() -> None:
     found = agreement(
-        [_diagnosis("p", "a", attempt=1)], [_diagnosis("p", "b", attempt=0), _diagnosis("p", "a", attempt=1)]
+        [_diagnosis("p", "a", attempt=1)], [_diagnosis("p", "b", attempt=0), _diagnosis("p", "a", attempt=1)], {}
     )
     assert (found["compared"], found["identical"]) == (1, 1.0)
 
@@ -90,18 +106,17 @@ def test_the_sample_depends_on_nothing_but_the_ids() -> None:
 
 
 def test_what_is_not_compared_is_told_with_its_reason() -> None:
-    """The first diagnosis of q is unscored, so it is not asked again; r's label is outside the list of its subject."""
+    """The first diagnosis of q is unscored, so it is not drawn; r's label is outside the list of its subject."""
     questions = {
         id: Question(id=id, question="?", skills=[skill]) for id, skill in [("p", "a"), ("q", "a"), ("r", "x")]
     }
     answers = [_answer(id) for id in questions]
     first = [_diagnosis("p", "a"), _diagnosis("q", judgement="unscored"), _diagnosis("r", "a")]
-    pairs = to_ask_again(first, questions, answers)
-    assert [question.id for question, _ in pairs] == ["p", "r"]
-    again, dropped = ask_again(first, pairs, LabelReader(), {"": ["a"]})
+    pairs = to_ask_again(sampled(first, 3), questions, answers)
+    assert {question.id for question, _ in pairs} == {"p", "r"}
+    again, dropped = ask_again(sorted(pairs, key=lambda pair: pair[0].id), LabelReader(), {"": ["a"]})
     assert [each.missing_skills for each in again] == [["a"], []]
     assert [(row.stage, row.id, row.reason, row.detail) for row in dropped] == [
-        ("audit", "q", "not compared: the first diagnosis is unscored", "because"),
         ("audit", "r", "missing skill outside the list", "x"),
     ]
 
@@ -112,7 +127,11 @@ def _answer(id: str) -> Answer:
 
 def _numbers(skills: int, **more: Any) -> dict[str, Any]:
     named = [f"a_skill_with_a_rather_long_name_{n}" for n in range(skills)]
-    return {"sample": 50, "asked": "MODEL"} | agreement([_diagnosis("p", *named)], [_diagnosis("p", *named[1:])]) | more
+    return (
+        {"sample": 50, "asked": "MODEL"}
+        | agreement([_diagnosis("p", *named)], [_diagnosis("p", *named[1:])], {})
+        | more
+    )
 
 
 @pytest.mark.parametrize("skills", [1, SKILLS_SHOWN, SKILLS_SHOWN + 20])
@@ -127,5 +146,5 @@ def test_the_table_fits_80_columns_and_says_what_it_leaves_out(skills: int) -> N
 
 def test_nothing_compared_is_said() -> None:
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    print_audit({"sample": 2, "asked": "MODEL"} | agreement([], []), console)
+    print_audit({"sample": 2, "asked": "MODEL"} | agreement([], [], {}), console)
     assert console.export_text().splitlines() == ["0 of 2 diagnoses compared with a second one:", "MODEL"]

@@ -20,6 +20,7 @@ VERDICTS: Mapping[str, Verdict] = {"+": "correct", "-": "wrong", "?": "unscored"
 CHAIN = "addition(34; 58) subtraction(20)"  # 34 -> 92 -> 72
 RIGHT = "34 + 58 = 92\n\n92 - 20 = 72\n\nThe answer is 72."
 CARRIED = "34 + 58 = 82\n\n82 - 20 = 62\n\nThe answer is 62."
+TOO_LONG = "too long for the reward model: 9 tokens"
 EXACT, ASKED = PlainGrader("exact"), {"q": Question(id="q", question="?")}
 
 
@@ -190,7 +191,12 @@ def test_the_rule_is_the_one_of_the_paper() -> None:
 
 def _scored(*attempts: list[float] | None, question: str = "q") -> list[StepRewards]:
     return [
-        StepRewards(question_id=question, attempt=n, rewards=rewards, error=None if rewards else "9 tokens")
+        StepRewards(
+            question_id=question,
+            attempt=n,
+            rewards=rewards,
+            error=None if rewards else TOO_LONG,
+        )
         for n, rewards in enumerate(attempts)
     ]
 

@@ -183,3 +183,13 @@ def test_the_profile_is_the_same_in_any_order_of_its_inputs() -> None:
     found = [_diagnosis(id, *skills[: 1 + int(id[1:]) % 3]) for id, skills in list(required.items())[:25]]
     backwards = {id: required[id][::-1] for id in reversed(required)}
     assert skill_profile(required, found, subjects) == skill_profile(backwards, found[::-1], subjects)
+
+
+def test_a_question_without_a_usable_diagnosis_is_in_no_rate() -> None:
+    """Five questions need a; three miss it, of two nothing could be read: 3 of 3, not 3 of 5."""
+    required = {f"q{n}": ["a"] for n in range(5)}
+    found = [_diagnosis(f"q{n}", "a") for n in range(3)]
+    found += [_diagnosis(f"q{n}").model_copy(update={"judgement": "unscored"}) for n in (3, 4)]
+    profile = skill_profile(required, found)
+    (gap,) = profile.skills
+    assert (gap.missing, gap.exposed, profile.questions, profile.undiagnosed) == (3, 3, 5, 2)

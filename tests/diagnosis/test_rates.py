@@ -12,7 +12,8 @@ import pytest
 from scipy.stats import binom, binomtest
 
 from stat_train.diagnosis.profile import skill_profile
-from stat_train.diagnosis.rates import exact_bounds, posterior, prior
+from stat_train.diagnosis.rates import posterior, prior
+from stat_train.intervals import exact_bounds
 from stat_train.records import Diagnosis, SkillGap, SkillProfile
 
 # Skill number -> how often it is missing where it is required, and how many of 100 questions require it.

@@ -20,6 +20,8 @@ from stat_train.records import Question
 
 SEPARATOR, SYSTEM = "<extra_0>", "Think."
 
+TOO_LONG = "too long for the reward model"
+
 
 def item(question: str, *steps: str) -> Stepped:
     return Stepped(Question(id="q", question=question), list(steps))
@@ -159,7 +161,9 @@ def test_an_answer_that_is_too_long_or_empty_gets_no_pass(form: str, causal: Pat
     assert rewarder.score([item("?"), long]) == [Scored([]), rewarder.score([long])[0]]
     assert passes == []
     scored = rewarder.score([long, item("?"), short])
-    assert scored[0].rewards is None and re.fullmatch(r"1,\d\d\d tokens; the model takes 1,024", scored[0].error)
+    assert scored[0].rewards is None and re.fullmatch(
+        r"too long for the reward model: 1,\d\d\d tokens, and it takes 1,024", scored[0].error
+    )
     assert scored[1] == Scored([])
     assert rewards([scored[2]]) == rewards(rewarder.score([short]))
     assert len(passes) == 2
@@ -172,7 +176,10 @@ def test_as_long_as_the_model_takes_is_scored(causal: Path) -> None:
     full = item("z" * (1024 - used + 1), "a")
     assert len(rewarder._shown(full).token_ids) == 1024
     scored = rewarder.score([full, item(full.question.question + "z", "a")])
-    assert (scored[0].error, scored[1].error) == (None, "1,025 tokens; the model takes 1,024")
+    assert (scored[0].error, scored[1].error) == (
+        None,
+        "too long for the reward model: 1,025 tokens, and it takes 1,024",
+    )
 
 
 @pytest.mark.parametrize("form", ["prm", "token_prm"])

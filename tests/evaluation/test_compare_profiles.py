@@ -46,6 +46,7 @@ def write_run(
     listed: Sequence[str] = (),
     task: str = "math",
     judged: Sequence[str] | None = None,
+    difficulty: str = "gold",
 ) -> Path:
     """Write a run folder up to its profile: what each validation question requires, and what was missing in it."""
     (run_dir / "questions").mkdir(parents=True)
@@ -64,7 +65,12 @@ def write_run(
     _lines(run_dir / "diagnoses.jsonl", [row.model_dump() for row in found])
     (run_dir / "skills.json").write_text(json.dumps({"": list(listed)}))
     (run_dir / "profile.json").write_text(profile.model_dump_json())
-    (run_dir / "config.yaml").write_text(yaml.safe_dump({"task": {"name": task}}))
+    config = {
+        "task": {"name": task, "grader": "math"},
+        "difficulty": {"name": difficulty},
+        "teacher": {"name": "labels"},
+    }
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
     return run_dir
 
 
@@ -231,7 +237,7 @@ def _student(
     found = _diagnoses({id: sorted(skills) for id, skills in missed.items()})
     profile = skill_profile("s", "t", required, found, {row.question_id for row in found}, {})
     return Profiled(
-        "run", profile, {(id, text) for id in required}, missed, exposed_skills(required, missed), set(rates)
+        "run", profile, {(id, text) for id in required}, missed, exposed_skills(required, found), set(rates), {}
     )
 
 
@@ -321,6 +327,17 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: pytest.Captu
     run = write_run(tmp_path / "small", REQUIRED, {})
     said = refused(capsys, run, tmp_path / "smal")
     assert "no run folder" in said and 'Did you mean "small"?' in said
+
+
+def test_runs_that_measured_otherwise_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = write_run(tmp_path / "a", REQUIRED, {})
+    second = write_run(tmp_path / "b", REQUIRED, {}, difficulty="length")
+    assert main(["profiles", str(first), str(second)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Not the same difficulty, so a difference may be of that: gold in A, length in B." in said
+    assert as_json(compared(first, second))["measured_otherwise"] == {"difficulty": ("gold", "length")}
+    assert main(["profiles", str(first), str(first)]) == 0
+    assert "Not the same difficulty" not in capsys.readouterr().out
 
 
 def test_a_run_without_a_profile_is_refused_with_the_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

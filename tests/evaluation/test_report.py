@@ -125,6 +125,10 @@ DIFFICULTY: dict[str, Any] = {
 }
 AUDIT: dict[str, Any] = {
     "sample": 50,
+    "compared": 48,
+    "identical": 0.7,
+    "jaccard": 0.8,
+    "judgement_agreement": 0.9,
     "asked": "the same teacher, skill list shuffled",
     "alpha": 0.614,
     "agreement": 0.7,
@@ -461,10 +465,11 @@ def test_a_sweep_without_the_runs_own_thresholds_frames_no_cell() -> None:
 
 def test_the_audit_says_how_far_to_trust_the_diagnoses() -> None:
     text = text_of(report_html(numbers(audit=AUDIT)))
-    assert "50 diagnoses were asked again (the same teacher, skill list shuffled): agreement 70.0 %" in text
-    assert "alpha 0.61" in text and f"{ATTACK} 20 55.0 % –" in text
+    assert "50 diagnoses were asked again (the same teacher, skill list shuffled); 48 could be compared." in text
+    assert "The same skills: 70.0 %" in text and "(Jaccard): 80.0 %" in text and "judgement: 90.0 %" in text
+    assert "alpha over all: 0.61" in text and f"{ATTACK} 20 55.0 % –" in text
     unknown = text_of(report_html(numbers(audit=AUDIT | {"alpha": None, "agreement": None, "skills": []})))
-    assert "alpha unknown" in unknown and "Agreement on whether" not in unknown
+    assert "alpha over all: –" in unknown and "Agreement on whether" not in unknown
 
 
 # -- the profile on the terminal --------------------------------------------------------------------------------------

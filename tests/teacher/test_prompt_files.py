@@ -12,7 +12,16 @@ from stat_train.errors import UserError
 from stat_train.models.generator import Sampling
 from stat_train.teacher.prompt_files import SHIPPED, code_of, filled, read_prompts
 
-NAMES = {"group_skills", "missing_skills", "name_skills", "new_question", "required_skills", "rewrite", "solve"}
+NAMES = {
+    "judge",
+    "group_skills",
+    "missing_skills",
+    "name_skills",
+    "new_question",
+    "required_skills",
+    "rewrite",
+    "solve",
+}
 SAMPLING = Sampling(0.0, 100)
 
 
