@@ -135,11 +135,7 @@ def _check_audit(config: Config) -> list[str]:
     audit, teacher = config.audit, config.teacher
     others = audit.model_dump(exclude={"sample"}, exclude_none=True).items()
     if not audit.sample:
-        return [f"audit.{name} = {value}: nothing is asked again; add audit.sample=50" for name, value in others]
-    if not config.reaches("profile"):
-        return [
-            f"audit.sample = {audit.sample}: until={config.until} ends before the audit; use until=profile or later"
-        ]
+        return [f"audit.model = {audit.model}: nothing is asked again; add audit.sample=50"] if audit.model else []
     if isinstance(teacher, OpenAITeacher):
         return []
     if teacher.name == "labels":

@@ -9,9 +9,7 @@ not change is not run again, whichever run made it.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,6 @@ from stat_train.compose import Settings
 from stat_train.config import (
     Endpoint,
     LocalStudent,
-    OpenAITeacher,
     RecordedStudent,
     SftTraining,
     TextTask,
@@ -36,21 +33,19 @@ from stat_train.diagnosis.difficulty import find_difficult, require_judged, rewa
 from stat_train.diagnosis.difficulty_quality import Evidence, difficulty_quality
 from stat_train.diagnosis.missing_skills import find_missing
 from stat_train.diagnosis.profile import skill_profile
-from stat_train.diagnosis.skill_map import find_list, with_skills
-from stat_train.diagnosis.skill_map import label as label_questions
+from stat_train.diagnosis.skill_map import with_skills
 from stat_train.evaluation.audit_table import print_audit
 from stat_train.evaluation.difficulty_table import print_difficulty
 from stat_train.evaluation.report import report_numbers
 from stat_train.evaluation.results import write_evaluation, write_report
 from stat_train.evaluation.terminal import print_profile, print_summary
+from stat_train.labelling import skill_labels
 from stat_train.models.places import model_place
 from stat_train.models.recorded import read_recording
-from stat_train.progress import track
 from stat_train.records import (
     Answer,
     Diagnosis,
     Difficulty,
-    Dropped,
     Grade,
     Question,
     QuestionSkills,
@@ -66,11 +61,13 @@ from stat_train.tasks.load import (
     load_questions,
     made_by,
     open_pool,
-    pool_questions,
     skills_fingerprint,
-    subject_counts,
 )
-from stat_train.teacher.skill_list import describe, labels, names_for, read_skill_list, require_lists, using_every_list
+from stat_train.teacher.skill_list import (
+    describe,
+    names_for,
+    read_skill_list,
+)
 from stat_train.training.job import TrainJob
 
 PLACES = ("pool", "benchmark", "validation")
@@ -84,6 +81,8 @@ def run(settings: Settings, command: Sequence[str], console: Console) -> Path:
             if artifact.stage == this.config.until:
                 break
         this.folder.close(command, skills=_skills_of(this))
+        if this.config.audit.sample and not this.config.reaches("profile"):
+            this.say("the audit comes with the profile: until=profile or later")
         _say_cost(this)
     fresh = sum(not artifact.reused for artifact in this.folder.made)
     words = f"{fresh} {'stage was' if fresh == 1 else 'stages were'} run"
@@ -156,32 +155,7 @@ def load(run: Run) -> Artifact:
 
 def label(run: Run, questions: Artifact) -> Artifact:
     """Stage 0: which skills each question of pool and validation set requires; first a list of them, without one."""
-    teacher = run.config.teacher
-    subjects = Counter(subject_counts(open_pool(questions.folder)))
-    subjects.update(question.subject or "" for question in questions.records("validation.jsonl", Question))
-    require_lists(read_skill_list(questions.folder / "skills.json"), subjects)
-
-    def build(folder: Path) -> None:
-        validation = questions.records("validation.jsonl", Question)
-        pool = open_pool(questions.folder)
-        known, left_out = read_skill_list(questions.folder / "skills.json"), list[Dropped]()
-        if isinstance(teacher, OpenAITeacher) and not known:
-            found = find_list(lambda: chain(validation, pool_questions(pool)), run.teacher, teacher.discovery_questions)
-            write_json(folder / "discovery.json", found.groups)
-            known, left_out = found.skills, found.left_out
-        known = known or labels(chain(validation, pool_questions(pool)))
-        every = chain(validation, track(pool_questions(pool), "Reading labels", len(pool)))
-        labelled, dropped = label_questions(every, run.teacher, known)
-        write_json(folder / "skills.json", known)
-        write_records(folder / "skill_map.jsonl", labelled)
-        write_records(folder / "dropped.jsonl", [*left_out, *dropped])
-
-    # Labels without a language model do not depend on the teacher's settings.
-    settings = run.teacher_identity("required_skills", "name_skills", "group_skills")
-    identity = settings if isinstance(teacher, OpenAITeacher) else teacher.name
-    artifact = run.make("label", 3, [questions], {"teacher": identity}, build, "skill_map.jsonl", "skills.json")
-    run.say_all(using_every_list(read_skill_list(artifact.folder / "skills.json"), subjects))
-    return artifact
+    return skill_labels(run, questions)
 
 
 # -- what the student cannot do ---------------------------------------------------------------------------------------

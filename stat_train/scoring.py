@@ -18,6 +18,7 @@ def step_scores(run: Run, questions: Artifact, answers: Artifact) -> Artifact | 
     """Let the reward model score the student's answers in processes of its own; None where the run has no such model.
 
     Known by the model, how it is shown an answer, and the content of questions and answers: not by the thresholds.
+    Where the first attempts alone count, the others are not scored.
     """
     difficulty = run.config.difficulty
     if not isinstance(difficulty, StepRewardDifficulty) or difficulty.step_rewarder == "checker":
@@ -30,8 +31,9 @@ def step_scores(run: Run, questions: Artifact, answers: Artifact) -> Artifact | 
         answers=answers.folder / "answers.jsonl",
         step_rewarder=difficulty.step_rewarder,
         settings=difficulty.prm.model_copy(update={"model": weights}),
+        first_only=difficulty.attempts == "first",
     )
-    identity: Summary = difficulty.prm.identity() | {"step_rewarder": job.step_rewarder}
+    identity: Summary = difficulty.prm.identity() | {"step_rewarder": job.step_rewarder, "first_only": job.first_only}
     identity |= {"model": run.fingerprint(weights)}
     identity |= {"questions": file_hash(job.questions, run.cache_dir), "answers": file_hash(job.answers, run.cache_dir)}
 

@@ -114,7 +114,7 @@ def test_a_function_of_the_users_grades_and_an_edited_one_grades_again(capsys: p
     own.write_text("def same(question, gold, given):\n    return None if given.isupper() else gold in given\n")
     assert main(_settings("teacher=labels", "task.grader=own_grader_of_words:same")) == 0
     assert _verdicts() == {"correct": 4, "wrong": 4, "unscored": 4}
-    said = "4 of 12 answers are unscored: 4 x own_grader_of_words:same cannot tell"
+    said = "left out: 4 x unscored, own_grader_of_words:same cannot tell"
     assert said in capsys.readouterr().out
 
 
@@ -145,3 +145,11 @@ def test_another_grader_does_not_read_the_questions_again() -> None:
         assert main(_settings("teacher=labels", f"task.grader={grader}", "until=grade")) == 0
     stages = Counter(path.name.split("-")[0] for path in Path("runs/cache/artifacts").iterdir())
     assert (stages["questions"], stages["answer"], stages["grade"]) == (1, 1, 3)
+
+
+def test_a_run_in_which_nothing_can_be_judged_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [json.loads(line) for line in Path("test.jsonl").read_text().splitlines()]
+    _write("test.jsonl", [row | {"answer": None} for row in rows])
+    assert main(_settings("teacher=labels", "task.grader=exact")) == 2
+    said = capsys.readouterr().err
+    assert "difficulty = gold: no question could be judged; 12 x unscored, such as: no gold answer" in said

@@ -329,3 +329,14 @@ def test_results_that_are_there_need_no_key_and_no_server(start: Start, monkeypa
     assert _run(server, "teacher.api_key_env=THE_KEY") == 0
     with Ledger(Path("runs/cache")) as ledger:
         assert ledger.spent(str(Path("runs/one").absolute())).calls == len(server.log())
+
+
+def test_lists_of_other_subjects_are_refused_before_anything_is_asked(
+    start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = start()
+    Path("skills.json").write_text(json.dumps({"topology": ["knots"], "analysis": ["limits"]}))
+    assert _run(server) == 2
+    said = capsys.readouterr().err
+    assert "none of its subjects (analysis, topology) is one of the questions' (algebra, geometry)" in said
+    assert server.log() == []

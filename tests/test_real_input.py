@@ -176,7 +176,7 @@ def test_the_table_of_strategies(shared_data: Path, recorded: Path) -> None:
     """By the recording alone: wrong ever on 8, at first on 4, in more than half of 8 on 3 questions.
 
     On each question two answers agree, and the mean answer is 86 to 688 words long. So neither consistency nor length
-    calls a question difficult: both are right on the 47 that are not, and find none of the 3.
+    calls a question difficult: by the run's own rule (any) both are right on 42 questions and find none of the 8.
     """
     rows = _read(shared_data / "math/responses.jsonl")
     wrong = [[not right for right in row["correct"]] for row in rows]
@@ -191,7 +191,7 @@ def test_the_table_of_strategies(shared_data: Path, recorded: Path) -> None:
     assert min(map(_mean_words, rows)) >= 86 and max(map(_mean_words, rows)) < 689
     for name in ("consistency", "length"):
         row = found[name]
-        assert (row["judged"], row["n"], row["accuracy"], row["used"]) == (50, 50, 47 / 50, False)
+        assert (row["judged"], row["n"], row["accuracy"], row["used"]) == (50, 50, 42 / 50, False)
         assert (row["precision"], row["recall"], row["f1"]) == (None, 0.0, 0.0)
     assert [name for name, row in found.items() if row["used"]] == ["gold/any"]
 

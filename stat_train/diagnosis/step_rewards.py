@@ -83,11 +83,21 @@ class ScoreJob(BaseModel):
     answers: Path
     step_rewarder: Literal["prm", "token_prm"]
     settings: RewardModel
+    first_only: bool
 
 
 def rewards_file(job: ScoreJob) -> Chunked:
     """Return the file that the step rewards of a job go to, and in which chunks it is made."""
-    return Chunked(job.folder / "step_rewards.jsonl", len(read_records(job.answers, Answer)), CHUNK_SIZE)
+    return Chunked(job.folder / "step_rewards.jsonl", len(_to_score(job)), CHUNK_SIZE)
+
+
+def _to_score(job: ScoreJob) -> list[Answer]:
+    """Return the answers that count: of each question all, or the first."""
+    answers = read_records(job.answers, Answer)
+    first: dict[str, int] = {}
+    for answer in answers:
+        first[answer.question_id] = min(answer.attempt, first.get(answer.question_id, answer.attempt))
+    return [each for each in answers if not job.first_only or each.attempt == first[each.question_id]]
 
 
 def score_with_weights(job: ScoreJob, launch: str) -> None:
@@ -95,7 +105,7 @@ def score_with_weights(job: ScoreJob, launch: str) -> None:
     from stat_train.diagnosis.reward_models import CausalRewarder, TokenRewarder
 
     questions = {question.id: question for question in read_records(job.questions, Question)}
-    answers, chunked = read_records(job.answers, Answer), rewards_file(job)
+    answers, chunked = _to_score(job), rewards_file(job)
     causal = job.step_rewarder == "prm"
     rewarder: StepRewarder = CausalRewarder(job.settings) if causal else TokenRewarder(job.settings)
     with Progress("Scoring steps", len(answers)) as progress:

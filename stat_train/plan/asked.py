@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Literal, NamedTuple
@@ -239,7 +240,18 @@ def _verdicts_on_answers(look: Look, teacher: OpenAITeacher, known: Known, valid
     given = known.answers.records("answers.jsonl", Answer)
     asked = [answer_pair(validation[a.question_id], a, look.grader) for a in given if a.finish_reason != "error"]
     requests = judge_requests(look.prompts, _judging(teacher), asked)
-    return Asked("grade", "teacher", requests, len(requests), look.config.plan.label_tokens)
+    return Asked("grade", "teacher", requests, len(requests), look.config.plan.label_tokens, _uncounted(look))
+
+
+def _uncounted(look: Look) -> tuple[str, ...]:
+    """Return what else the judge is asked that nobody can count before."""
+    notes = []
+    if isinstance(look.config.difficulty, ConsistencyDifficulty) and look.config.reaches("diagnose"):
+        pairs = math.comb(look.config.difficulty.samples, 2)
+        notes.append(f"diagnose: the judge compares samples too, up to {pairs} pairs a question (not counted)")
+    if look.config.reaches("curate") and answer_source(look.config.data_recipe, look.teacher) != "own":
+        notes.append("curate: the judge is asked of each rewrite that does not end in its answer to the letter")
+    return tuple(notes)
 
 
 def _usual_verdicts(
@@ -249,7 +261,8 @@ def _usual_verdicts(
     asked = [Pair(each.question, each.answer, f"{each.answer} (in other words)") for each in questions if each.answer]
     requests = judge_requests(look.prompts, _judging(teacher), asked)
     assumed = f"{stage}: no answer equals its gold answer to the letter, which would need no verdict"
-    return Asked(stage, "teacher", requests, len(requests) * attempts, look.config.plan.label_tokens, (assumed,))
+    notes = (assumed, *(_uncounted(look) if stage == "grade" else ()))
+    return Asked(stage, "teacher", requests, len(requests) * attempts, look.config.plan.label_tokens, notes)
 
 
 # -- rewrites ---------------------------------------------------------------------------------------------------------

@@ -39,6 +39,12 @@ def describe(place: Path) -> dict[str, Any]:
     return {"sha256": digest, "names": len(names), "subjects": sum(bool(subject) for subject in known)}
 
 
+def found_in_words(known: SkillList) -> str:
+    """Return how many skills a list has, and some of them."""
+    names = names_for({subject: names for subject, names in known.items() if subject}, None) or names_for(known, None)
+    return f"{len(names)} skills: {_some(names)}"
+
+
 def require_lists(known: SkillList, subjects: Iterable[str]) -> None:
     """Refuse lists by subject of which none is of a subject that the questions have."""
     asked, listed = {each for each in subjects if each}, {each for each in known if each}

@@ -52,7 +52,7 @@ def _answers(*texts: str) -> list[Answer]:
 
 # -- by the gold answer -----------------------------------------------------------------------------------------------
 
-# Verdicts of the attempts (+ right, - wrong, ? unscored); difficult by first, any, majority.
+# Verdicts of the attempts (+ right, - wrong, ? unscored); difficult by first, any, majority; None: not judged.
 GOLD = [
     ("+", False, False, False),
     ("-", True, True, True),
@@ -60,9 +60,9 @@ GOLD = [
     ("-+", True, True, False),
     ("+--", False, True, True),
     ("-++", True, True, False),
-    # Unscored attempts are neither right nor wrong: the first scored one counts as the first.
-    ("?-", True, True, True),
-    ("?+-", False, True, False),
+    # Unscored attempts are neither right nor wrong, and no other takes the place of the first.
+    ("?-", None, True, True),
+    ("?+-", None, True, False),
     ("-??", True, True, True),
     ("+?--?", False, True, True),  # 2 of 3 scored ones
 ]
@@ -70,15 +70,16 @@ GOLD = [
 
 @pytest.mark.parametrize("rule", ["first", "any", "majority"])
 @pytest.mark.parametrize(("verdicts", "first", "some", "majority"), GOLD)
-def test_gold(rule: str, verdicts: str, first: bool, some: bool, majority: bool) -> None:
-    (found,), dropped = by_gold(_grades(verdicts), _gold(rule))
-    assert found.difficult == {"first": first, "any": some, "majority": majority}[rule]
-    assert (found.rule, dropped) == (f"gold/{rule}", [])
+def test_gold(rule: str, verdicts: str, first: bool | None, some: bool, majority: bool) -> None:
+    expected = {"first": first, "any": some, "majority": majority}[rule]
+    found, dropped = by_gold(_grades(verdicts), _gold(rule))
+    assert [(row.difficult, row.rule) for row in found] == ([] if expected is None else [(expected, f"gold/{rule}")])
+    assert [row.reason for row in dropped] == (["unscored"] if expected is None else [])
 
 
 @pytest.mark.parametrize(
     ("verdicts", "rule", "attempt"),
-    [("++-+-", "any", 2), ("+--", "majority", 1), ("?-", "first", 1), ("?+", "first", 1), ("+-", "first", 0)],
+    [("++-+-", "any", 2), ("+--", "majority", 1), ("?-", "any", 1), ("?+", "any", 1), ("+-", "first", 0)],
 )
 def test_the_first_wrong_attempt_is_diagnosed(verdicts: str, rule: str, attempt: int) -> None:
     """Of a question that is not difficult, the first scored attempt is named."""
@@ -213,20 +214,22 @@ def _by_rewards(attempts: str, scored: list[StepRewards]) -> tuple[list[Difficul
 @pytest.mark.parametrize(
     ("attempts", "first", "some", "majority"),
     [
-        # An answer without rewards is neither difficult nor easy: the first scored one counts as the first.
-        ([None, [0.0]], True, True, True),
-        ([None, [1.0]], False, False, False),
+        # An answer without rewards is neither difficult nor easy, and no other takes the place of the first.
+        ([None, [0.0]], None, True, True),
+        ([None, [1.0]], None, False, False),
         ([[1.0], None, [0.0]], False, True, False),
-        ([None, [0.0], [1.0], [0.0]], True, True, True),
+        ([None, [0.0], [1.0], [0.0]], None, True, True),
     ],
 )
 def test_answers_without_rewards_do_not_count(
-    rule: str, attempts: list[list[float] | None], first: bool, some: bool, majority: bool
+    rule: str, attempts: list[list[float] | None], first: bool | None, some: bool, majority: bool
 ) -> None:
-    (found,), dropped = _by_rewards(rule, _scored(*attempts))
-    assert found.difficult == {"first": first, "any": some, "majority": majority}[rule]
-    assert found.step_rewards == attempts[found.attempt]
-    assert [row.detail for row in dropped] == [f"attempt {attempts.index(None)}: 9 tokens"]
+    expected = {"first": first, "any": some, "majority": majority}[rule]
+    found, dropped = _by_rewards(rule, _scored(*attempts))
+    assert [row.difficult for row in found] == ([] if expected is None else [expected])
+    assert [row.step_rewards for row in found] == [attempts[row.attempt] for row in found]
+    left_out = [] if rule == "first" and attempts[0] is not None else [f"attempt {attempts.index(None)}: 9 tokens"]
+    assert [row.detail for row in dropped] == left_out
 
 
 def test_a_question_without_a_scored_answer_is_left_out_with_the_reason() -> None:

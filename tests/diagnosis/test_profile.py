@@ -102,34 +102,35 @@ def test_the_posterior_is_drawn_to_the_students_usual_rate() -> None:
 
 
 def test_a_skill_that_was_seen_often_keeps_its_own_rate() -> None:
-    """Usual rate (2 + 10) / (2 + 100) = 2/17, worth two exposures.
+    """Usual rate (12 + 1/2) / (102 + 1) = 25/206, worth two exposures.
 
-    Seen twice: (2 + 4/17) / 4 = 0.558824, half of the way. Seen 100 times: (10 + 4/17) / 102 = 0.100346.
+    Seen twice: (2 + 25/103) / 4 = 0.56068, half of the way. Seen 100 times: (10 + 25/103) / 102 = 0.100419.
     """
     required = {"r1": ["rare"], "r2": ["rare"]} | {f"q{index}": ["usual"] for index in range(100)}
     found = [_diagnosis(id, "rare") for id in ("r1", "r2")] + [_diagnosis(f"q{index}", "usual") for index in range(10)]
     means = {gap.skill: gap.posterior_mean for gap in skill_profile(required, found).skills}
-    assert means == {"rare": 0.558824, "usual": 0.100346}
+    assert means == {"rare": 0.56068, "usual": 0.100419}
 
 
-@pytest.mark.parametrize(("missing", "mean"), [([], 0.5 / 3), (["q1", "q2"], 2.5 / 3)], ids=["none", "all"])
+@pytest.mark.parametrize(("missing", "mean"), [([], 1 / 12), (["q1", "q2"], 11 / 12)], ids=["none", "all"])
 def test_none_or_all_missing_is_not_certain(missing: list[str], mean: float) -> None:
-    """A usual rate of 0 or 1 is no prior; Jeffreys' Beta(1/2, 1/2) gives mean (missing + 1/2) / (exposed + 1)."""
+    """0 of 2: the usual rate is 1/2 of 3, the prior Beta(1/3, 5/3), the mean (1/3) / 4; 2 of 2 is its mirror."""
     (gap,) = skill_profile({"q1": ["a"], "q2": ["a"]}, [_diagnosis(question, "a") for question in missing]).skills
     assert gap.posterior_mean == round(mean, 6)
-    assert gap.posterior_high - gap.posterior_low > 0.5
+    assert gap.posterior_high - gap.posterior_low > 0.4
     assert gap.posterior_low > 0 and gap.posterior_high < 1
 
 
 def test_subjects_have_their_own_rates_and_skills() -> None:
     """q5 has no subject. Geometry: 1 of 1 difficult; 1 of 1 has the bounds 0.025 and 1. Algebra: 1 of 3."""
     subjects = {"q1": "algebra", "q2": "algebra", "q3": "algebra", "q4": "geometry", "q5": None}
-    algebra, geometry = sorted(
+    none, algebra, geometry = sorted(
         skill_profile(REQUIRED, [_diagnosis("q1", "a"), _diagnosis("q4", "c")], subjects).subjects,
         key=lambda gap: gap.subject,
     )
     assert (algebra.questions, algebra.difficult, algebra.rate) == (3, 1, 0.333333)
     assert [(count.skill, count.missing, count.exposed) for count in algebra.skills] == [("a", 1, 2), ("b", 0, 2)]
+    assert (none.subject, none.questions, none.difficult) == ("", 1, 0)
     assert (geometry.questions, geometry.difficult, geometry.low, geometry.high) == (1, 1, 0.025, 1.0)
 
 

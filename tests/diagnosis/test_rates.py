@@ -40,8 +40,16 @@ def test_known_bounds() -> None:
 
 
 def test_the_prior_is_worth_two_exposures_of_the_usual_rate() -> None:
-    assert prior(30, 100) == (pytest.approx(0.6), pytest.approx(1.4))
-    assert prior(0, 100) == prior(7, 7) == (0.5, 0.5)
+    """(30 + 1/2) / 101, times two; with nothing missing, or all, it stays inside."""
+    assert prior(30, 100) == (pytest.approx(61 / 101), pytest.approx(141 / 101))
+    assert prior(0, 100) == (pytest.approx(1 / 101), pytest.approx(201 / 101))
+    assert prior(7, 7) == (pytest.approx(15 / 8), pytest.approx(1 / 8))
+
+
+def test_a_student_without_a_gap_looks_no_worse_than_one_with_some() -> None:
+    """A skill that was missed in 0 of 6, of a student who missed 0, 3 and 8 of 50."""
+    means = [posterior([0, missing], [6, 44])[0][0] for missing in (0, 3, 8)]
+    assert means == sorted(means) and means[0] < 0.01
 
 
 def test_the_posterior_of_counts_that_have_a_closed_form() -> None:

@@ -231,8 +231,16 @@ def test_classes_are_read_at_the_separators(batch_size: int, classifier: Path) -
 
 def test_a_separator_that_the_student_writes_is_not_judged(classifier: Path) -> None:
     rewarder = rewarder_of("token_prm", classifier, classifier)
-    honest, sly = rewards(rewarder.score([item("?", "ab", "c"), item("?", f"a{SEPARATOR}b", f"{SEPARATOR}c")]))
+    honest, sly = rewards(rewarder.score([item("?", "a b", " c"), item("?", f"a{SEPARATOR}b", f"{SEPARATOR}c")]))
     assert honest == sly
+
+
+def test_separators_within_separators_end_no_run(classifier: Path) -> None:
+    """Taking out the inner one must not leave one that its halves make."""
+    half = len(SEPARATOR) // 2
+    nested = f"{SEPARATOR[:half]}{SEPARATOR}{SEPARATOR[half:]}"
+    (scored,) = rewarder_of("token_prm", classifier, classifier).score([item("?", f"a{nested}b", "c")])
+    assert scored.rewards is not None and len(scored.rewards) == 2
 
 
 @pytest.mark.parametrize(

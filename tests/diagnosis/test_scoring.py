@@ -93,31 +93,31 @@ def run(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Said
 def test_a_recorded_student_is_profiled_by_a_reward_model(run: Said, files: Path) -> None:
     """The rewards are those that the model gives in this process; the empty answer is difficult, the long ones neither.
 
-    q5 is judged by its second attempt, because the first has no rewards.
+    Of q4 and q5 the first attempts have no rewards, and no other takes their place.
     """
     folder, states = run()
     assert states["score"] == "made"
     scored = {(row["question_id"], row["attempt"]): row for row in rows(folder / "step_rewards.jsonl")}
     questions = {question.id: question for question in read_records(files / "test.jsonl", Question)}
     answers = read_records(folder / "answers.jsonl", Answer)
-    here = step_rewards(CausalRewarder(settings(files / "causal", batch_size=8)), questions, answers)
+    first = [answer for answer in answers if answer.attempt == 0]
+    here = step_rewards(CausalRewarder(settings(files / "causal", batch_size=8)), questions, first)
     for expected in here:
         row = scored.pop((expected.question_id, expected.attempt))
         assert row.get("rewards") == (expected.rewards and pytest.approx(expected.rewards, abs=2e-6))
         assert all(round(reward, 6) == reward for reward in row.get("rewards", []))
     assert not scored
     difficulty = {row["question_id"]: row for row in rows(folder / "difficulty.jsonl")}
-    assert sorted(difficulty) == ["q0", "q1", "q2", "q3", "q5"]
+    assert sorted(difficulty) == ["q0", "q1", "q2", "q3"]
     assert (difficulty["q1"]["difficult"], difficulty["q1"]["step_rewards"]) == (True, [])
-    assert {id: row["attempt"] for id, row in difficulty.items()} == {"q0": 0, "q1": 0, "q2": 0, "q3": 0, "q5": 1}
+    assert {id: row["attempt"] for id, row in difficulty.items()} == {"q0": 0, "q1": 0, "q2": 0, "q3": 0}
     long = [row for row in rows(folder / "dropped.jsonl") if row["reason"] == "too long for the reward model"]
     assert [(row["stage"], row["id"], row["detail"][:9]) for row in long] == [
         ("diagnose", "q4", "attempt 0"),
-        ("diagnose", "q4", "attempt 1"),
         ("diagnose", "q5", "attempt 0"),
     ]
-    assert all("the model takes 1,024" in row["detail"] for row in long)
-    assert json.loads((folder / "profile.json").read_text())["questions"] == 5
+    assert all("and it takes 1,024" in row["detail"] for row in long)
+    assert json.loads((folder / "profile.json").read_text())["questions"] == 4
 
 
 def test_other_thresholds_do_not_score_again(run: Said) -> None:
@@ -130,10 +130,12 @@ def test_other_thresholds_do_not_score_again(run: Said) -> None:
         "q1",
         "q2",
         "q3",
-        "q5",
     ]
     assert (states["score"], states["diagnose"]) == ("reused", "made")
+    # Only the first attempts were scored so far.
     _, states = run("difficulty.attempts=majority")
+    assert (states["score"], states["diagnose"]) == ("made", "made")
+    _, states = run("difficulty.attempts=any")
     assert (states["score"], states["diagnose"]) == ("reused", "made")
     _, states = run("difficulty.attempts=majority", "difficulty.prm.processes=2")
     assert (states["score"], states["diagnose"]) == ("reused", "reused")
@@ -175,6 +177,7 @@ def score_job(files: Path, folder: Path) -> ScoreJob:
     ]
     write_records(folder.with_name("answers.jsonl"), answers)
     return ScoreJob(
+        first_only=False,
         folder=folder,
         questions=files / "test.jsonl",
         answers=folder.with_name("answers.jsonl"),
@@ -248,7 +251,7 @@ def test_the_doctor_looks_for_the_models_files(files: Path, tmp_path: Path, caps
 def test_a_plan_counts_the_difficult_ones_when_they_are_scored(
     run: Said, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before, it takes half of the six for difficult; after a run that diagnosed by labels, it knows of five."""
+    """Before, it takes half of the six for difficult; after a run that diagnosed by labels, it knows of four."""
     places = [f"run_dir={tmp_path}/run", f"cache_dir={tmp_path}/cache", "difficulty.tau1=1.0"]
     asked = ["teacher=openai", "teacher.model=m", "until=diagnose", "plan.difficult_share=0.5"]
     planned = [*arguments(files), *places, *asked]
@@ -260,4 +263,4 @@ def test_a_plan_counts_the_difficult_ones_when_they_are_scored(
 
     assert calls() == 3
     run("difficulty.tau1=1.0")
-    assert calls() == 5
+    assert calls() == 4

@@ -18,7 +18,7 @@ def _row(strategy: str, used: bool, **values: Any) -> dict[str, Any]:
 
 def _printed(*rows: dict[str, Any], width: int = 80) -> list[str]:
     out = StringIO()
-    print_difficulty({"strategies": rows, "sweep": None}, Console(file=out, width=width))
+    print_difficulty({"truth": "gold/first", "strategies": rows, "sweep": None}, Console(file=out, width=width))
     return [" ".join(line.split()) for line in out.getvalue().splitlines() if line.strip()]
 
 

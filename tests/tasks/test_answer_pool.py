@@ -195,6 +195,11 @@ def same(question, gold, given):
         return None
     if given == "half":
         return 0.5
+    if given == "numpy":
+        import numpy
+        return numpy.bool_(True)
+    if given == "leave":
+        raise SystemExit(1)
     return question == "greet" and given.lower() == gold
 """
 
@@ -209,11 +214,11 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_function_of_the_working_folder_grades(own: str) -> None:
-    given = ["Hello", "bye", "unknown", "raise", "exit", "sleep", "hello", None]
+    given = ["Hello", "bye", "unknown", "raise", "exit", "sleep", "hello", None, "numpy", "leave"]
     with PooledGrader(own, timeout_seconds=1.0, processes=1) as grader:
         found = grader.compare([Pair("greet", "hello", text) for text in given])
     assert [each.verdict for each in found] == [
-        *("correct", "wrong", "unscored", "unscored", "unscored", "unscored", "correct", "wrong")
+        *("correct", "wrong", "unscored", "unscored", "unscored", "unscored", "correct", "wrong", "correct", "unscored")
     ]
     reasons = " ".join(each.reason or "" for each in found)
     for word in ("cannot tell", "KeyError", "no such word", "ended its process", "longer than 1 s"):
@@ -223,7 +228,7 @@ def test_a_function_of_the_working_folder_grades(own: str) -> None:
 def test_a_function_that_returns_something_else_ends_the_run(own: str) -> None:
     with (
         PooledGrader(own, timeout_seconds=1.0, processes=1) as grader,
-        pytest.raises(UserError, match=r"returned 0\.5"),
+        pytest.raises(UserError, match=r"returned '0\.5' for 'half'"),
     ):
         grader.compare([Pair("greet", "hello", "half")])
 
@@ -241,6 +246,7 @@ def test_an_edited_function_is_another_grader(own: str, tmp_path: Path) -> None:
         ("no_such_module_here:same", "cannot be imported"),
         ("os:no_such_function", "has no function no_such_function"),
         ("os:sep", "has no function sep"),
+        ("os.path:isabs", r"does not take \(question, gold, given\)"),
     ],
 )
 def test_a_function_that_is_not_there_is_refused(name: str, said: str) -> None:

@@ -1,0 +1,48 @@
+"""The skill map as an artifact: the list of skills, and which of them each question requires."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import chain
+from pathlib import Path
+
+from stat_train.config import OpenAITeacher
+from stat_train.diagnosis.skill_map import find_list, label
+from stat_train.progress import track
+from stat_train.records import Dropped, Question
+from stat_train.run import Run
+from stat_train.store import Artifact, write_json, write_records
+from stat_train.tasks.load import open_pool, pool_questions, subject_counts
+from stat_train.teacher.skill_list import found_in_words, labels, read_skill_list, require_lists, using_every_list
+
+
+def skill_labels(run: Run, questions: Artifact) -> Artifact:
+    """Return the skills of each question of pool and validation set, and the list that they are from."""
+    teacher = run.config.teacher
+    subjects = Counter(subject_counts(open_pool(questions.folder)))
+    subjects.update(question.subject or "" for question in questions.records("validation.jsonl", Question))
+    require_lists(read_skill_list(questions.folder / "skills.json"), subjects)
+
+    def build(folder: Path) -> None:
+        validation = questions.records("validation.jsonl", Question)
+        pool = open_pool(questions.folder)
+        known, left_out = read_skill_list(questions.folder / "skills.json"), list[Dropped]()
+        if isinstance(teacher, OpenAITeacher) and not known:
+            found = find_list(lambda: chain(validation, pool_questions(pool)), run.teacher, teacher.discovery_questions)
+            write_json(folder / "discovery.json", found.groups)
+            known, left_out = found.skills, found.left_out
+        known = known or labels(chain(validation, pool_questions(pool)))
+        every = chain(validation, track(pool_questions(pool), "Reading labels", len(pool)))
+        labelled, dropped = label(every, run.teacher, known)
+        write_json(folder / "skills.json", known)
+        write_records(folder / "skill_map.jsonl", labelled)
+        write_records(folder / "dropped.jsonl", [*left_out, *dropped])
+
+    # Labels without a language model do not depend on the teacher's settings.
+    settings = run.teacher_identity("required_skills", "name_skills", "group_skills")
+    identity = settings if isinstance(teacher, OpenAITeacher) else teacher.name
+    artifact = run.make("label", 3, [questions], {"teacher": identity}, build, "skill_map.jsonl", "skills.json")
+    if (artifact.folder / "discovery.json").exists():
+        run.say(f"found {found_in_words(read_skill_list(artifact.folder / 'skills.json'))}")
+    run.say_all(using_every_list(read_skill_list(artifact.folder / "skills.json"), subjects))
+    return artifact
