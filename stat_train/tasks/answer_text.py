@@ -43,18 +43,31 @@ _DEGREES = re.compile(r" ?\^ ?(?:\\circ(?![A-Za-z])|\{ ?\\circ ?\})")
 _DEGREES_OF = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)" + _DEGREES.pattern)
 _ANGLE_FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _PUNCTUATION = ".,; "
+# What a student writes without a backslash, and what TeX sets otherwise than it reads.
+_PLAIN_NAMES = re.compile(r"(?<![A-Za-z\\])(sqrt|sin|cos|tan|cot|sec|csc|ln|log|pi)(?![A-Za-z])")
+_PLAIN_INFINITY = re.compile(r"(?<![A-Za-z\\])(?:oo|infinity)(?![A-Za-z])")
+_PLAIN_POWER = re.compile(r"(?:\*\*|\^) ?(-?\d{2,}|(?<=\*\*)-?\w|(?<=\*\* )-?\w)")
+_E_NOTATION = re.compile(r"([+-]?\d+(?:\.\d+)?)[eE]([+-]?\d{1,3})")
+_BARE_FRACTION = re.compile(r"\\frac ?(\\[A-Za-z]+) ?(\d)")
+_PHANTOM = re.compile(r"\\phantom ?(?:\{[^{}]*\}|.)")
+_VARIABLES = re.compile(rf"{_TEXT}\{{[^{{}}]*\}}|\\[A-Za-z]+|([A-Za-z])")
+# Neither i nor e, which are numbers.
+_SPARE_LETTERS = "abcdfghjklmnopqrstuvwxyz"
 
 _POWER = r"(?: ?\^ ?(?:\d|\{\d\}))?"
 _TEXT_UNIT = re.compile(rf"(?<=[A-Za-z0-9)\]}}]) ?{_TEXT}\{{([^{{}}]*)\}}{_POWER}$")
 _BARE_UNIT = re.compile(rf"(?:(?<=[\d)}}])|(?<=\\pi)(?= ))( ?)([A-Za-z./ ]{{1,60}}){_POWER}$")
 _SHORT_UNITS = {
     *("m", "g", "s", "h", "l", "L", "cm", "mm", "km", "ft", "in", "yd", "mi", "kg", "mg", "gm", "lb", "oz", "hr"),
-    *("ml", "mL", "sq", "cu", "cc"),
+    *("ml", "mL", "sq", "cu", "cc", "J", "N", "W", "V", "K", "Hz", "Pa"),
 }
-_NOT_UNITS = {
-    *("am", "pm", "or", "and", "not", "more", "less", "remainder", "mod", "pi", "sin", "cos", "tan", "log"),
-    *("hundred", "thousand", "million", "billion", "trillion", "dozen"),
-}
+# Words after a number that change it, or say something of it: it is not the number alone then.
+_NOT_UNIT = re.compile(
+    "am|pm|or|and|not|cannot|is|are|more|less|remainder|mod|pi|sin|cos|tan|log|than|below|above|wrong|"
+    "plus|minus|times|over|divided|by|squared|cubed|factorial|base|choose|root|raised|negative|infinity|"
+    "(?:hundred|thousand|lakh|[a-z]*illion|dozen|third|half|halve|quarter)s?|(?!month)[a-z]{2,}ths?|"
+    "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
+)
 
 _NUMBER = r"(?:\d{1,3}(?:(?:,|\{,\})\d{3})+(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+)"
 _PART = rf"(?:\{{([+-]?{_NUMBER})\}}|(\d))"
@@ -82,10 +95,36 @@ def as_latex(answer: str) -> str:
     latex = _SPACE.sub(" ", _SPACING.sub("", collapsed(_without_unicode(answer))))
     latex = collapsed(latex).strip("*").removeprefix(r"\[").removesuffix(r"\]").strip().rstrip(_PUNCTUATION)
     latex = _PERCENT.sub(r"\\%", _THOUSANDS.sub("", latex).replace(r"\varnothing", r"\emptyset"))
-    latex = _AND.sub(", ", latex)
+    latex = _with_backslashes(_AND.sub(", ", latex))
     if prefix := _PREFIX.match(latex):
         latex = latex[prefix.end() :]
     return without_unit(latex).rstrip(_PUNCTUATION)
+
+
+def _with_backslashes(latex: str) -> str:
+    """Write what was typed without TeX, or in a form of it that readers of formulas do not know."""
+    if number := _E_NOTATION.fullmatch(latex):
+        return rf"{number[1]}\times10^{{{int(number[2])}}}"
+    latex = _PLAIN_INFINITY.sub(r"\\infty ", _PLAIN_NAMES.sub(r"\\\1 ", latex))
+    latex = _PHANTOM.sub("", _BARE_FRACTION.sub(r"\\frac{\1}{\2}", latex))
+    return _PLAIN_POWER.sub(r"^{\1}", latex).replace(r"\langle", "(").replace(r"\rangle", ")")
+
+
+def with_distinct_case(gold: str, given: str) -> tuple[str, str]:
+    """Give another letter to each capital whose small letter occurs too: to readers of formulas they are one."""
+    letters = {each[1] for latex in (gold, given) for each in _VARIABLES.finditer(latex) if each[1]}
+    twins = sorted(letter for letter in letters if letter.isupper() and letter.lower() in letters)
+    spare = [letter for letter in _SPARE_LETTERS if letter not in letters and letter.upper() not in letters]
+    names = dict(zip(twins, spare, strict=False))
+    gold, given = (_VARIABLES.sub(lambda each: names.get(each[1], each[0]), latex) for latex in (gold, given))
+    return gold, given
+
+
+def without_plus_minus(latex: str) -> str:
+    r"""Write `\frac{1 \pm x}{2}` as its two values; what begins with the sign is known to readers of formulas."""
+    if latex.count(r"\pm") != 1 or "," in latex or not latex.startswith(r"\frac"):
+        return latex
+    return ", ".join(re.sub(r"\\pm(?![A-Za-z])", sign, latex) for sign in "+-")
 
 
 def without_markup(text: str) -> str:
@@ -122,8 +161,9 @@ def for_algebra(latex: str) -> str:
 def as_text(latex: str) -> str:
     """Write an answer so that the same text is the same answer."""
     text = _DEGREES.sub("", _TEXT_COMMAND.sub(r"\1", latex)).replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac")
-    # "2 1/2" is not "21/2".
-    return re.sub(r"(?<!\d)\s|\s(?!\d)", "", text)
+    # "2 1/2" is not "21/2", and "10, 100" is not "10,100".
+    text = re.sub(r"(?<=\d), (?=\d)", ";", text)
+    return re.sub(r"(?<!\d)\s|\s(?!\d)", "", text).rstrip(_PUNCTUATION)
 
 
 def same_without_algebra(gold: str, given: str) -> bool | None:
@@ -156,7 +196,7 @@ def _is_unit(words: str, known: int, any_word: int) -> bool:
     """Tell whether words are a unit: the first is a known one or any word, of at least so many letters."""
     words = re.sub(r"\^\d", "", words).replace(".m", "m")
     found = re.findall("[A-Za-z]+", words)
-    if not found or re.search("[0-9=<>\\\\]", words) or not _NOT_UNITS.isdisjoint(map(str.lower, found)):
+    if not found or re.search("[0-9=<>\\\\]", words) or any(_NOT_UNIT.fullmatch(word.lower()) for word in found):
         return False
     return len(found[0]) >= (known if found[0] in _SHORT_UNITS else any_word)
 

@@ -21,7 +21,9 @@ from stat_train.tasks.answer_text import (
     for_algebra,
     has_variables,
     same_without_algebra,
+    with_distinct_case,
     without_markup,
+    without_plus_minus,
     without_unit,
 )
 
@@ -39,7 +41,7 @@ class Judgement(NamedTuple):
 _BOX_TOKEN = re.compile(r"\\{1,4}(?:boxed|fbox)(?![A-Za-z])\s*(\{)?|\\.|[{}]", re.DOTALL)
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
 # A word is prose about boxes ("write \boxed around it"); a letter, a number or a command is an answer.
-_UNBRACED = re.compile(r"(?![A-Za-z]{2})[^\s${}][^\s$]*")
+_UNBRACED = re.compile(r"(?![A-Za-z]{2})[^\s${}][^\s$]{0,200}")
 _HASHES = re.compile(r"####[ \t]*([^\s#][^\n]*)")
 _PHRASE = re.compile(
     r"\bthe[ \t]+(?:(?:final|correct)[ \t]+)?answer[ \t]+is\b[ \t]*:?"
@@ -54,13 +56,21 @@ _MAX_NUMBER = 4000
 MOST_CHARACTERS = 10_000
 _LETTER = r"\(?([A-Z])\)?(?![A-Za-z])"
 _CHOICE = re.compile(
-    rf"(?:(?:option|answer|choice)\b\s*:?\s*)?({_LETTER}(?:\s*(?:,|and|&)\s*{_LETTER})*)(?:$|[.):]|(?<=\))\s|\s*[-\u2013]\s)",
+    rf"(?:(?:option|answer|choice)\b\s*:?\s*)?({_LETTER}(?:\s*(?:,|and|&)\s*{_LETTER})*)"
+    r"(?:$|[.):,;]|(?<=\))\s|\s*[-\u2013]\s|\s+because\b)",
     re.IGNORECASE,
 )
 _LETTERS = re.compile("[A-H]{2,8}")
+# Another letter is considered as well, or the one that was named is taken back.
+_HEDGED = re.compile(r"\([A-H]\)|(?:\bor|/|\bit is|\bit's)\s*\(?[A-H]\b|\b(?:wrong|incorrect)\b")
+_NAMED = re.compile(
+    r"\(([A-H])\)|\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s+(?:is\s+)?([A-H])\b|\b([A-H]) is (?:the )?(?:correct|right)\b"
+)
 _CHOICE_CHARACTERS = 200
 
 _TINY = 1e-6
+# A line that goes on for longer does not state an answer.
+_LONGEST_LINE = 1000
 _WORDS = re.compile(r"[^\W\d_]{2}[^\d\\^_{}=+*/]*")
 
 
@@ -133,7 +143,10 @@ def _last_phrase(text: str) -> str | None:
     for phrase in reversed(list(_PHRASE.finditer(text))):
         stop = text.find("\n", phrase.end())
         # The closing sentence of the usual few-shot examples for MATH, on the same line as the answer.
-        line = text[phrase.end() : stop if stop >= 0 else len(text)].strip().removesuffix("I hope it is correct.")
+        stop = stop if stop >= 0 else len(text)
+        if stop - phrase.end() > _LONGEST_LINE:
+            continue
+        line = text[phrase.end() : stop].strip().removesuffix("I hope it is correct.")
         # A box here is an empty or unclosed one, which states nothing.
         if (final := _tidied(line)) and not _BOX.search(final):
             return final
@@ -158,12 +171,18 @@ def _compare_choices(gold: str, given: str) -> Judgement:
 
 
 def _choices(text: str) -> set[str]:
-    """Return the letters that an answer chooses: `B`, `(B)`, `B. because`, `Option B`, `A and C`, `AC`."""
-    plain = without_markup(text[:_CHOICE_CHARACTERS].strip())
+    """Return the letters that an answer chooses: `B`, `(B)`, `B. because`, `Option B`, `A and C`, `AC`.
+
+    A text that begins in no such way chooses the single letter that its end names.
+    """
+    plain = without_markup(text.strip()[:_CHOICE_CHARACTERS]).strip("*_ ")
     if _LETTERS.fullmatch(plain):
         return set(plain)
-    found = _CHOICE.match(plain)
-    return set(re.findall(r"(?<![A-Z])[A-Z](?![A-Z])", found[1].upper())) if found else set()
+    if (found := _CHOICE.match(plain)) and not _HEDGED.search(plain, found.end(1)):
+        return set(re.findall(r"(?<![A-Z])[A-Z](?![A-Z])", found[1].upper()))
+    end = without_markup(text.strip()[-_CHOICE_CHARACTERS:])
+    named = {letter for each in _NAMED.finditer(end) for letter in each.groups() if letter}
+    return named if len(named) == 1 and not found else set()
 
 
 def _compare_numbers(gold: str, given: str) -> Judgement:
@@ -195,11 +214,12 @@ def _compare_math(gold: str, given: str) -> Judgement:
         return Judgement("correct")
     if gold_text and (same := same_without_algebra(gold_latex, given_latex)) is not None:
         return _verdict(same)
+    gold_latex, given_latex = map(without_plus_minus, with_distinct_case(gold_latex, given_latex))
     gold_values = _parsed(gold_latex)
     if not gold_values:
-        if not gold_text:
-            return Judgement("unscored", f"the gold answer cannot be read: {shown(gold)}")
-        return Judgement("wrong", "compared as text: the gold answer cannot be read as mathematics")
+        if _WORDS.fullmatch(gold_text):
+            return Judgement("wrong", "other words")
+        return Judgement("unscored", f"the gold answer cannot be read as mathematics: {shown(gold)}")
     given_values = _parsed(given_latex)
     if not given_values:
         return Judgement("wrong", f"the answer cannot be read as mathematics: {shown(given)}")
@@ -209,7 +229,7 @@ def _compare_math(gold: str, given: str) -> Judgement:
 def _equal(gold: list[Any], given: list[Any]) -> bool:
     from math_verify import verify
 
-    if not verify(gold, given, timeout_seconds=None):
+    if not verify(gold, given, allow_set_relation_comp=True, timeout_seconds=None):
         return False
     # It takes the difference of two tiny numbers for none.
     return not all(map(_is_tiny, (gold[0], given[0]))) or bool(abs((gold[0] / given[0]).evalf() - 1) < _TINY)
@@ -228,7 +248,19 @@ def _parsed(latex: str) -> list[Any]:
     # It warns that its timeouts are off; they must be, because they work by signals, which the main thread alone gets.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     # Its fallback is a piece of the text, which can be cut and then equal another answer's piece.
-    values = parse(f"${for_algebra(latex)}$", _reading(), fallback_mode="no_fallback", parsing_timeout=None)
+    try:
+        values = parse(
+            f"${for_algebra(latex)}$",
+            _reading(),
+            fallback_mode="no_fallback",
+            parsing_timeout=None,
+            raise_on_error=True,
+        )
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:
+        # Whatever the reader of formulas raises for a text, the text is none that it can read.
+        return []
     return [_with_imaginary_unit(value) for value in values]
 
 

@@ -34,10 +34,10 @@ class Grader(Protocol):
 class PlainGrader:
     """Compares answers in this process: as texts, numbers or choices, which takes no time worth limiting."""
 
-    reads_text = False
-
     def __init__(self, name: BuiltInGrader) -> None:
         self.name = name
+        # A letter is often all that is said.
+        self.reads_text = name == "choice"
 
     def compare(self, pairs: Sequence[Pair]) -> list[Judgement]:
         """Return the verdict on each pair, in the order given."""
