@@ -114,15 +114,19 @@ def test_a_teacher_that_works_is_asked_twice(start: Callable[..., ChatServer], d
 
 def test_a_second_teacher_is_asked_where_it_is(start: Callable[..., ChatServer], doctor: Callable[..., Doctor]) -> None:
     first, second = start(), start()
-    other = ["audit.model=n", f"audit.base_url={second.url}"]
+    other = ["until=profile", "audit.model=n", f"audit.base_url={second.url}"]
     said = doctor(*at(TEACHER, first.url), *other, "audit.sample=5")
     assert (said.code, said["audit"].state, said["audit JSON"].state) == (0, "ok", "ok")
     assert said["audit"].seen.startswith(f"{second.url} replied in 0.")
     assert "audit.usd_per_million_input_tokens" in said["audit price"].remedy
     assert (len(first.log()), len(second.log())) == (2, 2)
     # The teacher that is asked again itself is checked already.
-    assert not doctor(*at(TEACHER, first.url), "audit.sample=5").all("audit")
-    refused = doctor(*at(TEACHER, first.url), "audit.model=n", f"audit.base_url={NOBODY}", "audit.sample=5")
+    assert not doctor(*at(TEACHER, first.url), "until=profile", "audit.sample=5").all("audit")
+    # A run that ends before the audit asks nobody.
+    assert not doctor(*at(TEACHER, first.url), *other, "audit.sample=5", "until=diagnose").all("audit")
+    refused = doctor(
+        *at(TEACHER, first.url), "until=profile", "audit.model=n", f"audit.base_url={NOBODY}", "audit.sample=5"
+    )
     assert (refused.code, refused["audit"].state) == (1, "failed")
     assert "check audit.base_url" in refused["audit"].remedy
 
