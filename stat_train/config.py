@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from stat_train.recipe_settings import DataRecipe
 from stat_train.setting_types import (
     OPERATIONAL,
     Count,
@@ -26,7 +27,6 @@ from stat_train.setting_types import (
 STAGES = ("label", "answer", "grade", "diagnose", "profile", "curate", "train", "evaluate", "report")
 
 Stage = Literal["label", "answer", "grade", "diagnose", "profile", "curate", "train", "evaluate", "report"]
-AnswerSource = Literal["own", "rewrites", "both"]
 
 
 class ArithmeticTask(Node):
@@ -137,6 +137,8 @@ class ArithmeticTeacher(Node):
 
     name: Literal["arithmetic"]
     error_rate: Share
+    wrong_solution_rate: Share
+    same_error_rate: Share
     sampling_seed: int
 
 
@@ -219,35 +221,6 @@ class LengthDifficulty(Node):
     min_words: Positive
 
 
-class PoolRecipe(Node):
-    """Pairs from the pool as it is, each question with its own solution."""
-
-    name: Literal["pool"]
-    pairs: Positive
-    allow_short: bool
-
-
-class UntargetedRecipe(Node):
-    """Pairs from the pool, drawn uniformly over questions (`random`) or over skills (`uniform_skill`)."""
-
-    name: Literal["random", "uniform_skill"]
-    pairs: Positive
-    answers: AnswerSource | None
-    answers_per_question: Positive
-    allow_short: bool
-
-
-class StatSelRecipe(Node):
-    """Pairs from the pool, drawn for each missing skill of each difficult question."""
-
-    name: Literal["stat_sel"]
-    pairs: Positive
-    questions_per_skill: Positive
-    answers: AnswerSource | None
-    answers_per_question: Positive
-    allow_short: bool
-
-
 class SftTraining(Node):
     """Supervised fine-tuning with TRL."""
 
@@ -289,9 +262,18 @@ class PlanAssumptions(Node):
     output_tokens_per_second: Annotated[float, Field(gt=0), OPERATIONAL]
 
 
+class Decontamination(Node):
+    """Which questions must not be trained on beside the run's own, and what becomes of pool rows that are near one."""
+
+    against: list[Text]
+    template_twins: Literal["drop", "flag"]
+
+
 class Evaluation(Node):
     """How a checkpoint answers the benchmarks."""
 
+    prompting: Literal["plain", "adaptmi"]
+    exemplars: Positive
     temperature: Temperature
     batch_size: Annotated[int | None, Field(ge=1), OPERATIONAL]
 
@@ -302,7 +284,6 @@ Teacher = Annotated[ArithmeticTeacher | LabelsTeacher | OpenAITeacher, Field(dis
 Difficulty = Annotated[
     GoldDifficulty | StepRewardDifficulty | ConsistencyDifficulty | LengthDifficulty, Field(discriminator="name")
 ]
-DataRecipe = Annotated[PoolRecipe | UntargetedRecipe | StatSelRecipe, Field(discriminator="name")]
 Training = Annotated[SftTraining | NoTraining, Field(discriminator="name")]
 
 
@@ -319,6 +300,7 @@ class Config(Node):
     audit: Audit
     difficulty: Difficulty
     data_recipe: DataRecipe
+    decontaminate: Decontamination
     train: Training
     budget: BudgetCaps
     plan: PlanAssumptions

@@ -13,13 +13,13 @@ from stat_train.config import (
     LengthDifficulty,
     NoTraining,
     OpenAITeacher,
-    PoolRecipe,
     RecordedStudent,
     RewardModel,
     StepRewardDifficulty,
     is_local,
     local_path,
 )
+from stat_train.recipe_settings import AugmentRecipe, DataRecipe, EmbedSynRecipe, SkillMixRecipe, StatSynRecipe
 from stat_train.setting_types import Node
 
 
@@ -111,11 +111,46 @@ def _check_reward_model(rewarder: str, model: RewardModel | None) -> list[str]:
 
 
 def _check_recipe(config: Config) -> list[str]:
-    recipe = config.data_recipe
-    answers = None if isinstance(recipe, PoolRecipe) else recipe.answers
-    if config.teacher.name == "labels" and answers in ("rewrites", "both"):
+    recipe, problems = config.data_recipe, []
+    if config.teacher.name == "labels" and config.reaches("curate"):
+        problems += _check_without_writer(recipe)
+    if isinstance(recipe, StatSynRecipe | EmbedSynRecipe):
+        problems += _check_agreement(recipe)
+    if isinstance(recipe, SkillMixRecipe) and (recipe.skills, recipe.skills_from) == ("teacher", "profile"):
+        problems.append(
+            "data_recipe.skills_from = profile: a profile is of the task's own skills; use data_recipe.skills=map, or "
+            "data_recipe.skills_from=all with skills that the teacher is asked for"
+        )
+    return problems
+
+
+def _check_without_writer(recipe: DataRecipe) -> list[str]:
+    """Return what is wrong with a recipe where the teacher is no model that could write."""
+    answers = getattr(recipe, "answers", None)
+    if answers in ("rewrites", "both"):
         return [f"data_recipe.answers = {answers}: teacher=labels cannot rewrite; use data_recipe.answers=own"]
+    if isinstance(recipe, AugmentRecipe):
+        return ["data_recipe = augment: teacher=labels cannot rewrite; use data_recipe=random, or teacher=openai"]
+    if isinstance(recipe, StatSynRecipe | EmbedSynRecipe | SkillMixRecipe):
+        other = "embed_sel" if isinstance(recipe, EmbedSynRecipe) else "stat_sel"
+        return [
+            f"data_recipe = {recipe.name}: teacher=labels cannot write questions; use data_recipe={other}, or "
+            "teacher=openai"
+        ]
     return []
+
+
+def _check_agreement(recipe: StatSynRecipe | EmbedSynRecipe) -> list[str]:
+    """Return what is wrong between the numbers of solutions: asked for, to agree, to train on."""
+    problems = []
+    given, most = f"data_recipe.must_agree = {recipe.must_agree}", f"data_recipe.solutions = {recipe.solutions}"
+    if recipe.must_agree > recipe.solutions:
+        problems.append(f"{given}: expected at most {most}, or no question is kept")
+    if 2 * recipe.must_agree <= recipe.solutions:
+        problems.append(f"{given}: expected more than half of {most}, or two answers could both be agreed on")
+    if recipe.answers_per_question > recipe.solutions:
+        problems.append(f"data_recipe.answers_per_question = {recipe.answers_per_question}: expected at most {most}")
+    return problems
 
 
 def _check_training(config: Config) -> list[str]:

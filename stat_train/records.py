@@ -212,12 +212,13 @@ class TrainingExample(Record):
 
 
 class Dropped(Record):
-    """An item that a stage left out, and why."""
+    """An item that a stage left out, and why; `item` says of what kind it is, as in the stage's counts."""
 
     stage: str
     id: str
     reason: str
     detail: str = ""
+    item: str = "question"
 
 
 def as_json(value: Any) -> Any:

@@ -22,7 +22,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each may import what stands before it, and what stands beside it.
 ORDER = (
     {"records", "errors", "intervals", "progress", "gpus"},
-    {"setting_types", "config", "contradictions", "store", "chunks", "compose"},
+    {"setting_types", "recipe_settings", "config", "contradictions", "store", "chunks", "compose"},
     {"tasks", "models"},
     {"teacher"},
     {"diagnosis", "curation"},
@@ -232,7 +232,7 @@ def test_every_settings_file_says_what_it_is_and_how_to_use_it(path: Path) -> No
     command = re.search(r"Command: stat-train(.*?)(?: {2,}Cost:|$)", "\n".join(opening), re.MULTILINE)
     assert command and re.search(r"Cost: \S", "\n".join(opening)), "Command: and Cost: follow"
     group = path.parent.name.replace("data_recipes", "data_recipe")
-    if group not in ("conf", "audit", "evaluate", "budget", "plan"):
+    if group not in ("conf", "audit", "evaluate", "budget", "plan", "decontaminate"):
         assert f"{group}={path.stem}" in command[1].split()
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from random import Random
 
-from stat_train.config import PoolRecipe, StatSelRecipe, UntargetedRecipe
 from stat_train.curation.source import Draw, Source
 from stat_train.errors import UserError
+from stat_train.recipe_settings import PoolRecipe, StatSelRecipe, UntargetedRecipe
 from stat_train.records import Diagnosed
 
 

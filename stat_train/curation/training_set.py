@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, NamedTuple
 
-from stat_train.config import AnswerSource, PoolRecipe, Prompt, StatSelRecipe, UntargetedRecipe
+from stat_train.config import Prompt
 from stat_train.curation.recipes import passes, shortfalls
 from stat_train.curation.source import OWN, Draw, Source, fill, questions_at, require_enough
+from stat_train.recipe_settings import AnswerSource, PoolRecipe, StatSelRecipe, UntargetedRecipe
 from stat_train.records import Diagnosed, Dropped, Origin, Question, TrainingExample
 from stat_train.tasks.answers import extract_final
 from stat_train.tasks.graders import Grader, given_answer

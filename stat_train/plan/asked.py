@@ -14,7 +14,6 @@ from stat_train.config import (
     LocalStudent,
     NoTraining,
     OpenAITeacher,
-    PoolRecipe,
     RecordedStudent,
 )
 from stat_train.curation.inputs import held_out, read_diagnosed
@@ -282,7 +281,7 @@ def _rewrites(look: Look, teacher: OpenAITeacher, known: Known) -> Asked:
 def _most_rewrites(look: Look) -> int:
     """Return how many of the recipe's pairs have a rewrite."""
     recipe = look.config.data_recipe
-    if isinstance(recipe, PoolRecipe) or answer_source(recipe, look.teacher) != "both":
+    if answer_source(recipe, look.teacher) != "both":
         return recipe.pairs
     return round(recipe.pairs * recipe.answers_per_question / (recipe.answers_per_question + 1))
 

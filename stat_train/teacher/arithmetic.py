@@ -7,11 +7,19 @@ from random import Random
 
 from stat_train.config import ArithmeticTeacher
 from stat_train.records import Answer, Diagnosis, Question, QuestionSkills
+from stat_train.tasks.arithmetic import world
 from stat_train.tasks.arithmetic.checker import failed_skills
 from stat_train.tasks.arithmetic.skills import SKILL_NAMES
 from stat_train.tasks.arithmetic.world import Chain, rewrite
 from stat_train.tasks.steps import split_steps
-from stat_train.teacher.contract import Discovery, RewriteRequest, Written
+from stat_train.teacher.contract import (
+    Discovery,
+    NewQuestions,
+    QuestionRequest,
+    RewriteRequest,
+    SolveRequest,
+    Written,
+)
 from stat_train.teacher.skill_list import SkillList
 
 
@@ -19,9 +27,12 @@ class ExactTeacher:
     """Finds the steps that do not follow, and names their skills."""
 
     can_rewrite = True
+    can_write = True
 
     def __init__(self, settings: ArithmeticTeacher) -> None:
         self.settings = settings
+        # The questions that it wrote itself: it can solve no others.
+        self.chains: dict[str, Chain] = {}
 
     def discover_skills(self, questions: Iterable[Question]) -> Discovery:
         """Return the skills that the questions are made from."""
@@ -52,6 +63,34 @@ class ExactTeacher:
         for question, sample in requests:
             text = rewrite(str(self.settings.sampling_seed), Chain.parse(question.source or ""), sample)
             yield Written(text, [])
+
+    def new_question(self, requests: Iterable[QuestionRequest]) -> Iterator[NewQuestions]:
+        """Yield two new questions that need the skill, or the skills of one of the examples."""
+        for request in requests:
+            random = Random(f"{self.settings.sampling_seed}/{request.id}/{request.skill}/{request.sample}")
+            yield NewQuestions([self._write(random, request) for _ in range(2)], [])
+
+    def _write(self, random: Random, request: QuestionRequest) -> str:
+        needed = [request.skill] if request.skill else random.choice(request.examples).skills or []
+        chain = world.chain_with(random, needed)
+        text = world.ask(random, chain)
+        self.chains[text] = chain
+        return text
+
+    def solve(self, requests: Iterable[SolveRequest]) -> Iterator[Written]:
+        """Yield solutions, of which a share ends in a wrong answer: the question's usual error, or one of its own."""
+        for request in requests:
+            random = Random(f"{self.settings.sampling_seed}/{request.question}/{request.sample}")
+            chain = self.chains[request.question]
+            yield Written(world.solve(random, chain, self._error(random, request.sample)), [])
+
+    def _error(self, random: Random, sample: int) -> int:
+        """Return by how much the final answer is wrong; two errors are the same as often as is set."""
+        if random.random() >= self.settings.wrong_solution_rate:
+            return 0
+        # When each makes the usual error with probability s, two of them do with probability s * s.
+        usual = random.random() < self.settings.same_error_rate**0.5
+        return 1 if usual else 2 + sample
 
     def _misread(self, skill: str, random: Random) -> str:
         if random.random() >= self.settings.error_rate:

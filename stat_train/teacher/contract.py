@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from stat_train.config import ArithmeticTeacher, LabelsTeacher
@@ -14,6 +14,34 @@ class RewriteRequest(NamedTuple):
     """One rewrite asked for: `sample` counts the rewrites of the same solution."""
 
     question: Question
+    sample: int
+
+
+class QuestionRequest(NamedTuple):
+    """Two new questions asked for: for which skill (None: like the examples), after which examples.
+
+    `sample` counts the replies to the same request.
+    """
+
+    id: str
+    skill: str | None
+    examples: Sequence[Question]
+    sample: int
+
+
+class NewQuestions(NamedTuple):
+    """New questions; none when the teacher gave none that can be used, and then `error` says why."""
+
+    questions: list[str]
+    call_ids: list[str]
+    error: str | None = None
+
+
+class SolveRequest(NamedTuple):
+    """One solution asked for: `sample` counts the solutions of the same question."""
+
+    id: str
+    question: str
     sample: int
 
 
@@ -37,6 +65,7 @@ class Teacher(Protocol):
     """Names the skills of questions and of failures, and rewrites solutions; replies come in the order asked."""
 
     can_rewrite: bool
+    can_write: bool
 
     def discover_skills(self, questions: Iterable[Question]) -> Discovery:
         """Return a list of skills for a task that has none, found from some of its questions."""
@@ -52,6 +81,14 @@ class Teacher(Protocol):
 
     def rewrite(self, requests: Iterable[RewriteRequest]) -> Iterator[Written]:
         """Yield each question's solution in other words."""
+        ...
+
+    def new_question(self, requests: Iterable[QuestionRequest]) -> Iterator[NewQuestions]:
+        """Yield two new questions for each request."""
+        ...
+
+    def solve(self, requests: Iterable[SolveRequest]) -> Iterator[Written]:
+        """Yield a solution for each request."""
         ...
 
 

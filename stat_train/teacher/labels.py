@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from stat_train.records import Answer, Diagnosis, Question, QuestionSkills
-from stat_train.teacher.contract import Discovery, RewriteRequest, Written
+from stat_train.teacher.contract import (
+    Discovery,
+    NewQuestions,
+    QuestionRequest,
+    RewriteRequest,
+    SolveRequest,
+    Written,
+)
 from stat_train.teacher.skill_list import SkillList, labels
 
 
@@ -13,6 +20,7 @@ class LabelReader:
     """Reads the labels: a question requires what it is labelled with, and a difficult one misses all of it."""
 
     can_rewrite = False
+    can_write = False
 
     def discover_skills(self, questions: Iterable[Question]) -> Discovery:
         """Return the names that the questions are labelled with."""
@@ -37,3 +45,11 @@ class LabelReader:
     def rewrite(self, requests: Iterable[RewriteRequest]) -> Iterator[Written]:
         """Refuse: labels cannot rewrite; the settings are checked before, so this is never reached by a run."""
         raise TypeError("teacher=labels cannot rewrite solutions")
+
+    def new_question(self, requests: Iterable[QuestionRequest]) -> Iterator[NewQuestions]:
+        """Refuse, as for rewrites."""
+        raise TypeError("teacher=labels cannot write questions")
+
+    def solve(self, requests: Iterable[SolveRequest]) -> Iterator[Written]:
+        """Refuse, as for rewrites."""
+        raise TypeError("teacher=labels cannot solve questions")

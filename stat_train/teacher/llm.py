@@ -10,38 +10,20 @@ from stat_train.config import OpenAITeacher
 from stat_train.models.generator import Request, Sampling
 from stat_train.records import Answer, Diagnosis, Question, QuestionSkills, Verdict
 from stat_train.teacher.asking import Asked, Heard, Key, TeacherGenerator, ask
-from stat_train.teacher.contract import Discovery, RewriteRequest, Written
+from stat_train.teacher.contract import (
+    Discovery,
+    NewQuestions,
+    QuestionRequest,
+    RewriteRequest,
+    SolveRequest,
+    Written,
+)
 from stat_train.teacher.discovery import Discoverer
 from stat_train.teacher.prompt_files import PromptFile, Prompts, code_of, filled
 from stat_train.teacher.reply_form import Value, read_reply
 from stat_train.teacher.skill_list import SkillList, matched, names_for
 
 JUDGEMENTS: Mapping[str, Verdict] = {"correct": "correct", "incorrect": "wrong"}
-
-
-class QuestionRequest(NamedTuple):
-    """Two new questions asked for: for which skill, after which examples; `sample` counts the replies to the same."""
-
-    id: str
-    skill: str
-    examples: Sequence[Question]
-    sample: int
-
-
-class NewQuestions(NamedTuple):
-    """New questions; none when the teacher gave none that can be used, and then `error` says why."""
-
-    questions: list[str]
-    call_ids: list[str]
-    error: str | None = None
-
-
-class SolveRequest(NamedTuple):
-    """One solution asked for: `sample` counts the solutions of the same question."""
-
-    id: str
-    question: str
-    sample: int
 
 
 class SkillQuery(NamedTuple):
@@ -66,6 +48,7 @@ class LanguageModelTeacher:
     """Asks a model what a teacher is asked; `connect` gives the generator that does, when the first question comes."""
 
     can_rewrite = True
+    can_write = True
 
     def __init__(self, settings: OpenAITeacher, prompts: Prompts, connect: Callable[[], TeacherGenerator]) -> None:
         self.settings, self.prompts, self.connect = settings, prompts, connect
@@ -121,14 +104,14 @@ class LanguageModelTeacher:
 
     def solve(self, requests: Iterable[SolveRequest]) -> Iterator[Written]:
         """Yield a solution for each request, in the order asked."""
-        wanted, prompt = list(requests), self.prompts["solve"]
-        asked = (prompt.request(r.id, {"question": r.question}, self.writing, r.sample) for r in wanted)
+        wanted = list(requests)
+        asked = (solve_request(self.prompts, self.writing, each) for each in wanted)
         yield from self._written(asked, [(each.id, each.sample) for each in wanted], "Solving")
 
     def new_question(self, requests: Iterable[QuestionRequest]) -> Iterator[NewQuestions]:
         """Yield two new questions for each request, in the order asked."""
         wanted = list(requests)
-        asked = (_new_question(self.prompts["new_question"], self.writing, each) for each in wanted)
+        asked = (new_question_request(self.prompts, self.writing, each) for each in wanted)
         heard = ask(self.generator, asked, "Writing questions")
         for request in wanted:
             found = heard[request.id, request.sample]
@@ -177,6 +160,11 @@ def rewrite_request(prompts: Prompts, sampling: Sampling, wanted: RewriteRequest
     return prompts["rewrite"].request(question.id, values, sampling, wanted.sample)
 
 
+def solve_request(prompts: Prompts, sampling: Sampling, wanted: SolveRequest) -> Request:
+    """Return what is asked to solve a question."""
+    return prompts["solve"].request(wanted.id, {"question": wanted.question}, sampling, wanted.sample)
+
+
 def _skill_query(
     prompt: PromptFile, id: str, values: dict[str, str], sampling: Sampling, sample: int, names: list[str]
 ) -> SkillQuery:
@@ -189,9 +177,11 @@ def _reader(prompt: PromptFile, values: dict[str, str]) -> Callable[[str], dict[
     return lambda text: read_reply(text, prompt.reply, code, quoted)
 
 
-def _new_question(prompt: PromptFile, sampling: Sampling, wanted: QuestionRequest) -> Asked[list[str]]:
+def new_question_request(prompts: Prompts, sampling: Sampling, wanted: QuestionRequest) -> Asked[list[str]]:
+    """Return what is asked to write two new questions, for a skill or after examples alone."""
+    prompt = prompts["new_question" if wanted.skill else "similar_question"]
     examples = (f"Question: {each.question}\nSolution: {each.solution or ''}" for each in wanted.examples)
-    values = {"skill": wanted.skill, "examples": "\n\n".join(examples)}
+    values = {"examples": "\n\n".join(examples)} | ({"skill": wanted.skill} if wanted.skill else {})
 
     def read(text: str) -> list[str] | None:
         reply = read_reply(text, prompt.reply, code_of(values))

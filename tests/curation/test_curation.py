@@ -12,12 +12,13 @@ import pytest
 from datasets import Dataset
 from scipy.stats import chisquare
 
-from stat_train.config import PoolRecipe, Prompt, StatSelRecipe, UntargetedRecipe
+from stat_train.config import Prompt
 from stat_train.curation.recipes import shortfalls, stat_sel, uniform_question, uniform_skill
 from stat_train.curation.source import OWN, Draw, Source, fill, make_source
 from stat_train.curation.training_set import MOST_DRAWN_IN_VAIN, Recipe, TrainingSet, answer_source, make_training_set
 from stat_train.diagnosis.profile import skill_profile
 from stat_train.errors import UserError
+from stat_train.recipe_settings import PoolRecipe, StatSelRecipe, UntargetedRecipe
 from stat_train.records import Diagnosed, Diagnosis, Question
 from stat_train.tasks.graders import PlainGrader
 from stat_train.teacher.contract import RewriteRequest, Written

@@ -14,8 +14,8 @@ from stat_train.config import OpenAITeacher
 from stat_train.models.generator import Request
 from stat_train.models.scripted import ScriptedGenerator
 from stat_train.records import Answer, Question
-from stat_train.teacher.contract import RewriteRequest
-from stat_train.teacher.llm import LanguageModelTeacher, QuestionRequest, SolveRequest
+from stat_train.teacher.contract import QuestionRequest, RewriteRequest, SolveRequest
+from stat_train.teacher.llm import LanguageModelTeacher
 from stat_train.teacher.prompt_files import read_prompts
 
 KNOWN = {"algebra": ["factoring", "solving_equations"], "geometry": ["angles"]}

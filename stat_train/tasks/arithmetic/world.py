@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
@@ -98,6 +98,16 @@ def draw_chain(random: Random, family: Family) -> Chain:
             random.shuffle(names)
 
 
+def chain_with(random: Random, needed: Sequence[str]) -> Chain:
+    """Return a chain of the pool that needs these skills, and perhaps others, in any order."""
+    while True:
+        others = [name for name in SKILL_NAMES if name not in needed]
+        more = random.sample(others, random.randint(0, max(0, Family().steps[1] - len(needed))))
+        names = random.sample([*needed, *more], len(needed) + len(more))
+        if (chain := _draw_numbers(random, names, Family().scale)) and chain.split() == "pool":
+            return chain
+
+
 def _distinct_skills(random: Random, weights: Mapping[str, float], count: int) -> list[str]:
     left, chosen = dict(weights), []
     for _ in range(count):
@@ -133,9 +143,9 @@ def ask(random: Random, chain: Chain, unseen_phrasings: bool = False) -> str:
     return " ".join([*sentences, random.choice(_CLOSINGS)])
 
 
-def solve(random: Random, chain: Chain) -> str:
-    """Return a solution in one of the styles, one step a paragraph, then the final answer."""
-    return _write_solution(chain, random.randrange(STYLES))
+def solve(random: Random, chain: Chain, error: int = 0) -> str:
+    """Return a solution in one of the styles, one step a paragraph, then the final answer, which may be in error."""
+    return _write_solution(chain, random.randrange(STYLES), error)
 
 
 def rewrite(seed: str, chain: Chain, sample: int) -> str:
@@ -145,14 +155,14 @@ def rewrite(seed: str, chain: Chain, sample: int) -> str:
     return _write_solution(chain, styles[sample % STYLES])
 
 
-def _write_solution(chain: Chain, style: int) -> str:
+def _write_solution(chain: Chain, style: int, error: int = 0) -> str:
     paragraphs, number = [], chain.start
     for (name, operands), value in zip(chain.steps, chain.values(), strict=True):
         skill = BY_NAME[name]
         work = dict(zip("mn", skill.work(number, operands), strict=False))
         paragraphs.append(_fill(skill.shows[style], str(number), operands, y=value, **work))
         number = value
-    return "\n\n".join([*paragraphs, f"The answer is {number}."])
+    return "\n\n".join([*paragraphs, f"The answer is {number + error}."])
 
 
 def _fill(phrase: str, x: str, operands: Operands, **numbers: int) -> str:
