@@ -10,7 +10,9 @@ from stat_train.config import (
     ConsistencyDifficulty,
     Endpoint,
     EndpointStudent,
+    GoldDifficulty,
     LengthDifficulty,
+    LocalStudent,
     NoTraining,
     OpenAITeacher,
     RecordedStudent,
@@ -31,6 +33,7 @@ def contradictions(config: Config) -> list[str]:
         _check_difficulty,
         _check_recipe,
         _check_training,
+        _check_prompting,
         _check_audit,
         _check_budget,
     )
@@ -164,6 +167,24 @@ def _check_training(config: Config) -> list[str]:
         f"train.effective_batch_size = {train.effective_batch_size}: expected a multiple of "
         f"train.device_batch_size = {train.device_batch_size}, or at most that"
     ]
+
+
+def _check_prompting(config: Config) -> list[str]:
+    """Return why prompts cannot be chosen by what the student finds difficult among the benchmark's questions."""
+    if config.evaluate.prompting == "plain" or not config.reaches("evaluate"):
+        return []
+    given, difficulty = "evaluate.prompting = adaptmi", config.difficulty
+    others = "step_rewards" if isinstance(config.task, ArithmeticTask) else "prm, token_prm"
+    remedy = f"use difficulty={others} or length, or evaluate.prompting=plain"
+    if not isinstance(config.student, LocalStudent):
+        name = config.student.name
+        return [f"{given}: student={name} is not asked the benchmark; use student=local, or evaluate.prompting=plain"]
+    if isinstance(difficulty, GoldDifficulty):
+        return [f"{given}: difficulty=gold would choose the prompts by the benchmark's answer key; {remedy}"]
+    if isinstance(difficulty, ConsistencyDifficulty):
+        counted = f"{difficulty.samples} samples of each answer, and a benchmark question is answered once"
+        return [f"{given}: difficulty=consistency needs {counted}; {remedy}"]
+    return []
 
 
 def _check_audit(config: Config) -> list[str]:

@@ -42,6 +42,7 @@ from stat_train.evaluation.terminal import print_profile, print_summary
 from stat_train.labelling import skill_labels
 from stat_train.models.places import model_place
 from stat_train.models.recorded import read_recording
+from stat_train.prompting import prompted_answers
 from stat_train.records import (
     Answer,
     Diagnosis,
@@ -121,7 +122,7 @@ def method(run: Run) -> Iterator[Artifact]:
         return
     evaluation = None
     if isinstance(run.config.student, LocalStudent):
-        yield (evaluation := evaluate(run, questions, checkpoint))
+        yield (evaluation := evaluate(run, questions, skill_map, checkpoint))
     yield report(run, profiled, training_set, evaluation)
 
 
@@ -183,7 +184,7 @@ def grade(run: Run, questions: Artifact, answers: Artifact) -> Artifact:
 
 def score(run: Run, questions: Artifact, answers: Artifact) -> Artifact | None:
     """Stage 1: how good each step of the answers is, where a model is to tell."""
-    return step_scores(run, questions, answers)
+    return step_scores(run, questions.folder / "validation.jsonl", answers, "step_rewards.jsonl")
 
 
 def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifact, grades: Artifact) -> Artifact:
@@ -315,8 +316,8 @@ def train(run: Run, settings: SftTraining, training_set: Artifact) -> Artifact:
     return run.make("train", 1, [], identity, build, "checkpoint", "metrics.jsonl", "training.json")
 
 
-def evaluate(run: Run, questions: Artifact, checkpoint: Artifact | None) -> Artifact:
-    """Stage 5: what the student could do before, and can do now."""
+def evaluate(run: Run, questions: Artifact, skill_map: Artifact, checkpoint: Artifact | None) -> Artifact:
+    """Stage 5: what the student could do before, and can do now; and without training, with examples in its prompt."""
     student = run.config.student
     assert isinstance(student, LocalStudent)
     before = model_place(student.model)
@@ -325,9 +326,12 @@ def evaluate(run: Run, questions: Artifact, checkpoint: Artifact | None) -> Arti
         arms["sft"] = (str(checkpoint.folder / "checkpoint"), checkpoint.name)
     benchmarks = sorted((questions.folder / "benchmarks").iterdir())
     made = {(arm, place): benchmark_answers(run, arm, place, *arms[arm]) for arm in arms for place in benchmarks}
+    if run.config.evaluate.prompting == "adaptmi":
+        prompted = prompted_answers(run, questions, skill_map, {place: made["base", place] for place in benchmarks})
+        made |= {("adaptmi", place): answers for place, answers in prompted.items()}
 
     def build(folder: Path) -> None:
-        graded: dict[str, dict[str, Any]] = {arm: {} for arm in arms}
+        graded: dict[str, dict[str, Any]] = {arm: {} for arm, _ in made}
         for (arm, place), answers in made.items():
             asked = read_records(place, Question)
             known = {question.id: question for question in asked}

@@ -69,6 +69,20 @@ class Answer(Record):
     call_id: str | None = None
 
 
+class ExemplarPrompt(Record):
+    """Which worked examples of the pool stand before a question in its prompt, farthest first, and why these.
+
+    They carry `skills`; without skills they are the fixed set that all such questions share. `difficult` is None where
+    the rule could not judge. `reason` says why a question that is not easy has the fixed set.
+    """
+
+    question_id: str
+    difficult: bool | None = None
+    skills: list[str]
+    exemplar_ids: list[str]
+    reason: str | None = None
+
+
 class Grade(Record):
     """Whether an answer is right; `unscored` when that cannot be decided, with the reason."""
 

@@ -14,8 +14,8 @@ from stat_train.run import Run, Summary
 from stat_train.store import Artifact, file_hash
 
 
-def step_scores(run: Run, questions: Artifact, answers: Artifact) -> Artifact | None:
-    """Let the reward model score the student's answers in processes of its own; None where the run has no such model.
+def step_scores(run: Run, questions: Path, answers: Artifact, *links: str) -> Artifact | None:
+    """Let the reward model score the answers to a file of questions, in processes; None where the run has no model.
 
     Known by the model, how it is shown an answer, and the content of questions and answers: not by the thresholds.
     Where the first attempts alone count, the others are not scored.
@@ -27,7 +27,7 @@ def step_scores(run: Run, questions: Artifact, answers: Artifact) -> Artifact | 
     weights = model_place(difficulty.prm.model)
     job = ScoreJob(
         folder=Path(),
-        questions=questions.folder / "validation.jsonl",
+        questions=questions,
         answers=answers.folder / "answers.jsonl",
         step_rewarder=difficulty.step_rewarder,
         settings=difficulty.prm.model_copy(update={"model": weights}),
@@ -40,7 +40,7 @@ def step_scores(run: Run, questions: Artifact, answers: Artifact) -> Artifact | 
     def build(folder: Path) -> None:
         stage.score(job.model_copy(update={"folder": folder}), job.settings.processes)
 
-    return run.make("score", 2, [], identity, build, "step_rewards.jsonl")
+    return run.make("score", 2, [], identity, build, *links)
 
 
 def step_rewards_of(

@@ -6,12 +6,19 @@ from pathlib import Path
 
 from stat_train import stage
 from stat_train.config import EndpointStudent, LocalStudent, RecordedStudent
-from stat_train.diagnosis.answering import AnswerJob, answer_with_endpoint, how_asked, recorded_answers
+from stat_train.diagnosis.answering import (
+    EXEMPLARS_FILE,
+    PROMPTS_FILE,
+    AnswerJob,
+    answer_with_endpoint,
+    how_asked,
+    recorded_answers,
+)
 from stat_train.models.generator import Sampling
 from stat_train.models.places import model_place
 from stat_train.models.recorded import read_recording
 from stat_train.records import Question
-from stat_train.run import Run, Summary
+from stat_train.run import Run
 from stat_train.store import Artifact, file_hash, read_records, write_records
 
 
@@ -32,18 +39,22 @@ def validation_answers(run: Run, questions: Artifact) -> Artifact:
     if isinstance(student, EndpointStudent):
         return _ask_served(run, questions, student, sampling, attempts)
     weights = model_place(student.model)
-    identity = {"model": run.fingerprint(weights), "attempts": attempts}
-    return _answer(run, "answer", validation, weights, identity, sampling, student.batch_size, "answers.jsonl")
+    job = _job(run, validation, weights, sampling, attempts, student.batch_size)
+    return _answer(run, "answer", job, run.fingerprint(weights), "answers.jsonl")
 
 
-def benchmark_answers(run: Run, arm: str, questions: Path, weights: str, fingerprint: str) -> Artifact:
-    """Return the answers of one arm (weights, known by their fingerprint) to the questions of a benchmark."""
+def benchmark_answers(
+    run: Run, arm: str, questions: Path, weights: str, fingerprint: str, exemplars: Path | None = None
+) -> Artifact:
+    """Return the answers of one arm (weights, known by their fingerprint) to the questions of a benchmark.
+
+    `exemplars` is the folder that says which worked examples stand before each question, where some do.
+    """
     settings, student = run.config.evaluate, run.config.student
     assert isinstance(student, LocalStudent)
     sampling = Sampling(settings.temperature, student.max_new_tokens)
-    identity = {"model": fingerprint, "attempts": 1}
-    batch_size = settings.batch_size or student.batch_size
-    made = _answer(run, "benchmark", questions, weights, identity, sampling, batch_size)
+    job = _job(run, questions, weights, sampling, 1, settings.batch_size or student.batch_size)
+    made = _answer(run, "benchmark", job.model_copy(update={"exemplars": exemplars}), fingerprint)
     run.say(f"{arm} on {questions.stem}")
     return made
 
@@ -58,34 +69,32 @@ def _ask_served(run: Run, questions: Artifact, student: EndpointStudent, samplin
     return run.make("answer", 1, [questions], identity, build, "answers.jsonl")
 
 
-def _answer(
-    run: Run,
-    name: str,
-    questions: Path,
-    weights: str,
-    identity: Summary,
-    sampling: Sampling,
-    batch_size: int,
-    *links: str,
-) -> Artifact:
-    """Let a model answer questions in processes of its own; known by the questions' content, not by where they are."""
+def _job(run: Run, questions: Path, weights: str, sampling: Sampling, attempts: int, batch_size: int) -> AnswerJob:
     student = run.config.student
     assert isinstance(student, LocalStudent)
-    job = AnswerJob(
+    return AnswerJob(
         folder=Path(),
         questions=questions,
         model=weights,
         revision=student.revision if weights == student.model else None,
         prompt=run.prompt,
-        attempts=identity["attempts"],
+        attempts=attempts,
         sampling=sampling,
         batch_size=batch_size,
         seed=run.config.seed if sampling.temperature else 0,
     )
-    known_by = job.model_dump(exclude={"folder", "questions", "model", "batch_size"})
+
+
+def _answer(run: Run, name: str, job: AnswerJob, fingerprint: str, *links: str) -> Artifact:
+    """Let a model answer questions in processes of its own; known by the questions' content, not by where they are."""
+    student = run.config.student
+    assert isinstance(student, LocalStudent)
+    known_by = job.model_dump(exclude={"folder", "questions", "model", "batch_size", "exemplars"})
     # Greedy answers are the same in any batch; sampled ones take their random numbers batch by batch.
-    known_by |= {"batch_size": batch_size} if sampling.temperature else {}
-    known_by |= identity | {"questions": file_hash(questions, run.cache_dir)}
+    known_by |= {"batch_size": job.batch_size} if job.sampling.temperature else {}
+    known_by |= {"model": fingerprint, "questions": file_hash(job.questions, run.cache_dir)}
+    if job.exemplars:
+        known_by |= {file: file_hash(job.exemplars / file, run.cache_dir) for file in (PROMPTS_FILE, EXEMPLARS_FILE)}
 
     def build(folder: Path) -> None:
         stage.answer(job.model_copy(update={"folder": folder}), student.processes)

@@ -27,7 +27,7 @@ ORDER = (
     {"teacher"},
     {"diagnosis", "curation"},
     {"training", "evaluation"},
-    {"run", "labelling", "student", "scoring", "pipeline", "stage", "doctor", "plan"},
+    {"run", "labelling", "student", "scoring", "prompting", "pipeline", "stage", "doctor", "plan"},
     {"cli"},
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}

@@ -22,16 +22,21 @@ from stat_train.models.generator import Completion, Request, Sampling
 from stat_train.models.ledger import Ledger
 from stat_train.models.tally import show
 from stat_train.progress import Progress
-from stat_train.records import Answer, Question
+from stat_train.records import Answer, ExemplarPrompt, Question
 from stat_train.store import chunk_seed, content_hash, read_records
 from stat_train.tasks.answers import extract_final
 from stat_train.tasks.prompts import messages
 
 CHUNK_SIZE = 500
+# Two files beside each other: which examples stand before which question, and the examples themselves.
+PROMPTS_FILE, EXEMPLARS_FILE = "adaptmi_prompts.jsonl", "exemplars.jsonl"
 
 
 class AnswerJob(BaseModel):
-    """What the answering process is told: which model answers which questions, and how."""
+    """What the answering process is told: which model answers which questions, and how.
+
+    `exemplars` is the folder of PROMPTS_FILE and EXEMPLARS_FILE, for questions that come after worked examples.
+    """
 
     folder: Path
     questions: Path
@@ -42,6 +47,7 @@ class AnswerJob(BaseModel):
     sampling: Sampling
     batch_size: int
     seed: int
+    exemplars: Path | None = None
 
 
 def answers_file(job: AnswerJob) -> Chunked:
@@ -57,12 +63,12 @@ def answer_with_weights(job: AnswerJob, launch: str) -> None:
 
     every, chunked = _all_asked(job), answers_file(job)
     generator = TransformersGenerator(job.model, job.revision, job.prompt, job.batch_size)
-    prompt_hash = generator.renderer.hash()
+    prompt_hash, examples = generator.renderer.hash(), _exemplars_before(job.exemplars)
     with Progress(f"Answering ({job.questions.stem})", len(every)) as progress:
 
         def work(chunk: Sequence[_Asked], index: int) -> list[Answer]:
             manual_seed(chunk_seed(job.seed, "answer", index))
-            requests = [_request(job, asked) for asked in chunk]
+            requests = [_request(job, asked, examples.get(asked.question.id, ())) for asked in chunk]
             completions = list(generator.generate(requests))
             # What the other processes have answered counts too; the chunk at hand is not yet written.
             answered = len(every) - (chunked.left() - 1) * CHUNK_SIZE
@@ -127,8 +133,23 @@ def _all_asked(job: AnswerJob) -> list[_Asked]:
     return [_Asked(question, attempt) for question in questions for attempt in range(job.attempts)]
 
 
-def _request(job: AnswerJob, asked: _Asked) -> Request:
-    return Request(asked.question.id, messages(job.prompt, asked.question.question), job.sampling, asked.attempt)
+def _request(job: AnswerJob, asked: _Asked, exemplars: Iterable[tuple[str, str]]) -> Request:
+    conversation = messages(job.prompt, asked.question.question, exemplars=exemplars)
+    return Request(asked.question.id, conversation, job.sampling, asked.attempt)
+
+
+def _exemplars_before(folder: Path | None) -> dict[str, list[tuple[str, str]]]:
+    """Return the worked examples before each question, as pairs of question and solution; by the question's id."""
+    if folder is None:
+        return {}
+    known = {row.id: worked_example(row) for row in read_records(folder / EXEMPLARS_FILE, Question)}
+    rows = read_records(folder / PROMPTS_FILE, ExemplarPrompt)
+    return {row.question_id: [known[id] for id in row.exemplar_ids] for row in rows}
+
+
+def worked_example(question: Question) -> tuple[str, str]:
+    """Return a question and its solution, as they are shown before another question."""
+    return question.question, question.solution or ""
 
 
 def in_order(completions: Iterable[Completion], prompt_hash: str) -> list[Answer]:

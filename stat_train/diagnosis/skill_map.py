@@ -27,6 +27,19 @@ class _About(NamedTuple):
 def label(
     questions: Iterable[Question], teacher: Teacher, known: SkillList
 ) -> tuple[list[QuestionSkills], list[Dropped]]:
+    """Return each question's skills, as `required_skills` does; raises UserError when no question has any."""
+    labelled, dropped = required_skills(questions, teacher, known)
+    if not labelled:
+        raise UserError(
+            f"task: no question has a skill label, so no gap can be named{reasons(dropped)}. Give rows with skills (a "
+            "list of names) and say which column holds them with task.fields.skills=COLUMN, or use teacher=openai"
+        )
+    return labelled, dropped
+
+
+def required_skills(
+    questions: Iterable[Question], teacher: Teacher, known: SkillList
+) -> tuple[list[QuestionSkills], list[Dropped]]:
     """Return each question's skills, and the questions that have none.
 
     Labels that a question already has are kept, however many; the others are asked of the teacher, of whose names five
@@ -49,11 +62,6 @@ def label(
             labelled.append(named.model_copy(update={"skills": skills}))
         else:
             dropped.append(_dropped(about, "no skill label", about.subject or ""))
-    if not labelled:
-        raise UserError(
-            f"task: no question has a skill label, so no gap can be named{reasons(dropped)}. Give rows with skills (a "
-            "list of names) and say which column holds them with task.fields.skills=COLUMN, or use teacher=openai"
-        )
     return labelled, dropped
 
 

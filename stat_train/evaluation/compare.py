@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stat_train.errors import UserError, did_you_mean
 from stat_train.evaluation.report import percent, points, probability
 from stat_train.evaluation.statistics import PairedDifference
-from stat_train.evaluation.summary import BASE, as_numbers, difference, headline_benchmark, trained_arm
+from stat_train.evaluation.summary import BASE, PROMPTED, as_numbers, difference, headline_benchmark, trained_arm
 from stat_train.intervals import Interval
 from stat_train.records import Verdict
 
@@ -22,20 +22,25 @@ Verdicts = dict[str, dict[str, dict[str, Verdict]]]
 
 
 class RunResult(NamedTuple):
-    """What a comparison needs of a finished run."""
+    """What a comparison needs of a finished run; `arms` are those beside the base, that of the trained model first."""
 
     name: str
     config: dict[str, Any]
     evaluation: dict[str, Any]
     verdicts: Verdicts
-    trained: str
+    arms: list[str]
     pairs: int
 
 
 class Row(NamedTuple):
-    """One run on one benchmark; `to_first` is None for the first run."""
+    """One arm of a run on one benchmark; `to_first` is None for the first row.
+
+    `trained` is the arm's accuracy: the trained model's, or with `arm` "adaptmi" that of the untrained one with worked
+    examples in its prompt, which has no `pairs`.
+    """
 
     name: str
+    arm: str
     recipe: str
     pairs: int
     benchmark: str
@@ -67,9 +72,10 @@ def require_run(run_dir: Path) -> None:
 
 
 def compare(run_dirs: list[Path], benchmark: str | None = None) -> list[Row]:
-    """Return one row a run on a benchmark that all have; by default the one that the first run is judged by.
+    """Return the rows of the runs on a benchmark that all have; by default the one that the first run is judged by.
 
-    Two models are compared on the questions that both runs scored.
+    A run has a row for its trained model and one for worked examples in the prompt, where it has them. Two are compared
+    on the questions that both scored.
     """
     runs = [load_run(run_dir) for run_dir in run_dirs]
     if not runs:
@@ -77,7 +83,8 @@ def compare(run_dirs: list[Path], benchmark: str | None = None) -> list[Row]:
     chosen = _shared_benchmark(runs, benchmark)
     if len({run.name for run in runs}) < len(runs):
         runs = [run._replace(name=str(run_dir)) for run, run_dir in zip(runs, run_dirs, strict=True)]
-    return [_row(run, chosen, first=runs[0] if index else None) for index, run in enumerate(runs)]
+    every = [(run, arm) for run in runs for arm in run.arms]
+    return [_row(run, arm, chosen, first=every[0] if index else None) for index, (run, arm) in enumerate(every)]
 
 
 def as_json(rows: list[Row]) -> list[dict[str, Any]]:
@@ -86,7 +93,7 @@ def as_json(rows: list[Row]) -> list[dict[str, Any]]:
 
 
 def print_comparison(rows: list[Row], console: Console) -> None:
-    """Print a block a run: accuracy in percent before and after, its gain, and the difference to the first run."""
+    """Print a block an arm: accuracy in percent before and after, its gain, and the difference to the first run."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -98,7 +105,8 @@ def print_comparison(rows: list[Row], console: Console) -> None:
     for name in ("n", "before", "after", "gain", "against first"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        run = f"{row.name}\n{row.recipe}, {row.pairs} pairs"
+        made_by = "untrained, examples in prompt" if row.arm == PROMPTED else f"{row.recipe}, {row.pairs} pairs"
+        run = f"{row.name}\n{made_by}"
         scores = (_accuracy(row.base), _accuracy(row.trained), _change(row.gain), _change(row.to_first))
         table.add_row(*(Text(cell) for cell in (run, str(row.n), *scores)), end_section=True)
     console.print(table)
@@ -107,13 +115,13 @@ def print_comparison(rows: list[Row], console: Console) -> None:
 def _read_run(run_dir: Path) -> RunResult:
     config = _config(run_dir / "config.yaml")
     evaluation = json.loads((run_dir / "evaluation.json").read_text(encoding="utf-8"))
-    trained = trained_arm(evaluation["arms"])
-    if trained is None:
+    arms = [arm for arm in (trained_arm(evaluation["arms"]), PROMPTED) if arm and arm in evaluation["arms"]]
+    if not arms:
         raise UserError(f"{run_dir}: only its base was evaluated; run it with train=sft until=evaluate")
-    if f"{trained} - {BASE}" not in evaluation["differences"]:
-        raise ValueError(f"evaluation.json has no difference {trained} - {BASE}")
+    if absent := [arm for arm in arms if f"{arm} - {BASE}" not in evaluation["differences"]]:
+        raise ValueError(f"evaluation.json has no difference {absent[0]} - {BASE}")
     verdicts = _verdicts(run_dir / "benchmark_grades.jsonl")
-    return RunResult(run_dir.absolute().name, config, evaluation, verdicts, trained, _pairs(run_dir, config))
+    return RunResult(run_dir.absolute().name, config, evaluation, verdicts, arms, _pairs(run_dir, config))
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -150,7 +158,7 @@ def _pairs(run_dir: Path, config: Mapping[str, Any]) -> int:
 
 
 def _shared_benchmark(runs: list[RunResult], wanted: str | None) -> str:
-    per_run = [run.evaluation["differences"][f"{run.trained} - {BASE}"] for run in runs]
+    per_run = [run.evaluation["differences"][f"{arm} - {BASE}"] for run in runs for arm in run.arms]
     shared = [name for name in per_run[0] if all(name in benchmarks for benchmarks in per_run)]
     if wanted is not None and wanted not in shared:
         known = ", ".join(shared) or "none"
@@ -161,24 +169,25 @@ def _shared_benchmark(runs: list[RunResult], wanted: str | None) -> str:
     return chosen
 
 
-def _row(run: RunResult, benchmark: str, first: RunResult | None) -> Row:
-    arms, trained = run.evaluation["arms"], run.trained
-    gain = run.evaluation["differences"][f"{trained} - {BASE}"][benchmark]
+def _row(run: RunResult, arm: str, benchmark: str, first: tuple[RunResult, str] | None) -> Row:
+    arms = run.evaluation["arms"]
+    gain = run.evaluation["differences"][f"{arm} - {BASE}"][benchmark]
     return Row(
         name=run.name,
+        arm=arm,
         recipe=str(run.config["data_recipe"]["name"]),
-        pairs=run.pairs,
+        pairs=0 if arm == PROMPTED else run.pairs,
         benchmark=benchmark,
-        n=arms[trained][benchmark]["n"],
+        n=arms[arm][benchmark]["n"],
         base=_interval(arms[BASE][benchmark]),
-        trained=_interval(arms[trained][benchmark]),
+        trained=_interval(arms[arm][benchmark]),
         gain=PairedDifference(**{name: gain[name] for name in PairedDifference._fields}),
-        to_first=_against(first, run, benchmark) if first else None,
+        to_first=_against(first, (run, arm), benchmark) if first else None,
     )
 
 
-def _against(first: RunResult, run: RunResult, benchmark: str) -> PairedDifference:
-    before, after = (each.verdicts.get(each.trained, {}).get(benchmark, {}) for each in (first, run))
+def _against(first: tuple[RunResult, str], other: tuple[RunResult, str], benchmark: str) -> PairedDifference:
+    before, after = (run.verdicts.get(arm, {}).get(benchmark, {}) for run, arm in (first, other))
     return difference(before, after, list(before))
 
 

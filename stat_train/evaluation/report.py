@@ -9,10 +9,12 @@ from typing import Any
 
 from stat_train import __version__
 from stat_train.evaluation.heat_maps import sweep_map, together_map
-from stat_train.evaluation.summary import BASE, headline_benchmark, trained_arm
+from stat_train.evaluation.summary import BASE, PROMPTED, headline_benchmark, trained_arm
 from stat_train.records import SkillGap, SkillProfile, as_json
 
 Numbers = dict[str, Any]
+# The accuracy as it is, then that of each other arm with its change: after training, and with examples in the prompt.
+ARM_NUMBERS = ("before", "after", "change", "prompted", "prompted_change")
 _PLAIN = re.compile(r"[A-Za-z_./][\w./-]*")
 _NOT_TEXT = {"null", "true", "false", "nan", "inf", "yes", "no", "on", "off"}
 
@@ -110,22 +112,27 @@ def verdict(change: Mapping[str, Any]) -> str:
 
 
 def _benchmarks(config: Numbers, evaluation: Numbers) -> list[Numbers]:
-    """Return one row a benchmark, before and after, the one that the run is judged by first."""
+    """Return one row a benchmark, before, after and with examples in the prompt; the one that headlines name first."""
     arms: Numbers = evaluation.get("arms", {})
-    arm = trained_arm(arms)
-    before, after = arms.get(BASE, {}), arms.get(arm, {}) if arm else {}
-    changes = evaluation.get("differences", {}).get(f"{arm} - {BASE}", {})
-    names = list(before or after)
+    names = list(arms.get(BASE) or arms.get(trained_arm(arms) or "", {}))
     first = headline_benchmark(config, names)
     return [
-        {
-            "benchmark": name,
-            "before": _totals(before.get(name)),
-            "after": _totals(after.get(name)),
-            "change": _totals(changes.get(name)),
-        }
+        {"benchmark": name} | {key: _totals(found) for key, found in _arm_numbers(evaluation, name).items()}
         for name in sorted(names, key=lambda name: name != first)
     ]
+
+
+def _arm_numbers(evaluation: Numbers, benchmark: str) -> dict[str, Numbers | None]:
+    """Return what each arm scored on a benchmark, and the changes from the base; None for what was not evaluated."""
+    arms, changes, trained = evaluation["arms"], evaluation["differences"], trained_arm(evaluation["arms"])
+    found = (
+        arms.get(BASE),
+        arms.get(trained),
+        changes.get(f"{trained} - {BASE}"),
+        arms.get(PROMPTED),
+        changes.get(f"{PROMPTED} - {BASE}"),
+    )
+    return {name: (each or {}).get(benchmark) for name, each in zip(ARM_NUMBERS, found, strict=True)}
 
 
 def _totals(row: Numbers | None) -> Numbers | None:
@@ -150,20 +157,16 @@ def _skills(
             "gap_share": _share(gaps[skill].missing if skill in gaps else 0, all_missing),
             "rows": rows.get(skill, 0),
             "row_share": _share(rows.get(skill, 0), all_rows),
-            **scores.get(skill, {"before": None, "after": None, "change": None}),
+            **(scores.get(skill) or dict.fromkeys(ARM_NUMBERS)),
         }
         for skill in sorted({*gaps, *rows, *scores}, key=lambda skill: (-_missing(gaps.get(skill)), skill))
     ]
 
 
 def _skill_scores(evaluation: Numbers, benchmark: str) -> dict[str, Numbers]:
-    arm = trained_arm(evaluation["arms"])
-    before, after = (evaluation["arms"].get(name, {}).get(benchmark, {}).get("per_skill", {}) for name in (BASE, arm))
-    changes = evaluation["differences"].get(f"{arm} - {BASE}", {}).get(benchmark, {}).get("per_skill", {})
-    return {
-        skill: {"before": before.get(skill), "after": after.get(skill), "change": changes.get(skill)}
-        for skill in {*before, *after}
-    }
+    found = {name: (each or {}).get("per_skill", {}) for name, each in _arm_numbers(evaluation, benchmark).items()}
+    skills = {skill for scores in found.values() for skill in scores}
+    return {skill: {name: scores.get(skill) for name, scores in found.items()} for skill in skills}
 
 
 def _missing(gap: SkillGap | None) -> int:

@@ -13,7 +13,9 @@ from stat_train.records import Grade, Question, Verdict
 Graded = tuple[list[Question], list[Grade]]
 Groups = dict[str, list[str]]
 BASE = "base"
-ARMS = (BASE, "sft", "rl")
+# The untrained student with worked examples in its prompt.
+PROMPTED = "adaptmi"
+ARMS = (BASE, PROMPTED, "sft", "rl")
 
 
 def summarise(questions: list[Question], grades: list[Grade]) -> dict[str, Any]:
@@ -48,8 +50,8 @@ def evaluation(arms: Mapping[str, Mapping[str, Graded]]) -> dict[str, Any]:
 
 
 def trained_arm(arms: Mapping[str, Any]) -> str | None:
-    """Return the arm that training ended with, or None when only the base was scored."""
-    return next((arm for arm in reversed(ARMS) if arm != BASE and arm in arms), None)
+    """Return the arm that training ended with, or None when no trained model was scored."""
+    return next((arm for arm in reversed(ARMS) if arm not in (BASE, PROMPTED) and arm in arms), None)
 
 
 def headline_benchmark(config: Mapping[str, Any], names: list[str]) -> str | None:

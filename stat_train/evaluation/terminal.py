@@ -103,9 +103,11 @@ def _rate(gap: SkillGap | SubjectGap) -> str:
 def print_summary(numbers: Mapping[str, Any], run_dir: Path, console: Console) -> None:
     """Print a run's result in at most 25 lines: the gain, the skills that were missing most, where to read on."""
     say(console, headline(numbers), "bold")
+    if numbers["benchmarks"] and numbers["benchmarks"][0]["prompted_change"]:
+        say(console, prompted(numbers["benchmarks"][0]))
     shown = [row for row in numbers["skills"] if row["before"] or row["rate"] is not None][:SKILLS_SHOWN]
     if shown:
-        console.print(_skill_table(shown))
+        console.print(fit_names(_skill_table(shown), console.width))
     say(console, f"left out: {_dropped(numbers['dropped'])}")
     if numbers["benchmarks"]:
         say(console, f"unscored: {_unscored(numbers['benchmarks'])}")
@@ -127,14 +129,31 @@ def headline(numbers: Mapping[str, Any]) -> str:
     )
 
 
+def prompted(row: Mapping[str, Any]) -> str:
+    """Return what worked examples in the prompt did on a benchmark, without training, on one line."""
+    change, before, after = row["prompted_change"], row["before"], row["prompted"]
+    interval = f" [{points(change['low'])}, {points(change['high'])}]" if change["low"] is not None else ""
+    accuracies = f"{percent(before['accuracy'])} -> {percent(after['accuracy'])}"
+    return f"with examples in the prompt, untrained: {accuracies}, {points(change['difference'])} points{interval}"
+
+
 def _skill_table(rows: list[Mapping[str, Any]]) -> Table:
+    """Return the accuracy of each skill before and after training, and with examples in the prompt where there are."""
+    prompted = [("prompted", "prompted_change")] if any(row["prompted"] for row in rows) else []
+    trained = [("after", "change")] if not prompted or any(row["after"] for row in rows) else []
+    arms = prompted + trained
     table = new_table()
-    add_columns(table, "most often missing", "times", "rows", "before", "after", "change")
+    headings = [heading for arm, _ in arms for heading in (arm, "change")]
+    add_columns(table, "most often missing", "times", "rows", "before", *headings)
     for row in rows:
-        accuracies = (percent(row[when] and row[when]["accuracy"]) for when in ("before", "after"))
-        change = points(row["change"] and row["change"]["difference"])
-        add_row(table, row["skill"], str(row["missing"]), str(row["rows"]), *accuracies, change)
+        scores = [(percent(_of(row[arm], "accuracy")), points(_of(row[change], "difference"))) for arm, change in arms]
+        cells = (percent(_of(row["before"], "accuracy")), *(cell for score in scores for cell in score))
+        add_row(table, row["skill"], str(row["missing"]), str(row["rows"]), *cells)
     return table
+
+
+def _of(found: Mapping[str, Any] | None, name: str) -> float | None:
+    return found[name] if found else None
 
 
 def _dropped(dropped: Mapping[str, Mapping[str, int]]) -> str:

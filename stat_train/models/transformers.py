@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from stat_train.config import Prompt
@@ -16,6 +16,8 @@ from stat_train.models.generator import Completion, Request, Sampling
 from stat_train.models.places import model_place
 from stat_train.tasks.prompts import PromptRenderer
 
+# What a tokenizer says that knows no limit is larger than this.
+UNLIMITED_TOKENS = 10**9
 # What the library raises for files that are absent, damaged, or do not fit together.
 CANNOT_LOAD = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 
@@ -29,6 +31,16 @@ def load_tokenizer(name: str, revision: str | None) -> Any:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def context_tokens(name: str, revision: str | None, tokenizer: Any) -> int | None:
+    """Return how many tokens a model takes, prompt and answer together; None when its files name no limit."""
+    try:
+        config = AutoConfig.from_pretrained(model_place(name), revision=revision)
+    except CANNOT_LOAD as error:
+        raise cannot_be_loaded(name, error) from error
+    stated = (getattr(config.get_text_config(), "max_position_embeddings", None), tokenizer.model_max_length)
+    return min((tokens for tokens in stated if tokens and tokens < UNLIMITED_TOKENS), default=None)
 
 
 def load_model(name: str, revision: str | None, dtype: torch.dtype | None = None) -> Any:

@@ -12,9 +12,9 @@ from stat_train.config import (
     ConsistencyDifficulty,
     EndpointStudent,
     LocalStudent,
-    NoTraining,
     OpenAITeacher,
     RecordedStudent,
+    SftTraining,
 )
 from stat_train.curation.inputs import held_out, read_diagnosed
 from stat_train.curation.source import OWN, fill, make_source, questions_at
@@ -25,6 +25,7 @@ from stat_train.diagnosis.difficulty import find_difficult
 from stat_train.diagnosis.skill_map import sample_of
 from stat_train.models.generator import Request, Sampling
 from stat_train.plan.look import Look, NotMade
+from stat_train.prompting import prompts_after_base
 from stat_train.records import Answer, Diagnosis, Grade, Question, QuestionSkills
 from stat_train.scoring import step_rewards_of
 from stat_train.store import Artifact, read_records
@@ -82,6 +83,8 @@ def asked_of(look: Look) -> Iterator[Asked]:
         yield _diagnoses(look, teacher, known)
     if config.audit.sample and config.reaches("profile"):
         yield from _audit(look, known)
+    if config.evaluate.prompting == "adaptmi" and config.reaches("evaluate"):
+        yield from _labels_of_benchmarks(look, teacher, known)
     made = look.made(pipeline.curate, known.questions, known.skill_map, known.diagnoses, known.profiled)
     if made is None and config.reaches("curate") and answer_source(config.data_recipe, look.teacher) != "own":
         yield _rewrites(look, teacher, known)
@@ -137,6 +140,23 @@ def _labels(look: Look, teacher: OpenAITeacher, known: Known) -> Asked:
     requests = [label_query(look.prompts, _judging(teacher), each, skills).asked.request for each in unlabelled]
     assumed = () if known.skills else (_list_assumption("label", teacher),)
     return Asked("label", "teacher", requests, len(requests), look.config.plan.label_tokens, assumed)
+
+
+def _labels_of_benchmarks(look: Look, teacher: OpenAITeacher, known: Known) -> Iterator[Asked]:
+    """Yield the labels that worked examples are chosen by, as if the student found every question difficult."""
+    if look.made(prompts_after_base, known.questions, known.skill_map):
+        return
+    skills, judging = _usual_list(known, teacher), _judging(teacher)
+    unlabelled = [question for question in _benchmark_questions(known) if not question.skills]
+    requests = [label_query(look.prompts, judging, each, skills).asked.request for each in unlabelled]
+    most = f"evaluate: at most {len(requests):,} labels: only questions that the student finds difficult need them"
+    of_list = () if known.skills else (_list_assumption("evaluate", teacher),)
+    yield Asked("evaluate", "teacher", requests, len(requests), look.config.plan.label_tokens, (most, *of_list))
+
+
+def _benchmark_questions(known: Known) -> list[Question]:
+    places = sorted((known.questions.folder / "benchmarks").iterdir())
+    return [question for place in places for question in read_records(place, Question)]
 
 
 # -- answers and diagnoses --------------------------------------------------------------------------------------------
@@ -225,10 +245,8 @@ def _verdicts(look: Look, teacher: OpenAITeacher, known: Known) -> Iterator[Aske
     if known.grades is None and look.config.reaches("grade"):
         yield _verdicts_on_answers(look, teacher, known, validation)
     if isinstance(look.config.student, LocalStudent) and look.config.reaches("evaluate"):
-        benchmarks = sorted((known.questions.folder / "benchmarks").iterdir())
-        questions = [question for place in benchmarks for question in read_records(place, Question)]
-        arms = 1 if isinstance(look.config.train, NoTraining) else 2
-        yield _usual_verdicts("evaluate", look, teacher, questions, arms)
+        trained, prompted = isinstance(look.config.train, SftTraining), look.config.evaluate.prompting == "adaptmi"
+        yield _usual_verdicts("evaluate", look, teacher, _benchmark_questions(known), 1 + trained + prompted)
 
 
 def _verdicts_on_answers(look: Look, teacher: OpenAITeacher, known: Known, validation: dict[str, Question]) -> Asked:

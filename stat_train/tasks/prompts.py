@@ -7,7 +7,7 @@ rendering is part of every artifact that depends on it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from stat_train.config import Prompt
@@ -18,11 +18,21 @@ IGNORED = -100
 _SAMPLE = "What is 1 + 1?"
 
 
-def messages(prompt: Prompt, question: str, answer: str | None = None) -> list[Message]:
-    """Return the conversation that asks a question, with the answer when one is given."""
+def messages(
+    prompt: Prompt, question: str, answer: str | None = None, exemplars: Iterable[tuple[str, str]] = ()
+) -> list[Message]:
+    """Return the conversation that asks a question, with the answer when one is given.
+
+    `exemplars` are (question, answer) pairs that come first, each as a turn of the user's and one of the assistant's.
+    """
     system = [{"role": "system", "content": prompt.system}] if prompt.system else []
+    earlier = [message for exemplar in exemplars for message in _turns(prompt, *exemplar)]
+    return [*system, *earlier, *_turns(prompt, question, answer)]
+
+
+def _turns(prompt: Prompt, question: str, answer: str | None) -> list[Message]:
     asked = {"role": "user", "content": prompt.template.replace("{question}", question)}
-    return [*system, asked] + ([{"role": "assistant", "content": answer}] if answer is not None else [])
+    return [asked] + ([{"role": "assistant", "content": answer}] if answer is not None else [])
 
 
 class PromptRenderer:
@@ -35,8 +45,13 @@ class PromptRenderer:
     def question_text(self, asked: Sequence[Message]) -> str:
         """Return the text that the model continues with its answer."""
         if self.tokenizer.chat_template is None:
-            return (self.tokenizer.bos_token or "") + "".join(f"{message['content']}\n\n" for message in asked)
+            return (self.tokenizer.bos_token or "") + "".join(f"{self._plain(message)}\n\n" for message in asked)
         return self._template(asked, add_generation_prompt=True)
+
+    def _plain(self, message: Message) -> str:
+        """Return a message as plain text: an earlier answer with its end, or the model would learn never to stop."""
+        ends = message["role"] == "assistant"
+        return message["content"] + ((self.tokenizer.eos_token or "") if ends else "")
 
     def answer_text(self, conversation: Sequence[Message]) -> str:
         """Return the text of the answer as the model should have written it, its end token included."""

@@ -1,0 +1,130 @@
+"""The arm `adaptmi` as artifacts: the untrained student, asked each benchmark question after worked examples.
+
+AdaptMI (arXiv 2505.00147) trains nothing: what the student finds difficult is asked after examples of the skills that
+it needs, and what is easy after fixed ones. Where that closes a gap, no training is needed for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from stat_train.config import LocalStudent, OpenAITeacher
+from stat_train.curation.inputs import held_out
+from stat_train.curation.source import make_source
+from stat_train.diagnosis.answering import EXEMPLARS_FILE, PROMPTS_FILE, worked_example
+from stat_train.diagnosis.difficulty import find_difficult
+from stat_train.diagnosis.skill_map import required_skills
+from stat_train.evaluation.exemplars import Judged, choose_exemplars, exemplars_of, shortened, told
+from stat_train.evaluation.summary import BASE, PROMPTED
+from stat_train.models.places import model_place
+from stat_train.progress import track
+from stat_train.records import Answer, Dropped, ExemplarPrompt, Question, QuestionSkills
+from stat_train.run import Run, Summary
+from stat_train.scoring import step_rewards_of, step_scores
+from stat_train.store import Artifact, read_records, write_records
+from stat_train.student import benchmark_answers
+from stat_train.tasks.load import open_pool
+from stat_train.tasks.prompts import PromptRenderer, messages
+from stat_train.teacher.skill_list import read_skill_list
+
+# Benchmark (its file of questions) -> the answers to it.
+Answered = Mapping[Path, Artifact]
+
+
+def prompted_answers(run: Run, questions: Artifact, skill_map: Artifact, base: Answered) -> dict[Path, Artifact]:
+    """Return the answers of the student as it is, after worked examples; `base` are those that it gave without."""
+    prompts = exemplar_prompts(run, questions, skill_map, base)
+    weights = model_place(_student(run).model)
+    known_by = run.fingerprint(weights)
+    return {place: benchmark_answers(run, PROMPTED, place, weights, known_by, prompts.folder) for place in base}
+
+
+def prompts_after_base(run: Run, questions: Artifact, skill_map: Artifact) -> Artifact:
+    """Return the prompts where only questions and their skills are at hand: the base answers the benchmarks first."""
+    weights = model_place(_student(run).model)
+    known_by, places = run.fingerprint(weights), sorted((questions.folder / "benchmarks").iterdir())
+    base = {place: benchmark_answers(run, BASE, place, weights, known_by) for place in places}
+    return exemplar_prompts(run, questions, skill_map, base)
+
+
+def exemplar_prompts(run: Run, questions: Artifact, skill_map: Artifact, base: Answered) -> Artifact:
+    """Return which worked examples stand before each benchmark question: `adaptmi_prompts.jsonl`, `exemplars.jsonl`.
+
+    What is difficult is told by the run's own rule from the base's answers; no gold answer of a benchmark is used.
+    """
+    count, seed = run.config.evaluate.exemplars, run.config.seed
+    scores = {place: step_scores(run, place, answers) for place, answers in base.items()}
+
+    def build(folder: Path) -> None:
+        asked = {question.id: question for place in base for question in read_records(place, Question)}
+        judged, unlabelled = _judged(run, skill_map, base, scores)
+        pool_skills = {row.id: row.skills for row in skill_map.records("skill_map.jsonl", QuestionSkills)}
+        source, _ = make_source(open_pool(questions.folder), pool_skills, held_out(questions))
+        chosen = choose_exemplars(asked.values(), judged, source, count, seed)
+        examples = exemplars_of(source, chosen)
+        fits = _fits(run, asked, examples)
+        prompts, too_long = shortened(track(chosen, "Counting the prompts' tokens", len(chosen)), fits)
+        write_records(folder / PROMPTS_FILE, prompts)
+        write_records(folder / EXEMPLARS_FILE, exemplars_of(source, prompts).values())
+        write_records(folder / "dropped.jsonl", [*unlabelled, *too_long])
+
+    inputs = [questions, skill_map, *base.values(), *(each for each in scores.values() if each)]
+    artifact = run.make("prompts", 1, inputs, _identity(run), build, PROMPTS_FILE)
+    run.say_all(told(artifact.records(PROMPTS_FILE, ExemplarPrompt), artifact.dropped(), count))
+    return artifact
+
+
+def _identity(run: Run) -> Summary:
+    student, teacher = _student(run), run.config.teacher
+    rule = {name: value for name, value in run.config.difficulty.identity().items() if name != "prm"}
+    asked = run.teacher_identity("required_skills") if isinstance(teacher, OpenAITeacher) else teacher.name
+    tokens: Summary = {"model": run.fingerprint(model_place(student.model)), "revision": student.revision}
+    tokens |= {"prompt": run.prompt.model_dump(), "max_new_tokens": student.max_new_tokens}
+    chosen: Summary = {"exemplars": run.config.evaluate.exemplars, "seed": run.config.seed}
+    return (
+        tokens | chosen | {"difficulty": rule, "teacher": asked, "decontaminate": run.config.decontaminate.identity()}
+    )
+
+
+def _student(run: Run) -> LocalStudent:
+    student = run.config.student
+    assert isinstance(student, LocalStudent)
+    return student
+
+
+def _judged(
+    run: Run, skill_map: Artifact, base: Answered, scores: Mapping[Path, Artifact | None]
+) -> tuple[Judged, list[Dropped]]:
+    """Return what the student finds difficult, and the skills of that alone: a teacher may have to be paid for them."""
+    difficult, unjudged, hard = dict[str, bool](), dict[str, str](), list[Question]()
+    for place, answers in base.items():
+        asked = {question.id: question for question in read_records(place, Question)}
+        given = answers.records("answers.jsonl", Answer)
+        scored = step_rewards_of(run, asked, given, scores[place])
+        found, dropped = find_difficult(run.config.difficulty, asked, given, [], run.grader, scored)
+        difficult |= {row.question_id: row.difficult for row in found}
+        unjudged |= {row.id: row.reason for row in dropped}
+        hard += [asked[row.question_id] for row in found if row.difficult]
+    labelled, unlabelled = required_skills(hard, run.teacher, read_skill_list(skill_map.folder / "skills.json"))
+    return Judged(difficult, unjudged, {row.id: row.skills for row in labelled}), unlabelled
+
+
+def _fits(
+    run: Run, asked: Mapping[str, Question], examples: Mapping[str, Question]
+) -> Callable[[ExemplarPrompt], bool]:
+    """Return what tells whether a prompt leaves room for an answer in what the student takes."""
+    from stat_train.models.transformers import context_tokens, load_tokenizer
+
+    student = _student(run)
+    weights = model_place(student.model)
+    revision = student.revision if weights == student.model else None
+    renderer = PromptRenderer(load_tokenizer(weights, revision), run.prompt)
+    most = context_tokens(weights, revision, renderer.tokenizer)
+
+    def fits(prompt: ExemplarPrompt) -> bool:
+        shown = [worked_example(examples[id]) for id in prompt.exemplar_ids]
+        text = renderer.question_text(messages(run.prompt, asked[prompt.question_id].question, exemplars=shown))
+        return most is None or len(renderer.token_ids(text)) + student.max_new_tokens <= most
+
+    return fits
