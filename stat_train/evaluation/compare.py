@@ -105,7 +105,7 @@ def print_comparison(rows: list[Row], console: Console) -> None:
     for name in ("n", "before", "after", "gain", "against first"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        made_by = "untrained, examples in prompt" if row.arm == PROMPTED else f"{row.recipe}, {row.pairs} pairs"
+        made_by = "untrained, prompted" if row.arm == PROMPTED else f"{row.recipe}, {row.pairs} pairs"
         run = f"{row.name}\n{made_by}"
         scores = (_accuracy(row.base), _accuracy(row.trained), _change(row.gain), _change(row.to_first))
         table.add_row(*(Text(cell) for cell in (run, str(row.n), *scores)), end_section=True)

@@ -107,7 +107,7 @@ def print_summary(numbers: Mapping[str, Any], run_dir: Path, console: Console) -
         say(console, prompted(numbers["benchmarks"][0]))
     shown = [row for row in numbers["skills"] if row["before"] or row["rate"] is not None][:SKILLS_SHOWN]
     if shown:
-        console.print(fit_names(_skill_table(shown), console.width))
+        console.print(fit_names(_skill_table(shown, console.width >= ROOMY), console.width))
     say(console, f"left out: {_dropped(numbers['dropped'])}")
     if numbers["benchmarks"]:
         say(console, f"unscored: {_unscored(numbers['benchmarks'])}")
@@ -134,14 +134,17 @@ def prompted(row: Mapping[str, Any]) -> str:
     change, before, after = row["prompted_change"], row["before"], row["prompted"]
     interval = f" [{points(change['low'])}, {points(change['high'])}]" if change["low"] is not None else ""
     accuracies = f"{percent(before['accuracy'])} -> {percent(after['accuracy'])}"
-    return f"with examples in the prompt, untrained: {accuracies}, {points(change['difference'])} points{interval}"
+    return f"untrained, examples in prompt: {accuracies}, {points(change['difference'])} points{interval}"
 
 
-def _skill_table(rows: list[Mapping[str, Any]]) -> Table:
-    """Return the accuracy of each skill before and after training, and with examples in the prompt where there are."""
+def _skill_table(rows: list[Mapping[str, Any]], roomy: bool) -> Table:
+    """Return the accuracy of each skill before and after training, and with examples in the prompt where there are.
+
+    A narrow terminal has room for one of the two, which is the training.
+    """
     prompted = [("prompted", "prompted_change")] if any(row["prompted"] for row in rows) else []
     trained = [("after", "change")] if not prompted or any(row["after"] for row in rows) else []
-    arms = prompted + trained
+    arms = prompted + trained if roomy else trained or prompted
     table = new_table()
     headings = [heading for arm, _ in arms for heading in (arm, "change")]
     add_columns(table, "most often missing", "times", "rows", "before", *headings)

@@ -66,6 +66,26 @@ def test_a_run_is_compared_with_its_base_and_with_the_first_run(tmp_path: Path) 
     assert sel.to_first.p == pytest.approx(5 / 8)
 
 
+def test_prompting_has_a_row_of_its_own_after_the_trained_model(tmp_path: Path) -> None:
+    """Against the trained model of the first run, its prompting lost q1, and the prompting of the second gained q3."""
+    both = standard("+----", "+++--") | {"adaptmi": {"standard": "+-+--"}}
+    runs = [
+        write_run(tmp_path / "both", both),
+        write_run(tmp_path / "untrained", {"base": {"standard": "+----"}, "adaptmi": {"standard": "++++-"}}),
+    ]
+    rows = compare(runs)
+    assert [(row.name, row.arm, row.pairs) for row in rows] == [
+        ("both", "sft", 5000),
+        ("both", "adaptmi", 0),
+        ("untrained", "adaptmi", 0),
+    ]
+    assert [row.trained.value for row in rows] == [0.6, 0.4, 0.8]
+    assert [row.gain.difference for row in rows] == [0.4, 0.2, 0.6]
+    assert [row.to_first and row.to_first.difference for row in rows] == [None, -0.2, 0.2]
+    print_comparison(rows, Console(file=(output := StringIO()), width=110, color_system=None))
+    assert output.getvalue().count("untrained, prompted") == 2
+
+
 def test_the_pairs_of_a_run_are_those_that_were_trained_on(tmp_path: Path) -> None:
     """A hundred were drawn and all but 12 were too long for train.max_length."""
     run = write_run(tmp_path / "run", standard("-", "+"))

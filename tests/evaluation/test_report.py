@@ -148,16 +148,17 @@ def sweep(accuracy: bool) -> dict[str, Any]:
 
 
 @cache
-def scores(skills: tuple[str, ...] = SKILLS, questions_per_skill: int = 60) -> dict[str, Any]:
+def scores(
+    skills: tuple[str, ...] = SKILLS, questions_per_skill: int = 60, arms: tuple[str, ...] = ("base", "sft")
+) -> dict[str, Any]:
     """Return an evaluation in which half of the wrong answers become right ones and few right ones are lost."""
     random = Random(0)
     names = [f"{skill}{index}" for skill in skills for index in range(questions_per_skill)]
     questions = [Question(id=name, question=ATTACK, skills=[re.sub(r"\d+$", "", name)]) for name in names]
     before = [random.random() < 0.4 for _ in names]
     after = [random.random() < (0.95 if right else 0.5) for right in before]
-    return evaluation(
-        {arm: {"standard": (questions, _grades(names, found))} for arm, found in (("base", before), ("sft", after))}
-    )
+    found = {arm: before if arm == "base" else after for arm in arms}
+    return evaluation({arm: {"standard": (questions, _grades(names, right))} for arm, right in found.items()})
 
 
 def _grades(ids: list[str], right: list[bool]) -> list[Grade]:
@@ -321,11 +322,12 @@ def printed(width: int = 80) -> tuple[Console, StringIO]:
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
-def test_the_summary_keeps_to_25_lines_with_many_skills(width: int) -> None:
+@pytest.mark.parametrize("arms", [("base", "sft"), ("base", "adaptmi", "sft")], ids=len)
+def test_the_summary_keeps_to_25_lines_with_many_skills(arms: tuple[str, ...], width: int) -> None:
     many = tuple(f"skill_with_a_rather_long_name_{chr(97 + index)}" for index in range(26))
     console, output = printed(width)
     found = numbers(
-        profile=profile(many), evaluation=scores(many, 10), dropped={f"stage{i}": {"x": 9} for i in range(9)}
+        profile=profile(many), evaluation=scores(many, 10, arms), dropped={f"stage{i}": {"x": 9} for i in range(9)}
     )
     print_summary(found, Path("/a/long/path/" * 9), console)
     lines = output.getvalue().splitlines()
@@ -348,6 +350,61 @@ def test_the_summary_of_an_early_end_claims_nothing() -> None:
     print_summary(numbers(evaluation=None), Path("runs/x"), console)
     assert "no gain to report" in output.getvalue()
     assert "unscored" not in output.getvalue()
+
+
+# -- prompting ---------------------------------------------------------------------------------------------------------
+
+
+@cache
+def prompted_scores(trained: bool) -> dict[str, Any]:
+    """Return an evaluation of four questions that need addition and four that need ATTACK.
+
+    Asked plainly 1 and 2 of them are right, with examples 3 and 2, after training 4 and 3.
+    """
+    names = [f"{skill}{index}" for skill in ("addition", ATTACK) for index in range(4)]
+    questions = [Question(id=name, question=name, skills=[name[:-1]]) for name in names]
+    marks = {"base": "+---++--", "adaptmi": "+++--++-", "sft": "+++++++-"}
+    return evaluation(
+        {
+            arm: {"standard": (questions, _grades(names, [mark == "+" for mark in found]))}
+            for arm, found in marks.items()
+            if trained or arm != "sft"
+        }
+    )
+
+
+PROMPTING = {**CONFIG, "evaluate": {"prompting": "adaptmi", "exemplars": 5, "temperature": 0.0}}
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_each_skill_says_what_examples_in_the_prompt_did(trained: bool) -> None:
+    """ATTACK: one of the two that were right is lost, and one is gained."""
+    found = numbers(config=PROMPTING, evaluation=prompted_scores(trained))
+    skills = {row["skill"]: row for row in found["skills"]}
+    assert skills["addition"]["prompted"]["accuracy"] == 0.75
+    assert skills["addition"]["prompted_change"]["difference"] == 0.5
+    assert skills[ATTACK]["prompted_change"]["difference"] == 0
+    assert (skills["addition"]["change"] or {}).get("difference") == (0.75 if trained else None)
+    text = text_of(report_html(found))
+    assert "asked again after 5 worked examples" in text
+    assert re.search(r"standard 37\.5 % \S+ to \S+ 62\.5 % \S+ to \S+ \+25\.0", text)
+    assert re.search(r"addition 25\.0 % 75\.0 % \+50\.0 \S+ to \S+ " + (r"\+75\.0" if trained else "–"), text)
+
+
+def test_a_page_without_that_arm_does_not_speak_of_it() -> None:
+    assert "worked examples" not in report_html(numbers())
+    assert numbers()["benchmarks"][0]["prompted"] is None
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_the_summary_shows_both_arms_beside_the_base(trained: bool) -> None:
+    console, output = printed()
+    print_summary(numbers(config=PROMPTING, evaluation=prompted_scores(trained)), Path("runs/x"), console)
+    text = output.getvalue()
+    assert "untrained, examples in prompt: 37.5 % -> 62.5 %, +25.0 points [" in text
+    (row,) = (line.split() for line in text.splitlines() if line.split()[:1] == ["addition"])
+    after = ["100.0", "%", "+75.0"] if trained else []
+    assert row == ["addition", "10", "1000", "25.0", "%", "75.0", "%", "+50.0", *after]
 
 
 # -- the profile on the page ------------------------------------------------------------------------------------------

@@ -89,6 +89,17 @@ def test_the_last_trained_arm_is_the_result() -> None:
     assert trained_arm({"rl": {}, "base": {}, "sft": {}}) == "rl"
 
 
+def test_prompting_is_an_arm_before_training_and_no_trained_one() -> None:
+    """q1 and q2 gained, q3 is unscored before: with examples as after training, the paired change is 2 of 4."""
+    found = {"adaptmi": AFTER, "sft": BEFORE, "base": BEFORE}
+    result = evaluation({arm: {"standard": (QUESTIONS, grades(each))} for arm, each in found.items()})
+    assert list(result["arms"]) == ["base", "adaptmi", "sft"]
+    change = result["differences"]["adaptmi - base"]["standard"]
+    assert (change["n"], change["difference"], change["per_skill"]["divide"]["n"]) == (4, 0.5, 2)
+    assert trained_arm(result["arms"]) == "sft"
+    assert trained_arm({"base": {}, "adaptmi": {}}) is None
+
+
 def test_the_headline_benchmark_is_the_first_of_the_settings_that_was_scored() -> None:
     config = {"task": {"benchmarks": ["standard", "larger_numbers"]}}
     assert headline_benchmark(config, ["larger_numbers", "standard"]) == "standard"

@@ -71,6 +71,18 @@ def test_messages() -> None:
     assert messages(prompt, "1 + 1?", "2") == [*asked, {"role": "assistant", "content": "2"}]
 
 
+def test_worked_examples_are_earlier_turns_in_the_form_of_the_question() -> None:
+    prompt = _prompt("Be short.", "Question: {question}")
+    assert messages(prompt, "3 + 3?", exemplars=[("1 + 1?", "2"), ("2 + 2?", "4")]) == [
+        {"role": "system", "content": "Be short."},
+        {"role": "user", "content": "Question: 1 + 1?"},
+        {"role": "assistant", "content": "2"},
+        {"role": "user", "content": "Question: 2 + 2?"},
+        {"role": "assistant", "content": "4"},
+        {"role": "user", "content": "Question: 3 + 3?"},
+    ]
+
+
 def test_a_question_with_braces_is_asked_as_it_is() -> None:
     asked = "What is {question} in \\frac{1}{2} {0}?"
     assert messages(_prompt(), asked)[0]["content"] == asked
@@ -121,6 +133,20 @@ def test_plain_format_without_special_tokens() -> None:
     renderer = PromptRenderer(_tokenizer(None, eos_token=None), _prompt())  # type: ignore[arg-type]
     assert renderer.question_text(messages(renderer.prompt, "1 + 1?")) == "1 + 1?\n\n"
     assert renderer.answer_text(_conversation(renderer.prompt)) == "It is 2."
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("chat", "<user>1 + 1?<assistant>2<end><user>3 + 3?<assistant>"),
+        ("base", "<begin>1 + 1?\n\n2<end>\n\n3 + 3?\n\n"),
+    ],
+)
+def test_a_worked_example_shows_where_an_answer_ends(request: pytest.FixtureRequest, kind: str, expected: str) -> None:
+    """The template of this chat model opens an answer with <assistant> only where it is asked for one."""
+    renderer = PromptRenderer(request.getfixturevalue(kind), _prompt())
+    asked = messages(renderer.prompt, "3 + 3?", exemplars=[("1 + 1?", "2")])
+    assert renderer.question_text(asked) == expected
 
 
 # -- tokens -----------------------------------------------------------------------------------------------------------
