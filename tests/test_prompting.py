@@ -9,21 +9,26 @@ from typing import Any
 
 import pytest
 from chat_server import ChatServer
+from reward_model_files import save_causal
 
 from stat_train.cli import main
 from stat_train.compose import read_settings
 from stat_train.config import Prompt
+from stat_train.curation.source import make_source, questions_at
+from stat_train.diagnosis.answering import worked_example
 from stat_train.errors import ConfigError
+from stat_train.evaluation.exemplars import fixed_rows
 from stat_train.models.ledger import Ledger, call_key
 from stat_train.models.replies import model_identity
 from stat_train.plan.asked import asked_of
 from stat_train.plan.look import Look
+from stat_train.tasks.load import open_pool
 from stat_train.tasks.prompts import PromptRenderer, messages
 from stat_train.tasks.text import normalised
 
 Rows = list[dict[str, Any]]
-# What the shipped student takes (its README and its config.json), and the room that its answers are given.
-CONTEXT, ANSWER = 512, 48
+# What the shipped student takes (its config.json), the room for its answers, and more examples than there is room for.
+CONTEXT, ANSWER, EXAMPLES = 512, 48, 10
 SMALL = [
     *("task.pool=600", "task.validation=40", "task.benchmark=60", f"student.max_new_tokens={ANSWER}"),
     *("train=none", "data_recipe.pairs=20", "evaluate.prompting=adaptmi"),
@@ -40,6 +45,12 @@ def artifact(run: Path, cache: Path, stage: str, which: int = 0) -> Path:
     return cache / "artifacts" / [each["artifact"] for each in stages if each["stage"] == stage][which]
 
 
+def carrying(run: Path, skills: list[str]) -> int:
+    """Return how many pool questions carry one of the skills; of no skill, all of them."""
+    pool = [set(row["skills"]) for row in rows(run / "skill_map.jsonl") if "-pool-" in row["id"]]
+    return sum(not skills or bool(carried & set(skills)) for carried in pool)
+
+
 # -- settings ---------------------------------------------------------------------------------------------------------
 
 
@@ -48,7 +59,11 @@ def artifact(run: Path, cache: Path, stage: str, which: int = 0) -> Path:
     [
         (["difficulty=gold"], "answer key", "difficulty=step_rewards"),
         (["difficulty=consistency"], "5 samples of each answer", "difficulty=step_rewards"),
-        (["student=endpoint", "student.model=m", "train=none"], "student=endpoint", "student=local"),
+        (
+            ["student=endpoint", "student.model=m", "student.base_url=http://h/v1", "train=none"],
+            "endpoint",
+            "student=local",
+        ),
     ],
 )
 def test_what_would_choose_prompts_in_another_way_is_refused(given: list[str], reason: str, remedy: str) -> None:
@@ -66,10 +81,10 @@ def test_what_would_choose_prompts_in_another_way_is_refused(given: list[str], r
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return the run folder and the cache of a run whose prompts hold 8 examples, more than some have room for."""
+    """Return the run folder and the cache of a run."""
     folder = tmp_path_factory.mktemp("prompting")
     places = [f"run_dir={folder}/run", f"cache_dir={folder}/cache"]
-    assert main([*SMALL, "evaluate.exemplars=8", *places]) == 0
+    assert main([*SMALL, f"evaluate.exemplars={EXAMPLES}", *places]) == 0
     return folder / "run", folder / "cache"
 
 
@@ -96,9 +111,6 @@ def test_what_the_checker_finds_wrong_has_examples_of_its_skills(done: tuple[Pat
         assert row["skills"] == (asked[id]["skills"] if difficult[id] and "reason" not in row else [])
         carried = [set(labels[example]) for example in row["exemplar_ids"]]
         assert all(skills & set(row["skills"]) for skills in carried) or not row["skills"]
-    # The fixed set is the same for all, but for its first examples where the question leaves no room for them.
-    fixed = sorted((row["exemplar_ids"] for row in prompts.values() if not row["skills"]), key=len)
-    assert len(fixed[-1]) > 0 and all(fixed[-1][-len(each) :] == each for each in fixed)
 
 
 @pytest.mark.slow
@@ -125,14 +137,23 @@ def test_every_prompt_leaves_room_for_an_answer_and_no_example_was_left_out_in_v
 
     prompts = rows(made / "adaptmi_prompts.jsonl")
     assert max(tokens(row, row["exemplar_ids"]) for row in prompts) <= CONTEXT
-    lost = {id: 8 - len(ids) for row in prompts if (id := row["question_id"]) and len(ids := row["exemplar_ids"]) < 8}
-    assert {id: int(row["detail"].split(" of 8")[0]) for id, row in left_out.items()} == lost
+    chosen = {row["question_id"]: min(EXAMPLES, carrying(run, row["skills"])) for row in prompts}
+    lost = {row["question_id"]: chosen[row["question_id"]] - len(row["exemplar_ids"]) for row in prompts}
+    said = {id: f"{count} of {chosen[id]}" for id, count in lost.items() if count}
+    assert {id: row["detail"] for id, row in left_out.items()} == said
     # Of the fixed set it is known which example would have come next.
-    fixed = max((row["exemplar_ids"] for row in prompts if not row["skills"]), key=len)
-    short = [row for row in prompts if not row["skills"] and len(row["exemplar_ids"]) < len(fixed)]
-    assert short
-    for row in short:
-        assert tokens(row, fixed[-len(row["exemplar_ids"]) - 1 :]) > CONTEXT
+    labels = {row["id"]: row["skills"] for row in rows(run / "skill_map.jsonl")}
+    source, _ = make_source(
+        open_pool(run / "questions"), labels, [row["question"] for p in held_out for row in rows(p)]
+    )
+    whole = {each.id: worked_example(each) for each in questions_at(source.pool, fixed_rows(source, EXAMPLES, 0))}
+    examples |= whole
+    fixed, easy = list(whole), [row for row in prompts if not row["skills"]]
+    assert easy
+    for row in easy:
+        count = len(row["exemplar_ids"])
+        assert count < EXAMPLES and row["exemplar_ids"] == fixed[EXAMPLES - count :]
+        assert tokens(row, fixed[EXAMPLES - count - 1 :]) > CONTEXT
 
 
 @pytest.mark.slow
@@ -162,7 +183,10 @@ def test_the_same_settings_give_the_same_bytes_and_other_ones_ask_only_that_arm_
 ) -> None:
     """Fewer examples leave the answers without examples as they are."""
     run, _ = done
-    assert main([*SMALL, "evaluate.exemplars=8", f"run_dir={tmp_path}/again", f"cache_dir={tmp_path}/cache"]) == 0
+    assert (
+        main([*SMALL, f"evaluate.exemplars={EXAMPLES}", f"run_dir={tmp_path}/again", f"cache_dir={tmp_path}/cache"])
+        == 0
+    )
     for name in ("adaptmi_prompts.jsonl", "evaluation.json", "benchmark_grades.jsonl"):
         assert (tmp_path / "again" / name).read_bytes() == (run / name).read_bytes()
     capsys.readouterr()
@@ -248,3 +272,31 @@ def test_a_paid_teacher_labels_difficult_questions_alone_and_the_plan_says_how_m
         assert set(ledger.index.replies) - before == {key for id, key in keys.items() if id.endswith(tuple(difficult))}
     assert all(row["skills"] for row in prompts if row["difficult"] and "reason" not in row)
     assert planned() == {}
+
+
+# -- a reward model ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_reward_model_tells_what_is_difficult_among_the_benchmarks_questions(
+    start: Callable[[], ChatServer], tmp_path: Path
+) -> None:
+    """Its rewards of the benchmark's answers decide there; those of the validation set are what the run folder shows."""
+    save_causal(tmp_path / "prm")
+    settings = [
+        *("task=jsonl", "task.pool=pool.jsonl", "task.benchmark=test.jsonl", "task.validation=10"),
+        *("task.skills=skills.json", "teacher=openai", "teacher.model=m", "teacher.api_key_env=null"),
+        *("student=tiny", "student.max_new_tokens=24", "difficulty=prm", f"difficulty.prm.model={tmp_path}/prm"),
+        *("difficulty.tau1=0.5", "difficulty.tau2=0.0", "data_recipe.pairs=5", "data_recipe.answers=own"),
+        *("train=none", "evaluate.prompting=adaptmi", "run_dir=runs/one", f"teacher.base_url={start().url}"),
+    ]
+    assert main(settings) == 0
+    run, cache = Path("runs/one"), Path("runs/cache")
+    prompts = {row["question_id"]: row for row in rows(run / "adaptmi_prompts.jsonl")}
+    scored = rows(artifact(run, cache, "score", 1) / "step_rewards.jsonl")
+    assert {row["question_id"] for row in scored} == set(prompts)
+    for row in scored:
+        rewards = row["rewards"]
+        low = not rewards or rewards[-1] <= 0.5 or sum(rewards) / len(rewards) <= 0.5
+        assert prompts[row["question_id"]]["difficult"] == low
+    assert {row["question_id"] for row in rows(run / "step_rewards.jsonl")}.isdisjoint(prompts)

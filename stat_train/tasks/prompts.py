@@ -73,7 +73,8 @@ class PromptRenderer:
 
     def token_ids(self, text: str) -> list[int]:
         """Return the token ids of rendered text; special tokens are in the text already."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        # Whoever asks decides what is too long; the library would warn of it.
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         return ids
 
     def end_token_ids(self) -> set[int]:
