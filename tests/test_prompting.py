@@ -281,7 +281,7 @@ def test_a_paid_teacher_labels_difficult_questions_alone_and_the_plan_says_how_m
 def test_a_reward_model_tells_what_is_difficult_among_the_benchmarks_questions(
     start: Callable[[], ChatServer], tmp_path: Path
 ) -> None:
-    """Its rewards of the benchmark's answers decide there; those of the validation set are what the run folder shows."""
+    """Its rewards of the benchmark's answers decide there; the run folder shows those of the validation set."""
     save_causal(tmp_path / "prm")
     settings = [
         *("task=jsonl", "task.pool=pool.jsonl", "task.benchmark=test.jsonl", "task.validation=10"),
@@ -299,4 +299,5 @@ def test_a_reward_model_tells_what_is_difficult_among_the_benchmarks_questions(
         rewards = row["rewards"]
         low = not rewards or rewards[-1] <= 0.5 or sum(rewards) / len(rewards) <= 0.5
         assert prompts[row["question_id"]]["difficult"] == low
+    assert {row["difficult"] for row in prompts.values()} == {True, False}
     assert {row["question_id"] for row in rows(run / "step_rewards.jsonl")}.isdisjoint(prompts)
