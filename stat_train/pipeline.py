@@ -365,7 +365,7 @@ def report(run: Run, profiled: Artifact, training_set: Artifact, evaluation: Art
         write_report(folder, numbers)
 
     identity = {"settings": run.config.model_dump(), "stages": stages}
-    artifact = run.make("report", 2, [], identity, build, "report.json", "report.html")
+    artifact = run.make("report", 3, [], identity, build, "report.json", "report.html")
     print_summary(json.loads((artifact.folder / "report.json").read_text()), run.folder.folder, run.console)
     return artifact
 
