@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from datasets import Dataset
 from scipy.stats import chisquare
+from stat_train.curation.recipes import shortfalls, stat_sel, uniform_question, uniform_skill
 
 from stat_train.config import Prompt
-from stat_train.curation.recipes import shortfalls, stat_sel, uniform_question, uniform_skill
 from stat_train.curation.source import OWN, Draw, Source, fill, make_source
 from stat_train.curation.training_set import MOST_DRAWN_IN_VAIN, Recipe, TrainingSet, answer_source, make_training_set
 from stat_train.diagnosis.profile import skill_profile
