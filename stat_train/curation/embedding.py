@@ -38,9 +38,10 @@ def _vectors(source: Source, asked: Sequence[str], embedder: str) -> tuple[Any, 
     """Return the vectors of the usable pool questions and of those asked about, each of length one."""
     texts = source.pool.select_columns(["question"])[source.rows.tolist()]["question"]
     if embedder == TFIDF:
+        import numpy
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 4), sublinear_tf=True, dtype="float32")
+        vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 4), sublinear_tf=True, dtype=numpy.float32)
         return vectorizer.fit_transform(texts), vectorizer.transform(asked)
     model = sentence_encoder(embedder)
     pool, others = (
@@ -78,8 +79,18 @@ def _nearest(pool: Any, asked: Any, width: int) -> Integers:
     for start in range(0, asked.shape[0] if width else 0, step):
         product = pool @ asked[start : start + step].T
         near = (product.toarray() if hasattr(product, "toarray") else product).T
-        part = numpy.argpartition(-near, width - 1, axis=1)[:, :width] if width < near.shape[1] else None
         for place, row in enumerate(near):
-            among = numpy.sort(part[place]) if part is not None else numpy.arange(near.shape[1])
-            found[start + place] = among[numpy.argsort(-row[among], kind="stable")]
+            found[start + place] = _largest(row, width)
     return found
+
+
+def _largest(values: Any, count: int) -> Integers:
+    """Return the places of the largest values, largest first; of equal ones the first, however many are asked for."""
+    import numpy
+
+    least = -numpy.partition(-values, count - 1)[count - 1]
+    larger = numpy.flatnonzero(values > least)
+    equal = numpy.flatnonzero(values == least)[: count - len(larger)]
+    among = numpy.concatenate([larger, equal])
+    order: Integers = among[numpy.argsort(-values[among], kind="stable")]
+    return order
