@@ -303,6 +303,7 @@ class Config(Node):
     difficulty: Difficulty
     data_recipe: DataRecipe
     decontaminate: Decontamination
+    push_to_hub: Annotated[Text | None, OPERATIONAL]
     train: Training
     budget: BudgetCaps
     plan: PlanAssumptions

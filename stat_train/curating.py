@@ -8,16 +8,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stat_train.config import FieldNames, TextTask
+from stat_train.config import FieldNames, OpenAITeacher, RecordedStudent, TextTask
 from stat_train.counts import Count, Counts
 from stat_train.curation.decontamination import LEAK_PERCENT, SHINGLE_WORDS, Decontaminator, HeldOut, Hit
+from stat_train.curation.publish import CARD, ROWS, TABLE, licences, push, write_card, write_table
 from stat_train.curation.inputs import held_out, read_diagnosed
 from stat_train.curation.selection import require_levels
 from stat_train.curation.source import make_source
 from stat_train.curation.training_set import Tools, TrainingSet, make_training_set, told
+from stat_train.models.budget import in_dollars
+from stat_train.models.calls import find_calls
 from stat_train.progress import track
 from stat_train.recipe_settings import HardRecipe
-from stat_train.records import Dropped, Overlap
+from stat_train.records import Dropped, Overlap, TrainingExample
 from stat_train.run import Run, Summary
 from stat_train.store import Artifact, write_json, write_records
 from stat_train.tasks.load import open_pool, open_pool_skills
@@ -120,9 +123,8 @@ def certificate(against: Sequence[HeldOut], checked: int, found: Sequence[Overla
         "pool_questions_checked": checked,
         "against": dict(Counter(each.place for each in against)),
         "thresholds": THRESHOLDS,
+        "template_twins": twins,
         "pool_hits": dict(hits.most_common()),
-        "pool_leaks_dropped": sum(each.kind == "leak" for each in found),
-        f"pool_template_twins_{'dropped' if twins == 'drop' else 'flagged'}": sum(e.kind != "leak" for e in found),
     }
 
 
@@ -158,10 +160,13 @@ def training_set(
         source, unusable = make_source(open_pool(questions.folder), open_pool_skills(skill_map.folder), left_out)
         tools = Tools(run.teacher, run.grader, Decontaminator(held_out_questions(run, questions)).check)
         made = make_training_set(source, diagnosed, recipe, tools, run.prompt, seed)
-        write_records(folder / "training_set.jsonl", made.examples)
+        write_records(folder / ROWS, made.examples)
+        write_table(folder, made.examples)
         write_records(folder / "dropped.jsonl", [*unusable, *made.dropped])
         pool = json.loads((overlapping.folder / "certificate.json").read_text())
-        write_json(folder / "curation.json", made.summary | {"decontamination": pool | of_new_questions(made)})
+        summary = made.summary | {"decontamination": pool | of_new_questions(made)}
+        write_json(folder / "curation.json", summary)
+        write_card(folder, about(run, summary, made.examples, source.pool))
         return {"pool question": Count(len(source.pool) - len(left_out), len(source.rows))} | made.counts
 
     identity: Summary = {
@@ -170,6 +175,48 @@ def training_set(
     }
     identity |= {"seed": seed, "prompt": run.prompt.model_dump(), "grader": run.grader_identity()}
     inputs = [questions, skill_map, overlapping, diagnoses, profiled]
-    artifact = run.make("curate", 4, inputs, identity, build, "training_set.jsonl", "curation.json")
+    artifact = run.make("curate", 4, inputs, identity, build, ROWS, TABLE, CARD, "curation.json")
     run.say_all(told(json.loads((artifact.folder / "curation.json").read_text())))
     return artifact
+
+
+def publish(run: Run, made: Artifact) -> None:
+    """Put the training set on the hub, where that is wanted."""
+    if run.config.push_to_hub:
+        run.say(f"uploaded to {push(made.folder, run.config.push_to_hub)}")
+
+
+def about(run: Run, summary: dict[str, Any], examples: Sequence[TrainingExample], pool: Dataset) -> dict[str, Any]:
+    """Return what the card says beside the summary: for whom, by whom, at what price, under which licences."""
+    task, teacher, student = run.config.task, run.config.teacher, run.config.student
+    seeds = {id for example in examples for id in example.origin.seed_ids}
+    return {
+        "curation": summary,
+        "task": task.name,
+        "pool": task.pool if isinstance(task, TextTask) else "made questions",
+        "student": student.name if isinstance(student, RecordedStudent) else Path(student.model).name,
+        "teacher": teacher.model if isinstance(teacher, OpenAITeacher) else teacher.name,
+        "cost": cost_in_words(run.cache_dir, {id for example in examples for id in example.origin.call_ids}),
+        "licences": licences(examples, licences_of(pool, seeds)),
+    }
+
+
+def licences_of(pool: Dataset, ids: set[str]) -> dict[str, str | None]:
+    """Return the licences of some pool questions, by id."""
+    import pyarrow
+    from pyarrow import compute
+
+    wanted = compute.is_in(pool.data.column("id"), value_set=pyarrow.array(sorted(ids), pyarrow.string()))
+    rows = pool.data.table.select(["id", "licence"]).filter(wanted).to_pylist()
+    return {row["id"]: row["licence"] for row in rows}
+
+
+def cost_in_words(cache_dir: Path, call_ids: set[str]) -> str:
+    """Return how many calls are behind the rows, and what they cost when they were made, by whichever run."""
+    if not call_ids:
+        return "nothing: no call was made"
+    calls = find_calls(cache_dir, call_ids).values()
+    priced = all(call.priced for call in calls)
+    usd = sum(payment.usd for call in calls for payment in call.payments)
+    tokens = sum(payment.tokens for call in calls for payment in call.payments)
+    return f"{in_dollars(usd) if priced else 'unknown prices'}: {len(calls):,} calls, {tokens:,} tokens"

@@ -25,7 +25,7 @@ from stat_train.config import (
     TextTask,
 )
 from stat_train.counts import Count, Counts, dropped_counts
-from stat_train.curating import pool_overlaps, require_recipe, training_set
+from stat_train.curating import pool_overlaps, publish, require_recipe, training_set
 from stat_train.curation.inputs import read_profile
 from stat_train.diagnosis.answering import unfinished
 from stat_train.diagnosis.audit import agreement, ask_again, sampled, to_ask_again
@@ -114,7 +114,9 @@ def method(run: Run) -> Iterator[Artifact]:
     if run.config.audit.sample:
         audit(run, questions, skill_map, answers, diagnoses)
     yield profiled
-    yield (made := curate(run, questions, skill_map, diagnoses, profiled))
+    made = curate(run, questions, skill_map, diagnoses, profiled)
+    publish(run, made)
+    yield made
     checkpoint = None
     if isinstance(run.config.train, SftTraining):
         yield (checkpoint := train(run, run.config.train, made))

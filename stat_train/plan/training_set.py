@@ -117,8 +117,8 @@ def _new_questions(look: Look, known: Known, recipe: SynthesisRecipe, writing: S
     replies = -(-questions // QUESTIONS_PER_REPLY)
     shown = _seed_requests(look, known, recipe) if known.profiled else _usual_requests(look, known, recipe)
     written = [new_question_request(look.prompts, writing, each).request for each in shown]
-    of_share = f"curate: {plan.kept_share:.0%} of the solutions are kept (plan.kept_share): the others disagree"
-    of_form = f"curate: {questions:,} new questions, {QUESTIONS_PER_REPLY} a reply, none of them a copy or a twin"
+    of_share = f"solve: {plan.kept_share:.0%} of the solutions are kept (plan.kept_share): the others disagree"
+    of_form = f"write: {questions:,} new questions, {QUESTIONS_PER_REPLY} a reply, none of them a copy or a twin"
     yield Asked("write", "teacher", written, replies, plan.question_tokens, (of_form,))
     solved = [SolveRequest(each.id, each.question, 0) for each in _examples(known)]
     asked: list[Request] = [solve_request(look.prompts, writing, each) for each in solved]
