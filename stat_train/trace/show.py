@@ -38,10 +38,10 @@ def _print_row(found: RowTrace, console: Console) -> None:
     _texts(console, ("question", row.question), ("answer", row.answer))
     if found.wrong:
         _print_wrong(found.wrong, console)
-    _head(console, f"Seed questions: {len(found.seeds)}")
+    _head(console, f"Seed questions: {len(found.seeds) or 'none'}")
     for seed in found.seeds:
         _print_seed(seed, row, console)
-    _head(console, f"Calls behind it: {len(found.calls)}")
+    _head(console, f"Calls behind it: {len(found.calls) or 'none'}")
     for call in found.calls:
         _print_call(call, found.run, console)
 
