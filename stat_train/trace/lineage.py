@@ -141,6 +141,8 @@ def _drawn(row: TrainingExample) -> str:
 
 
 def _wrong_answer(run: TracedRun, id: str, labels: Mapping[str, QuestionSkills]) -> WrongAnswer:
+    if id not in run.questions:
+        raise UserError(f"{run.folder}: has rows for {id}, which it did not ask; run it again with until=curate")
     answer, difficulty, scored = run.answers.get(id), run.difficulty.get(id), run.step_rewards.get(id)
     rewards = (difficulty and difficulty.step_rewards) or (scored and scored.rewards) or []
     steps, unpaired = _steps(answer.text if answer else "", rewards)
@@ -196,18 +198,16 @@ def _question(run: TracedRun, id: str) -> Downstream:
 
 
 def _call(run: TracedRun, id: str) -> Downstream:
-    labelled = labelled_by(run, id)
+    labelled = set(labelled_by(run, id))
     answered = [row.question_id for row in run.answers.values() if row.call_id == id]
     diagnosed = [row.question_id for row in run.diagnoses.values() if id in row.call_ids]
     behind = {*labelled, *answered, *diagnosed}
     rows = [
         row
         for row in run.rows.values()
-        if id in row.origin.call_ids
-        or row.origin.question_id in behind
-        or not {*labelled}.isdisjoint(row.origin.seed_ids)
+        if id in row.origin.call_ids or row.origin.question_id in behind or not labelled.isdisjoint(row.origin.seed_ids)
     ]
-    purposes = [f"label of {question}" for question in labelled]
+    purposes = [f"label of {question}" for question in sorted(labelled)]
     purposes += [f"the student's answer to {question}" for question in answered]
     purposes += [f"diagnosis of {question}" for question in diagnosed]
     texts = sum(id in row.origin.call_ids for row in rows)

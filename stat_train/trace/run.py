@@ -16,14 +16,13 @@ from stat_train.records import (
     Grade,
     Question,
     QuestionSkills,
-    Record,
     StepRewards,
     TrainingExample,
 )
 from stat_train.store import read_records
 
-R = TypeVar("R", bound=Record)
-NEEDED = ("training_set.jsonl", "diagnoses.jsonl", "difficulty.jsonl", "answers.jsonl", "grades.jsonl", "questions")
+A = TypeVar("A", Answer, Grade, StepRewards)
+NEEDED = ("training_set", "skill_map", "answers", "grades", "difficulty", "diagnoses")
 
 
 class TracedRun(NamedTuple):
@@ -46,7 +45,7 @@ class TracedRun(NamedTuple):
 def read_run(run_dir: Path) -> TracedRun:
     """Read a run; raises UserError when the folder is none, or the run has no training set yet."""
     require_run(run_dir)
-    if absent := [name for name in NEEDED if not (run_dir / name).exists()]:
+    if absent := [f"{name}.jsonl" for name in NEEDED if not (run_dir / f"{name}.jsonl").is_file()]:
         raise UserError(f"{run_dir}: has no {absent[0]}, so there is nothing to trace yet; run it with until=curate")
     try:
         return _read(run_dir)
@@ -72,9 +71,6 @@ def _read(run_dir: Path) -> TracedRun:
         step_rewards=_of_attempts(scored, judged),
         diagnoses={row.question_id: row for row in read_records(run_dir / "diagnoses.jsonl", Diagnosis)},
     )
-
-
-A = TypeVar("A", Answer, Grade, StepRewards)
 
 
 def _of_attempts(rows: Iterable[A], judged: Collection[tuple[str, int]]) -> dict[str, A]:

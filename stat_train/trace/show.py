@@ -67,10 +67,9 @@ def _print_answer(wrong: WrongAnswer, console: Console) -> None:
         _head(console, "Student's answer: none")
         return
     grade = wrong.grade
-    reason = f" ({grade.reason})" if grade and grade.reason else ""
-    _head(
-        console, f"Student's answer: {grade.verdict if grade else 'not graded'}{reason}, attempt {wrong.answer.attempt}"
-    )
+    verdict = f"{grade.verdict}{f' ({grade.reason})' if grade.reason else ''}" if grade else "not graded"
+    nothing = "" if wrong.answer.text.strip() else ", without a word"
+    _head(console, f"Student's answer: {verdict}, attempt {wrong.answer.attempt}{nothing}")
     if wrong.unscored:
         _line(console, f"no step rewards: {wrong.unscored}")
     scored = any(step.reward is not None for step in wrong.steps)

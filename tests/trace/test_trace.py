@@ -143,6 +143,36 @@ def test_rows_that_a_teacher_wrote(synthetic: Path, capsys: pytest.CaptureFixtur
     assert said.count("not in the ledger") == 2 and said.count("not in the run's pool") == 1
 
 
+@pytest.mark.parametrize(
+    ("scored", "rewards", "unscored"),
+    [
+        ({"rewards": [0.25, 0.75]}, [0.25, 0.75], None),
+        ({"rewards": [0.25]}, [None], "1 rewards do not fit 2 steps"),
+        ({"error": "longer than the model reads"}, [None], "longer than the model reads"),
+    ],
+)
+def test_rewards_of_a_model_stand_beside_the_steps_of_the_attempt_that_was_diagnosed(
+    scored: dict[str, Any], rewards: list[float | None], unscored: str | None, synthetic: Path
+) -> None:
+    """The question was asked three times, and the second answer was found wrong by the gold answer."""
+    (first, *_) = lines(synthetic / "diagnoses.jsonl")
+    id = {"question_id": first["question_id"]}
+    answers = [a for a in lines(synthetic / "answers.jsonl") if a["question_id"] == first["question_id"]]
+    texts = ("One.\n\nTwo.", "Three.\n\nFour.", "Five.")
+    given = [answers[0] | {"attempt": attempt, "text": text} for attempt, text in enumerate(texts)]
+    write(synthetic / "answers.jsonl", given)
+    write(synthetic / "difficulty.jsonl", [id | {"difficult": True, "rule": "gold/any", "attempt": 1}])
+    write(synthetic / "step_rewards.jsonl", [id | {"attempt": 0, "rewards": [1, 1]}, id | {"attempt": 1} | scored])
+    found = row_of(synthetic, "stat_syn-0").wrong
+    assert found and found.answer and found.answer.text == texts[1]
+    assert "\n\n".join(step.text for step in found.steps) == texts[1]
+    assert [step.reward for step in found.steps] == rewards and found.unscored == unscored
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
 # -- what is printed --------------------------------------------------------------------------------------------------
 
 
