@@ -28,6 +28,7 @@ Usage
   stat-train [KEY=VALUE ...]          run the method with these settings
   stat-train compare RUN RUN ...      put finished runs side by side
   stat-train profiles RUN RUN         two students or checkpoints, skill by skill
+  stat-train trace RUN ROW_ID         why a training row is there, back to the student's answer
   stat-train plan [KEY=VALUE ...]     what the run will ask of paid models, and what that will cost
   stat-train doctor [KEY=VALUE ...]   check that what this run needs works: models, packages, disk
   stat-train --cfg job [KEY=VALUE ..] print the settings that a run would have, and stop
@@ -109,6 +110,20 @@ is required or was missing. Positive change: B misses the skill more often than 
 Examples
   stat-train profiles runs/before runs/after
   stat-train profiles runs/small runs/large --json"""
+
+TRACE = """\
+Say why a training row is there: recipe, missing skill, the difficult question, what the student answered
+(each step with its reward, where steps were scored), the diagnosis, the pool questions that the row was
+made from, and each call of a model behind it, with its prompt, its price and who paid it. Or list the
+rows that a missing skill, a difficult question or a call led to."""
+TRACE_MORE = """\
+The run needs a training set (until=curate or later). What is printed is read from its files and from the
+ledger of its cache_dir; no model is asked.
+
+Examples
+  stat-train trace runs/math stat_sel-00017
+  stat-train trace runs/math --skill geometry
+  stat-train trace runs/math --call 5f2c9a1b0d3e4f67 --json"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -228,6 +243,32 @@ def _profiles(given: list[str]) -> int:
     return 0
 
 
+def _trace(given: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="stat-train trace",
+        description=TRACE,
+        epilog=TRACE_MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, at least up to its training set")
+    parser.add_argument("row", nargs="?", metavar="ROW_ID", help="the id of a row of its training_set.jsonl")
+    parser.add_argument("--skill", metavar="NAME", help="list the rows drawn for a missing skill")
+    parser.add_argument("--question", metavar="ID", help="list the rows drawn for a difficult question")
+    parser.add_argument("--call", metavar="ID", help="list the rows that depend on a call of a model")
+    parser.add_argument("--json", action="store_true", help="print what is found as JSON")
+    arguments = parser.parse_args(given)
+    from stat_train.trace.lineage import KINDS, as_json, trace
+    from stat_train.trace.show import print_trace
+
+    sought = {kind: value for kind in KINDS if (value := getattr(arguments, kind)) is not None}
+    found = trace(arguments.run, sought)
+    if arguments.json:
+        print(json.dumps(as_json(found), indent=2, ensure_ascii=False))
+    else:
+        print_trace(found, console())
+    return 0
+
+
 def _settings_of(verb: str, given: list[str], description: str, more: str) -> tuple[Settings, bool]:
     """Return the settings of the run that a verb looks at, and whether its result is wanted as JSON."""
     parser = argparse.ArgumentParser(
@@ -275,6 +316,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "doctor": _doctor,
     "compare": _compare,
     "profiles": _profiles,
+    "trace": _trace,
 }
 
 
