@@ -7,6 +7,7 @@ import json
 import logging
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -199,9 +200,13 @@ def _take_cfg(given: list[str]) -> bool:
 def _help() -> int:
     from stat_train.compose import choices, config_dir
 
-    groups = "\n".join(f"  {group:<12} {', '.join(names)}" for group, names in choices().items())
+    groups = "\n".join(_wrapped(group, names) for group, names in choices().items())
     print(HELP.format(groups=groups, place=config_dir()))
     return 0
+
+
+def _wrapped(group: str, names: Sequence[str]) -> str:
+    return textwrap.fill(", ".join(names), 96, initial_indent=f"  {group:<14} ", subsequent_indent=" " * 17)
 
 
 def _compare(given: list[str]) -> int:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from stat_train.config import FieldNames, OpenAITeacher, RecordedStudent, TextTask
 from stat_train.counts import Count, Counts
 from stat_train.curation.decontamination import LEAK_PERCENT, SHINGLE_WORDS, Decontaminator, HeldOut, Hit
-from stat_train.curation.publish import CARD, ROWS, TABLE, licences, push, write_card, write_table
 from stat_train.curation.inputs import held_out, read_diagnosed
+from stat_train.curation.publish import CARD, ROWS, TABLE, licences, push, write_card, write_table
 from stat_train.curation.selection import require_levels
 from stat_train.curation.source import make_source
 from stat_train.curation.training_set import Tools, TrainingSet, make_training_set, told
