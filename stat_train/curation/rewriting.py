@@ -14,6 +14,7 @@ from stat_train.recipe_settings import (
     AnswerSource,
     AugmentRecipe,
     EmbedSelRecipe,
+    HardRecipe,
     PoolRecipe,
     SelectionRecipe,
     StatSelRecipe,
@@ -71,7 +72,8 @@ def select(
         written = _written(chosen, source, teacher, grader, dropped)
         texts, drawn = texts + written, drawn + len(chosen)
         in_vain = 0 if written else in_vain + len(chosen)
-    require_enough(len(texts), recipe.pairs, recipe.allow_short, source, dropped)
+    limit = f"; data_recipe.levels = {recipe.levels} leaves fewer" if isinstance(recipe, HardRecipe) else ""
+    require_enough(len(texts), recipe.pairs, recipe.allow_short, source, dropped, limit)
     random.shuffle(texts)
     skills = source.skills_at([text.draw.row for text in texts])
     rows = [_row(text, needed) for text, needed in zip(texts, skills, strict=True)]

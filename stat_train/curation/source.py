@@ -174,8 +174,13 @@ def _rest(draws: Pass, kept: Collection[int]) -> Iterator[Pass]:
         yield left if left is not None else [draw for place, draw in enumerate(draws) if place not in kept]
 
 
-def require_enough(made: int, pairs: int, allow_short: bool, source: Source, unusable: Sequence[Dropped]) -> None:
-    """Refuse a training set that came out smaller than asked, unless that was allowed."""
+def require_enough(
+    made: int, pairs: int, allow_short: bool, source: Source, unusable: Sequence[Dropped], limit: str = ""
+) -> None:
+    """Refuse a training set that came out smaller than asked, unless that was allowed.
+
+    `limit` says in words what else of the recipe narrows the pool.
+    """
     if not made or (made < pairs and not allow_short):
         if unusable:
             different, example = len({row.id for row in unusable}), unusable[0]
@@ -189,6 +194,6 @@ def require_enough(made: int, pairs: int, allow_short: bool, source: Source, unu
         raise UserError(
             f"data_recipe.pairs = {pairs}: the pool gives only {made} pairs. Of its {len(source.pool)} "
             f"questions {len(source.rows)} can be trained on (they have a solution, and equal no "
-            f"held-out question), and {carrying} of those carry a skill label. Lower data_recipe.pairs, "
+            f"held-out question), and {carrying} of those carry a skill label{limit}. Lower data_recipe.pairs, "
             "enlarge or label task.pool, or accept fewer with data_recipe.allow_short=true"
         )
