@@ -7,6 +7,7 @@ import json
 import logging
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -28,6 +29,7 @@ Usage
   stat-train [KEY=VALUE ...]          run the method with these settings
   stat-train compare RUN RUN ...      put finished runs side by side
   stat-train profiles RUN RUN         two students or checkpoints, skill by skill
+  stat-train trace RUN ROW_ID         why a training row is there, back to the student's answer
   stat-train plan [KEY=VALUE ...]     what the run will ask of paid models, and what that will cost
   stat-train doctor [KEY=VALUE ...]   check that what this run needs works: models, packages, disk
   stat-train --cfg job [KEY=VALUE ..] print the settings that a run would have, and stop
@@ -110,6 +112,20 @@ Examples
   stat-train profiles runs/before runs/after
   stat-train profiles runs/small runs/large --json"""
 
+TRACE = """\
+Say why a training row is there: recipe, missing skill, the difficult question, what the student answered
+(each step with its reward, where steps were scored), the diagnosis, the pool questions that the row was
+made from, and each call of a model behind it, with its prompt, its price and who paid it. Or list the
+rows that a missing skill, a difficult question or a call led to."""
+TRACE_MORE = """\
+The run needs a training set (until=curate or later). What is printed is read from its files and from the
+ledger of its cache_dir; no model is asked.
+
+Examples
+  stat-train trace runs/math stat_sel-00017
+  stat-train trace runs/math --skill geometry
+  stat-train trace runs/math --call 5f2c9a1b0d3e4f67 --json"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
@@ -184,9 +200,13 @@ def _take_cfg(given: list[str]) -> bool:
 def _help() -> int:
     from stat_train.compose import choices, config_dir
 
-    groups = "\n".join(f"  {group:<12} {', '.join(names)}" for group, names in choices().items())
+    groups = "\n".join(_wrapped(group, names) for group, names in choices().items())
     print(HELP.format(groups=groups, place=config_dir()))
     return 0
+
+
+def _wrapped(group: str, names: Sequence[str]) -> str:
+    return textwrap.fill(", ".join(names), 96, initial_indent=f"  {group:<14} ", subsequent_indent=" " * 17)
 
 
 def _compare(given: list[str]) -> int:
@@ -225,6 +245,32 @@ def _profiles(given: list[str]) -> int:
         print(json.dumps(as_json(found), indent=2))
     else:
         print_profiles(found, console())
+    return 0
+
+
+def _trace(given: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="stat-train trace",
+        description=TRACE,
+        epilog=TRACE_MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, at least up to its training set")
+    parser.add_argument("row", nargs="?", metavar="ROW_ID", help="the id of a row of its training_set.jsonl")
+    parser.add_argument("--skill", metavar="NAME", help="list the rows drawn for a missing skill")
+    parser.add_argument("--question", metavar="ID", help="list the rows drawn for a difficult question")
+    parser.add_argument("--call", metavar="ID", help="list the rows that depend on a call of a model")
+    parser.add_argument("--json", action="store_true", help="print what is found as JSON")
+    arguments = parser.parse_args(given)
+    from stat_train.trace.lineage import KINDS, as_json, trace
+    from stat_train.trace.show import print_trace
+
+    sought = {kind: value for kind in KINDS if (value := getattr(arguments, kind)) is not None}
+    found = trace(arguments.run, sought)
+    if arguments.json:
+        print(json.dumps(as_json(found), indent=2, ensure_ascii=False))
+    else:
+        print_trace(found, console())
     return 0
 
 
@@ -275,6 +321,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "doctor": _doctor,
     "compare": _compare,
     "profiles": _profiles,
+    "trace": _trace,
 }
 
 

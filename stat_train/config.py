@@ -259,6 +259,8 @@ class PlanAssumptions(Node):
     label_tokens: Annotated[int, Field(ge=1), OPERATIONAL]
     diagnosis_tokens: Annotated[int, Field(ge=1), OPERATIONAL]
     rewrite_tokens: Annotated[int, Field(ge=1), OPERATIONAL]
+    question_tokens: Annotated[int, Field(ge=1), OPERATIONAL]
+    kept_share: Annotated[float, Field(gt=0, le=1), OPERATIONAL]
     output_tokens_per_second: Annotated[float, Field(gt=0), OPERATIONAL]
 
 
@@ -301,6 +303,7 @@ class Config(Node):
     difficulty: Difficulty
     data_recipe: DataRecipe
     decontaminate: Decontamination
+    push_to_hub: Annotated[Text | None, OPERATIONAL]
     train: Training
     budget: BudgetCaps
     plan: PlanAssumptions

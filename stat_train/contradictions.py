@@ -32,6 +32,7 @@ def contradictions(config: Config) -> list[str]:
         _check_student,
         _check_difficulty,
         _check_recipe,
+        _check_decontamination,
         _check_training,
         _check_prompting,
         _check_audit,
@@ -127,6 +128,11 @@ def _check_recipe(config: Config) -> list[str]:
     return problems
 
 
+def _check_decontamination(config: Config) -> list[str]:
+    places = config.decontaminate.against
+    return [problem for place in places if (problem := absent_file("decontaminate.against", place))]
+
+
 def _check_without_writer(recipe: DataRecipe) -> list[str]:
     """Return what is wrong with a recipe where the teacher is no model that could write."""
     answers = getattr(recipe, "answers", None)
@@ -218,7 +224,7 @@ def _check_budget(config: Config) -> list[str]:
 
 def absent_file(key: str, place: str, remedy: str = "") -> str | None:
     """Return the problem when `place` names a local file that is not there."""
-    is_questions = key in ("task.pool", "task.benchmark", "task.validation")
+    is_questions = key in ("task.pool", "task.benchmark", "task.validation", "decontaminate.against")
     path = local_path(place) if is_questions else Path(place).expanduser()
     if path.exists() or not (is_local(place) or key in ("student.path", "task.skills")):
         return None

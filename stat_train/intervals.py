@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 CONFIDENCE = 0.95
 # What lies outside on each side of an interval.
 TAIL = (1 - CONFIDENCE) / 2
+# How many exposures the prior is worth. Two: a skill that was seen twice is drawn half of the way to the student's
+# usual rate, so that one unlucky question does not top the list; one that was seen 100 times, 2 % of the way.
+PRIOR_EXPOSURES = 2.0
 
 
 class Interval(NamedTuple):
@@ -44,3 +47,13 @@ def exact_bounds(successes: ArrayLike, trials: ArrayLike) -> tuple[Floats, Float
     low = numpy.where(few > 0, beta.ppf(TAIL, numpy.maximum(few, 1), every - few + 1), 0.0)
     high = numpy.where(few < every, beta.ppf(1 - TAIL, few + 1, numpy.maximum(every - few, 1)), 1.0)
     return low, high
+
+
+def rate_prior(missing: int, exposed: int) -> tuple[float, float]:
+    """Return the Beta prior (a, b) of a skill's rate: the student's usual rate, worth PRIOR_EXPOSURES exposures.
+
+    Half a question is added on both sides, so that a student who misses nothing, or everything, has a prior too: one
+    that is near that end and does not claim to be certain.
+    """
+    usual = (missing + 0.5) / (exposed + 1)
+    return PRIOR_EXPOSURES * usual, PRIOR_EXPOSURES * (1 - usual)

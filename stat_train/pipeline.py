@@ -24,14 +24,14 @@ from stat_train.config import (
     SftTraining,
     TextTask,
 )
-from stat_train.curation.inputs import held_out, read_diagnosed, read_profile
-from stat_train.curation.source import make_source
-from stat_train.curation.training_set import make_training_set, told
+from stat_train.counts import Count, Counts, dropped_counts
+from stat_train.curating import pool_overlaps, publish, require_recipe, training_set
+from stat_train.curation.inputs import read_profile
 from stat_train.diagnosis.answering import unfinished
 from stat_train.diagnosis.audit import agreement, ask_again, sampled, to_ask_again
 from stat_train.diagnosis.difficulty import find_difficult, require_judged, rewards_of
 from stat_train.diagnosis.difficulty_quality import Evidence, difficulty_quality
-from stat_train.diagnosis.missing_skills import find_missing
+from stat_train.diagnosis.missing_skills import NAME, diagnosed_counts, find_missing, named
 from stat_train.diagnosis.profile import skill_profile
 from stat_train.diagnosis.skill_map import with_skills
 from stat_train.evaluation.audit_table import print_audit
@@ -50,10 +50,11 @@ from stat_train.records import (
     Grade,
     Question,
     QuestionSkills,
+    TrainingExample,
 )
 from stat_train.run import Run, Summary
 from stat_train.scoring import step_rewards_of, step_scores
-from stat_train.store import Artifact, dropped_counts, file_hash, read_records, write_json, write_records
+from stat_train.store import Artifact, file_hash, read_records, write_json, write_records
 from stat_train.student import benchmark_answers, validation_answers
 from stat_train.tasks.graders import grade as grade_answers
 from stat_train.tasks.graders import unscored
@@ -114,16 +115,18 @@ def method(run: Run) -> Iterator[Artifact]:
     if run.config.audit.sample:
         audit(run, questions, skill_map, answers, diagnoses)
     yield profiled
-    yield (training_set := curate(run, questions, skill_map, diagnoses, profiled))
+    made = curate(run, questions, skill_map, diagnoses, profiled)
+    publish(run, made)
+    yield made
     checkpoint = None
     if isinstance(run.config.train, SftTraining):
-        yield (checkpoint := train(run, run.config.train, training_set))
+        yield (checkpoint := train(run, run.config.train, made))
     if run.config.until == "train":
         return
     evaluation = None
     if isinstance(run.config.student, LocalStudent):
         yield (evaluation := evaluate(run, questions, skill_map, checkpoint))
-    yield report(run, profiled, training_set, evaluation)
+    yield report(run, profiled, made, evaluation)
 
 
 # -- the questions, and which skills they need ------------------------------------------------------------------------
@@ -145,11 +148,12 @@ def load(run: Run) -> Artifact:
         "recorded": recorded,
     }
 
-    def build(folder: Path) -> None:
-        load_questions(folder, task, run.config.seed, recorded)
+    def build(folder: Path) -> Counts:
+        return load_questions(folder, task, run.config.seed, recorded)
 
-    artifact = run.make("questions", 1, [], identity, build)
+    artifact = run.make("questions", 2, [], identity, build)
     run.link("questions", artifact.folder)
+    require_recipe(run, artifact)
     run.say(in_words(open_pool(artifact.folder)))
     return artifact
 
@@ -170,14 +174,16 @@ def answer(run: Run, questions: Artifact) -> Artifact:
 def grade(run: Run, questions: Artifact, answers: Artifact) -> Artifact:
     """Stage 1: whether each answer is right."""
 
-    def build(folder: Path) -> None:
+    def build(folder: Path) -> Counts:
         asked = {question.id: question for question in questions.records("validation.jsonl", Question)}
         given = answers.records("answers.jsonl", Answer)
         graded = grade_answers(asked, given, run.grader)
         write_records(folder / "grades.jsonl", graded)
-        write_records(folder / "dropped.jsonl", unscored(graded))
+        left_out = unscored(graded)
+        write_records(folder / "dropped.jsonl", left_out)
+        return {"answer": Count(len(given), len(graded) - len(left_out))}
 
-    artifact = run.make("grade", 3, [questions, answers], {"grader": run.grader_identity()}, build, "grades.jsonl")
+    artifact = run.make("grade", 4, [questions, answers], {"grader": run.grader_identity()}, build, "grades.jsonl")
     run.say_all(unfinished(answers.records("answers.jsonl", Answer)))
     return artifact
 
@@ -191,7 +197,7 @@ def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifa
     """Stages 1 and 2: which questions are difficult for the student, and which skills it missed there."""
     scores = score(run, questions, answers)
 
-    def build(folder: Path) -> None:
+    def build(folder: Path) -> Counts:
         labelled = skill_map.records("skill_map.jsonl", QuestionSkills)
         asked = with_skills(questions.records("validation.jsonl", Question), labelled)
         given = answers.records("answers.jsonl", Answer)
@@ -211,6 +217,7 @@ def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifa
         write_records(folder / "diagnoses.jsonl", diagnoses)
         write_records(folder / "dropped.jsonl", [*dropped, *without])
         write_json(folder / "difficulty_quality.json", quality)
+        return diagnosed_counts(found, len(rewards_of(scored)), dropped, diagnoses, without)
 
     # What the model says of the answers is an input; which model that was, and how it was asked, is not looked at.
     rule = {name: value for name, value in run.config.difficulty.identity().items() if name != "prm"}
@@ -219,7 +226,7 @@ def diagnose(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifa
     identity |= {"grader": run.grader_identity()}
     inputs = [questions, skill_map, answers, grades, *([scores] if scores else [])]
     links = ("difficulty.jsonl", "diagnoses.jsonl", "difficulty_quality.json")
-    artifact = run.make("diagnose", 3, inputs, identity, build, *links)
+    artifact = run.make("diagnose", 4, inputs, identity, build, *links)
     print_difficulty(json.loads((artifact.folder / "difficulty_quality.json").read_text()), run.console)
     return artifact
 
@@ -228,7 +235,7 @@ def audit(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifact,
     """Ask for some diagnoses of stage 2 again: a profile deserves as much trust as its labels."""
     second = run.second
 
-    def build(folder: Path) -> None:
+    def build(folder: Path) -> Counts:
         first = sampled(diagnoses.records("diagnoses.jsonl", Diagnosis), run.config.audit.sample)
         asked = {question.id: question for question in questions.records("validation.jsonl", Question)}
         pairs = to_ask_again(first, asked, answers.records("answers.jsonl", Answer))
@@ -239,10 +246,11 @@ def audit(run: Run, questions: Artifact, skill_map: Artifact, answers: Artifact,
         write_json(folder / "audit.json", {"sample": len(first), "asked": second.words} | found)
         write_records(folder / "second_diagnoses.jsonl", again)
         write_records(folder / "dropped.jsonl", dropped)
+        return {"diagnosis": Count(len(first), found["compared"]), NAME: named(again, dropped)}
 
     identity: Summary = {"sample": run.config.audit.sample, "asked": second.words}
     identity |= {"teacher": run.teacher_identity("missing_skills", settings=second.settings)}
-    artifact = run.make("audit", 2, [questions, skill_map, answers, diagnoses], identity, build, "audit.json")
+    artifact = run.make("audit", 3, [questions, skill_map, answers, diagnoses], identity, build, "audit.json")
     print_audit(json.loads((artifact.folder / "audit.json").read_text()), run.console)
     return artifact
 
@@ -251,7 +259,7 @@ def profile(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artif
     """Stage 2: the student's missing-skill profile."""
     name = run.config.student.name
 
-    def build(folder: Path) -> None:
+    def build(folder: Path) -> Counts:
         skills = {row.id: row.skills for row in skill_map.records("skill_map.jsonl", QuestionSkills)}
         judged = diagnoses.records("difficulty.jsonl", Difficulty)
         required = {row.question_id: skills.get(row.question_id, []) for row in judged}
@@ -260,8 +268,9 @@ def profile(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artif
         subjects = {row.id: row.subject for row in questions.records("validation.jsonl", Question)}
         made = skill_profile(name, run.config.task.name, required, found, difficult, subjects)
         write_json(folder / "profile.json", made.model_dump())
+        return {"question": Count(len(judged), made.questions)}
 
-    artifact = run.make("profile", 3, [questions, skill_map, diagnoses], {"student": name}, build, "profile.json")
+    artifact = run.make("profile", 4, [questions, skill_map, diagnoses], {"student": name}, build, "profile.json")
     print_profile(read_profile(artifact), run.console)
     return artifact
 
@@ -269,37 +278,24 @@ def profile(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artif
 # -- the training set, the training, and what came of it --------------------------------------------------------------
 
 
+def decontaminate(run: Run, questions: Artifact) -> Artifact:
+    """Stage 3: which pool questions are copies or twins of those that must not be trained on."""
+    return pool_overlaps(run, questions)
+
+
 def curate(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artifact, profiled: Artifact) -> Artifact:
     """Stage 3: a training set for what is missing, with no question of the benchmarks in it."""
-    recipe, seed = run.config.data_recipe, run.config.seed
-
-    def build(folder: Path) -> None:
-        diagnosed = read_diagnosed(questions, diagnoses, profiled)
-        skills = {row.id: row.skills for row in skill_map.records("skill_map.jsonl", QuestionSkills)}
-        source, dropped = make_source(open_pool(questions.folder), skills, held_out(questions))
-        made = make_training_set(
-            source, skills, diagnosed, run.teacher, recipe, run.prompt, run.config.seed, run.grader
-        )
-        write_records(folder / "training_set.jsonl", made.examples)
-        write_records(folder / "dropped.jsonl", [*dropped, *made.dropped])
-        write_json(folder / "curation.json", made.summary)
-
-    identity = {"recipe": recipe.identity(), "teacher": run.teacher_identity("rewrite"), "seed": seed}
-    identity |= {"prompt": run.prompt.model_dump(), "grader": run.grader_identity()}
-    inputs = [questions, skill_map, diagnoses, profiled]
-    artifact = run.make("curate", 3, inputs, identity, build, "training_set.jsonl", "curation.json")
-    run.say_all(told(json.loads((artifact.folder / "curation.json").read_text())))
-    return artifact
+    return training_set(run, questions, skill_map, decontaminate(run, questions), diagnoses, profiled)
 
 
-def train(run: Run, settings: SftTraining, training_set: Artifact) -> Artifact:
+def train(run: Run, settings: SftTraining, trained_on: Artifact) -> Artifact:
     """Stage 4: fine-tune the student on the training set, known by its content: arms may share one."""
     student = run.config.student
     assert isinstance(student, LocalStudent)
     weights = model_place(student.model)
     job = TrainJob(
         folder=Path(),
-        training_set=training_set.folder / "training_set.jsonl",
+        training_set=trained_on.folder / "training_set.jsonl",
         model=weights,
         revision=student.revision,
         prompt=run.prompt,
@@ -310,10 +306,12 @@ def train(run: Run, settings: SftTraining, training_set: Artifact) -> Artifact:
     identity |= {"model": run.fingerprint(weights), "revision": student.revision}
     identity |= {"training_set": file_hash(job.training_set, run.cache_dir)}
 
-    def build(folder: Path) -> None:
+    def build(folder: Path) -> Counts:
         stage.launch("train", job.model_copy(update={"folder": folder}), folder)
+        rows = json.loads((folder / "training.json").read_text())["rows"]
+        return {"training row": Count(len(read_records(job.training_set, TrainingExample)), rows)}
 
-    return run.make("train", 1, [], identity, build, "checkpoint", "metrics.jsonl", "training.json")
+    return run.make("train", 2, [], identity, build, "checkpoint", "metrics.jsonl", "training.json")
 
 
 def evaluate(run: Run, questions: Artifact, skill_map: Artifact, checkpoint: Artifact | None) -> Artifact:
@@ -330,7 +328,7 @@ def evaluate(run: Run, questions: Artifact, skill_map: Artifact, checkpoint: Art
         prompted = prompted_answers(run, questions, skill_map, {place: made["base", place] for place in benchmarks})
         made |= {("adaptmi", place): answers for place, answers in prompted.items()}
 
-    def build(folder: Path) -> None:
+    def build(folder: Path) -> Counts:
         graded: dict[str, dict[str, Any]] = {arm: {} for arm, _ in made}
         for (arm, place), answers in made.items():
             asked = read_records(place, Question)
@@ -338,19 +336,21 @@ def evaluate(run: Run, questions: Artifact, skill_map: Artifact, checkpoint: Art
             given = answers.records("answers.jsonl", Answer)
             graded[arm][place.stem] = (asked, grade_answers(known, given, run.grader))
         write_evaluation(folder, graded)
+        every = sum(len(grades) for found in graded.values() for _, grades in found.values())
+        return {"answer": Count(sum(len(a.records("answers.jsonl", Answer)) for a in made.values()), every)}
 
     identity = {"arms": [[arm, place.stem] for arm, place in made], "grader": run.grader_identity()}
     inputs = [questions, *made.values()]
-    return run.make("evaluate", 2, inputs, identity, build, "evaluation.json", "benchmark_grades.jsonl")
+    return run.make("evaluate", 3, inputs, identity, build, "evaluation.json", "benchmark_grades.jsonl")
 
 
-def report(run: Run, profiled: Artifact, training_set: Artifact, evaluation: Artifact | None) -> Artifact:
+def report(run: Run, profiled: Artifact, trained_on: Artifact, evaluation: Artifact | None) -> Artifact:
     """Write the result for people: a page, the same as numbers, and a summary on the terminal."""
     made = list(run.folder.made)
     stages = [{"name": a.stage, "hash": a.hash, "seconds": a.seconds} for a in made]
 
-    def build(folder: Path) -> None:
-        curation = json.loads((training_set.folder / "curation.json").read_text())
+    def build(folder: Path) -> Counts:
+        curation = json.loads((trained_on.folder / "curation.json").read_text())
         scores = json.loads((evaluation.folder / "evaluation.json").read_text()) if evaluation else None
         numbers = report_numbers(
             config=run.config.model_dump(),
@@ -363,6 +363,7 @@ def report(run: Run, profiled: Artifact, training_set: Artifact, evaluation: Art
             audit=_found_in(made, "audit.json"),
         )
         write_report(folder, numbers)
+        return {}
 
     identity = {"settings": run.config.model_dump(), "stages": stages}
     artifact = run.make("report", 3, [], identity, build, "report.json", "report.html")

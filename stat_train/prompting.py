@@ -6,25 +6,26 @@ it needs, and what is easy after fixed ones. Where that closes a gap, no trainin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from stat_train.config import LocalStudent, OpenAITeacher
-from stat_train.curation.inputs import held_out
+from stat_train.counts import Count, Counts, seen
+from stat_train.curating import left_out_rows, pool_overlaps
 from stat_train.curation.source import make_source
 from stat_train.diagnosis.answering import EXEMPLARS_FILE, PROMPTS_FILE, worked_example
 from stat_train.diagnosis.difficulty import find_difficult
-from stat_train.diagnosis.skill_map import required_skills
-from stat_train.evaluation.exemplars import Judged, choose_exemplars, exemplars_of, shortened, told
+from stat_train.diagnosis.skill_map import NAME, required_skills
+from stat_train.evaluation.exemplars import EXAMPLE, Judged, choose_exemplars, shortened, told
 from stat_train.evaluation.summary import BASE, PROMPTED
 from stat_train.models.places import model_place
 from stat_train.progress import track
-from stat_train.records import Answer, Dropped, ExemplarPrompt, Question, QuestionSkills
+from stat_train.records import Answer, Dropped, ExemplarPrompt, Question
 from stat_train.run import Run, Summary
 from stat_train.scoring import step_rewards_of, step_scores
 from stat_train.store import Artifact, read_records, write_records
 from stat_train.student import benchmark_answers
-from stat_train.tasks.load import open_pool
+from stat_train.tasks.load import open_pool, open_pool_skills
 from stat_train.tasks.prompts import PromptRenderer, messages
 from stat_train.teacher.skill_list import read_skill_list
 
@@ -56,20 +57,23 @@ def exemplar_prompts(run: Run, questions: Artifact, skill_map: Artifact, base: A
     count, seed = run.config.evaluate.exemplars, run.config.seed
     scores = {place: step_scores(run, place, answers) for place, answers in base.items()}
 
-    def build(folder: Path) -> None:
+    overlapping = _overlaps(run, questions)
+
+    def build(folder: Path) -> Counts:
         asked = {question.id: question for place in base for question in read_records(place, Question)}
         judged, unlabelled = _judged(run, skill_map, base, scores)
-        pool_skills = {row.id: row.skills for row in skill_map.records("skill_map.jsonl", QuestionSkills)}
-        source, _ = make_source(open_pool(questions.folder), pool_skills, held_out(questions))
-        chosen = choose_exemplars(asked.values(), judged, source, count, seed)
-        examples = exemplars_of(source, chosen)
+        left_out = left_out_rows(run, overlapping)
+        source, _ = make_source(open_pool(questions.folder), open_pool_skills(skill_map.folder), left_out)
+        chosen, examples = choose_exemplars(list(asked.values()), judged, source, count, seed)
         fits = _fits(run, asked, examples)
         prompts, too_long = shortened(track(chosen, "Counting the prompts' tokens", len(chosen)), fits)
+        shown = [id for prompt in prompts for id in prompt.exemplar_ids]
         write_records(folder / PROMPTS_FILE, prompts)
-        write_records(folder / EXEMPLARS_FILE, exemplars_of(source, prompts).values())
+        write_records(folder / EXEMPLARS_FILE, (examples[id] for id in sorted(set(shown))))
         write_records(folder / "dropped.jsonl", [*unlabelled, *too_long])
+        return {EXAMPLE: seen(len(shown), too_long, EXAMPLE)} | _counts_of_labels(judged, unlabelled)
 
-    inputs = [questions, skill_map, *base.values(), *(each for each in scores.values() if each)]
+    inputs = [questions, skill_map, overlapping, *base.values(), *(each for each in scores.values() if each)]
     artifact = run.make("prompts", 1, inputs, _identity(run), build, PROMPTS_FILE)
     run.say_all(told(artifact.records(PROMPTS_FILE, ExemplarPrompt), artifact.dropped(), count))
     return artifact
@@ -82,9 +86,18 @@ def _identity(run: Run) -> Summary:
     tokens: Summary = {"model": run.fingerprint(model_place(student.model)), "revision": student.revision}
     tokens |= {"prompt": run.prompt.model_dump(), "max_new_tokens": student.max_new_tokens}
     chosen: Summary = {"exemplars": run.config.evaluate.exemplars, "seed": run.config.seed}
-    return (
-        tokens | chosen | {"difficulty": rule, "teacher": asked, "decontaminate": run.config.decontaminate.identity()}
-    )
+    return tokens | chosen | {"difficulty": rule, "teacher": asked}
+
+
+def _overlaps(run: Run, questions: Artifact) -> Artifact:
+    """Return which pool questions are copies of held-out ones: as curation found before, in a run that came so far."""
+    found = (artifact for artifact in run.folder.made if artifact.stage == "decontaminate")
+    return next(found, None) or pool_overlaps(run, questions)
+
+
+def _counts_of_labels(judged: Judged, unlabelled: Sequence[Dropped]) -> Counts:
+    names = sum(len(skills) for skills in judged.skills.values())
+    return {"question": Count(sum(judged.difficult.values()), len(judged.skills)), NAME: seen(names, unlabelled, NAME)}
 
 
 def _student(run: Run) -> LocalStudent:

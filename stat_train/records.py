@@ -225,6 +225,18 @@ class TrainingExample(Record):
     origin: Origin
 
 
+class Overlap(Record):
+    """A pool question that is a copy (`leak`) or a twin of a held-out one, and how: `row` counts the pool's rows."""
+
+    id: str
+    row: int
+    kind: Literal["leak", "template twin"]
+    how: str
+    held_out_id: str
+    place: str
+    text: str
+
+
 class Dropped(Record):
     """An item that a stage left out, and why; `item` says of what kind it is, as in the stage's counts."""
 

@@ -24,10 +24,11 @@ from stat_train.config import (
     is_local,
     local_path,
 )
+from stat_train.counts import Counts, dropped_counts
 from stat_train.models.budget import Budget
 from stat_train.models.ledger import Ledger
 from stat_train.setting_types import Node
-from stat_train.store import Artifact, RunFolder, dropped_counts, file_hash, make, make_folder
+from stat_train.store import Artifact, RunFolder, file_hash, make, make_folder
 from stat_train.tasks.answer_pool import PooledGrader, function_hash, grader_function, is_function
 from stat_train.tasks.answers import BuiltInGrader
 from stat_train.tasks.graders import Grader, PlainGrader
@@ -36,7 +37,7 @@ from stat_train.teacher.contract import Teacher, exact_teacher
 from stat_train.teacher.prompt_files import Prompts, read_prompts
 from stat_train.teacher.second import Second, second_teacher
 
-Build = Callable[[Path], None]
+Build = Callable[[Path], Counts]
 Summary = dict[str, Any]
 Asked = Literal["teacher", "audit"]
 PLAIN_GRADERS = ("exact", "numeric", "choice")

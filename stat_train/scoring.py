@@ -7,11 +7,12 @@ from pathlib import Path
 
 from stat_train import stage
 from stat_train.config import ArithmeticTask, StepRewardDifficulty
+from stat_train.counts import Count, Counts
 from stat_train.diagnosis.step_rewards import ExactChecker, ScoreJob, step_rewards
 from stat_train.models.places import model_place
 from stat_train.records import Answer, Question, StepRewards
 from stat_train.run import Run, Summary
-from stat_train.store import Artifact, file_hash
+from stat_train.store import Artifact, file_hash, read_records
 
 
 def step_scores(run: Run, questions: Path, answers: Artifact, *links: str) -> Artifact | None:
@@ -37,8 +38,10 @@ def step_scores(run: Run, questions: Path, answers: Artifact, *links: str) -> Ar
     identity |= {"model": run.fingerprint(weights)}
     identity |= {"questions": file_hash(job.questions, run.cache_dir), "answers": file_hash(job.answers, run.cache_dir)}
 
-    def build(folder: Path) -> None:
+    def build(folder: Path) -> Counts:
         stage.score(job.model_copy(update={"folder": folder}), job.settings.processes)
+        scored = len(read_records(folder / "step_rewards.jsonl", StepRewards))
+        return {"answer": Count(scored, scored)}
 
     return run.make("score", 2, [], identity, build, *links)
 

@@ -15,7 +15,6 @@ import re
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from stat_train import __version__
+from stat_train.counts import Counts, add_up
 from stat_train.errors import StatTrainError, UserError
 from stat_train.records import Dropped, Record
 
@@ -113,8 +113,18 @@ class Artifact:
 
     def dropped(self) -> list[Dropped]:
         """Return what the stage left out, and why."""
-        path = self.folder / "dropped.jsonl"
-        return read_records(path, Dropped) if path.exists() else []
+        return dropped_in(self.folder)
+
+    def counts(self) -> dict[str, Any]:
+        """Return by kind of item how many there were, how many were kept, and how many dropped for each reason."""
+        found: dict[str, Any] = json.loads((self.folder / "manifest.json").read_text())["counts"]
+        return found
+
+
+def dropped_in(folder: Path) -> list[Dropped]:
+    """Return what a stage left out, and why."""
+    path = folder / "dropped.jsonl"
+    return read_records(path, Dropped) if path.exists() else []
 
 
 def make(
@@ -123,9 +133,12 @@ def make(
     version: int,
     inputs: Sequence[Artifact],
     identity: Mapping[str, Any],
-    build: Callable[[Path], None],
+    build: Callable[[Path], Counts],
 ) -> Artifact:
-    """Return the stage's artifact, made by `build(folder)` unless a finished one with the same hash is there."""
+    """Return the stage's artifact, made by `build(folder)` unless a finished one with the same hash is there.
+
+    Raises StatTrainError when the counts that `build` returns and the items that it left out do not add up.
+    """
     known_by = _known_by(stage, version, inputs, identity)
     digest, folder = _place(cache_dir, known_by)
     right = folder.with_name(folder.name + ".lease")
@@ -141,8 +154,9 @@ def make(
         partial.mkdir(exist_ok=True)
         _remove_temporaries(partial)
         started = time.monotonic()
-        build(partial)
+        counts = build(partial)
         manifest = known_by | {"stat_train": __version__, "seconds": round(time.monotonic() - started, 2)}
+        manifest |= {"counts": add_up(stage, counts, dropped_in(partial))}
         require_lease(partial)
         write_json(partial / "manifest.json", manifest)
         os.rename(partial, folder)
@@ -354,10 +368,7 @@ class RunFolder:
 
     def close(self, command: Sequence[str], **about: Any) -> None:
         """Write the manifest: which artifacts the run consists of, and what else is to be known of it."""
-        stages = [
-            {"stage": a.stage, "artifact": a.name, "seconds": a.seconds, "dropped": dropped_counts(a.dropped())}
-            for a in self.made
-        ]
+        stages = [{"stage": a.stage, "artifact": a.name, "seconds": a.seconds, "counts": a.counts()} for a in self.made]
         manifest = {"stat_train": __version__, "command": list(command), **about, "stages": stages}
         write_json(self.folder / "manifest.json", manifest)
 
@@ -387,8 +398,3 @@ def make_folder(folder: Path, key: str) -> None:
 def _is_run(settings: Path) -> bool:
     """Tell whether these are a run's settings, and not another program's that are called alike."""
     return settings.is_file() and settings.read_bytes().startswith(RUN_MARK.encode())
-
-
-def dropped_counts(dropped: Iterable[Dropped]) -> dict[str, int]:
-    """Return how many items were left out for each reason, commonest first."""
-    return dict(Counter(row.reason for row in dropped).most_common())

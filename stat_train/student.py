@@ -6,6 +6,7 @@ from pathlib import Path
 
 from stat_train import stage
 from stat_train.config import EndpointStudent, LocalStudent, RecordedStudent
+from stat_train.counts import Count, Counts
 from stat_train.diagnosis.answering import (
     EXEMPLARS_FILE,
     PROMPTS_FILE,
@@ -17,7 +18,7 @@ from stat_train.diagnosis.answering import (
 from stat_train.models.generator import Sampling
 from stat_train.models.places import model_place
 from stat_train.models.recorded import read_recording
-from stat_train.records import Question
+from stat_train.records import Answer, Question
 from stat_train.run import Run
 from stat_train.store import Artifact, file_hash, read_records, write_records
 
@@ -29,9 +30,11 @@ def validation_answers(run: Run, questions: Artifact) -> Artifact:
     if isinstance(student, RecordedStudent):
         recording = Path(student.path).expanduser()
 
-        def build(folder: Path) -> None:
+        def build(folder: Path) -> Counts:
             asked = read_records(validation, Question)
-            write_records(folder / "answers.jsonl", recorded_answers(asked, read_recording(recording)))
+            given = recorded_answers(asked, read_recording(recording))
+            write_records(folder / "answers.jsonl", given)
+            return {"answer": Count(len(given), len(given))}
 
         known_by = {"recording": run.fingerprint(str(recording))}
         return run.make("answer", 1, [questions], known_by, build, "answers.jsonl")
@@ -60,10 +63,11 @@ def benchmark_answers(
 
 
 def _ask_served(run: Run, questions: Artifact, student: EndpointStudent, sampling: Sampling, attempts: int) -> Artifact:
-    def build(folder: Path) -> None:
+    def build(folder: Path) -> Counts:
         asked = questions.records("validation.jsonl", Question)
         given = answer_with_endpoint(asked, student, sampling, attempts, run.ledger, run.budget)
         write_records(folder / "answers.jsonl", given)
+        return {"answer": Count(len(asked) * attempts, len(given))}
 
     identity = student.identity() | {"sampling": sampling, "attempts": attempts}
     return run.make("answer", 1, [questions], identity, build, "answers.jsonl")
@@ -96,7 +100,9 @@ def _answer(run: Run, name: str, job: AnswerJob, fingerprint: str, *links: str) 
     if job.exemplars:
         known_by |= {file: file_hash(job.exemplars / file, run.cache_dir) for file in (PROMPTS_FILE, EXEMPLARS_FILE)}
 
-    def build(folder: Path) -> None:
+    def build(folder: Path) -> Counts:
         stage.answer(job.model_copy(update={"folder": folder}), student.processes)
+        asked, given = (len(read_records(job.questions, Question)), len(read_records(folder / "answers.jsonl", Answer)))
+        return {"answer": Count(asked * job.attempts, given)}
 
     return run.make(name, 1, [], known_by, build, *links)

@@ -32,7 +32,9 @@ class Said:
 def test_help_names_everything_that_can_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
     said = Said(capsys, "--help")
     assert (said.code, said.err) == (0, "")
-    listed = {words[0]: words[1:] for line in said.out.splitlines() if (words := line.replace(",", "").split())}
+    # A long list of choices goes on in the next line.
+    lines = said.out.replace(",\n" + " " * 17, ", ").splitlines()
+    listed = {words[0]: words[1:] for line in lines if (words := line.replace(",", "").split())}
     files = {
         path.name: sorted(file.stem for file in path.iterdir()) for path in config_dir().iterdir() if path.is_dir()
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from stat_train.models.ledger import Ledger, call_key
 from stat_train.models.replies import model_identity
 from stat_train.plan.asked import asked_of
 from stat_train.plan.look import Look
-from stat_train.tasks.load import open_pool
+from stat_train.tasks.load import open_pool, open_pool_skills
 from stat_train.tasks.prompts import PromptRenderer, messages
 from stat_train.tasks.text import normalised
 
@@ -128,8 +129,10 @@ def test_every_prompt_leaves_room_for_an_answer_and_no_example_was_left_out_in_v
     prompt = Prompt(system=None, template="{question}", chat_template_arguments={})
     renderer = PromptRenderer(tokenizer, prompt)
     questions = {row["id"]: row["question"] for row in rows(held_out[0])}
-    left_out = {row["id"]: row for row in rows(made / "dropped.jsonl")}
-    assert {row["reason"] for row in left_out.values()} == {"worked examples that do not fit the student's context"}
+    left_out = rows(made / "dropped.jsonl")
+    assert {(row["item"], row["reason"]) for row in left_out} == {
+        ("worked example", "does not fit the student's context")
+    }
 
     def tokens(row: dict[str, Any], ids: list[str]) -> int:
         asked = messages(prompt, questions[row["question_id"]], exemplars=[examples[id] for id in ids])
@@ -139,13 +142,11 @@ def test_every_prompt_leaves_room_for_an_answer_and_no_example_was_left_out_in_v
     assert max(tokens(row, row["exemplar_ids"]) for row in prompts) <= CONTEXT
     chosen = {row["question_id"]: min(EXAMPLES, carrying(run, row["skills"])) for row in prompts}
     lost = {row["question_id"]: chosen[row["question_id"]] - len(row["exemplar_ids"]) for row in prompts}
-    said = {id: f"{count} of {chosen[id]}" for id, count in lost.items() if count}
-    assert {id: row["detail"] for id, row in left_out.items()} == said
+    assert Counter(row["id"] for row in left_out) == {id: count for id, count in lost.items() if count}
     # Of the fixed set it is known which example would have come next.
-    labels = {row["id"]: row["skills"] for row in rows(run / "skill_map.jsonl")}
-    source, _ = make_source(
-        open_pool(run / "questions"), labels, [row["question"] for p in held_out for row in rows(p)]
-    )
+    copies = {row["row"] for row in rows(run / "overlaps.jsonl") if row["kind"] == "leak"}
+    skill_map = open_pool_skills(artifact(run, cache, "label"))
+    source, _ = make_source(open_pool(run / "questions"), skill_map, copies)
     whole = {each.id: worked_example(each) for each in questions_at(source.pool, fixed_rows(source, EXAMPLES, 0))}
     examples |= whole
     fixed, easy = list(whole), [row for row in prompts if not row["skills"]]

@@ -168,6 +168,36 @@ WRONG = {
     "minimum above maximum": Wrong(
         ["task.min_steps=3", "task.max_steps=2"], [["task.min_steps = 3", "expected at most task.max_steps = 2"]]
     ),
+    "rewrites without a teacher that writes": Wrong(
+        ["teacher=labels", "data_recipe=augment"], [["data_recipe = augment", "cannot rewrite", "data_recipe=random"]]
+    ),
+    "new questions without a teacher that writes": Wrong(
+        ["teacher=labels", "data_recipe=stat_syn"],
+        [["data_recipe = stat_syn", "data_recipe=stat_sel", "teacher=openai"]],
+    ),
+    "more to agree than solutions": Wrong(
+        ["data_recipe=stat_syn", "data_recipe.must_agree=4"],
+        [["data_recipe.must_agree = 4", "expected at most data_recipe.solutions = 3"]],
+    ),
+    "two answers that both agree": Wrong(
+        ["data_recipe=embed_syn", "data_recipe.solutions=4"],
+        [["data_recipe.must_agree = 2", "more than half of data_recipe.solutions = 4"]],
+    ),
+    "more answers than solutions": Wrong(
+        ["data_recipe=stat_syn", "data_recipe.answers_per_question=5"],
+        [["data_recipe.answers_per_question = 5", "expected at most data_recipe.solutions = 3"]],
+    ),
+    "profile of other skills": Wrong(
+        ["data_recipe=skillmix", "data_recipe.skills=teacher"],
+        [["data_recipe.skills_from = profile", "data_recipe.skills_from=all"]],
+    ),
+    "no level": Wrong(
+        ["data_recipe=hard", "data_recipe.levels=[]"],
+        [["data_recipe.levels = []", "expected a list that is not empty"]],
+    ),
+    "benchmark that is not there": Wrong(
+        ["decontaminate.against=[nowhere.jsonl]"], [["decontaminate.against = nowhere.jsonl", "no such file"]]
+    ),
     "group taken away": Wrong(["~train"], [["~train", "cannot be taken away", "choose another value"]]),
     "setting taken away": Wrong(["~train.epochs"], [["~train.epochs", "cannot be taken away"]]),
     "several values": Wrong(["seed=1,2"], [["seed=1,2", "run one at a time"]]),

@@ -27,7 +27,7 @@ ORDER = (
     {"teacher"},
     {"diagnosis", "curation"},
     {"training", "evaluation"},
-    {"run", "labelling", "student", "scoring", "prompting", "pipeline", "stage", "doctor", "plan"},
+    {"run", "labelling", "student", "scoring", "prompting", "pipeline", "stage", "doctor", "plan", "trace"},
     {"cli"},
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
@@ -135,7 +135,7 @@ def test_model_libraries_are_imported_at_start_only_where_weights_are_at_work() 
         ["--help"],
         ["--cfg", "job"],
         ["--version"],
-        *([verb, "--help"] for verb in ("compare", "profiles", "plan", "doctor")),
+        *([verb, "--help"] for verb in ("compare", "profiles", "plan", "doctor", "trace")),
     ],
     ids=" ".join,
 )

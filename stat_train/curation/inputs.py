@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stat_train.curation.decontamination import HeldOut
 from stat_train.records import Diagnosed, Diagnosis, Difficulty, Question, SkillProfile
 from stat_train.store import Artifact, read_records
 
@@ -21,7 +22,7 @@ def read_profile(profiled: Artifact) -> SkillProfile:
     return SkillProfile.model_validate_json((profiled.folder / "profile.json").read_text())
 
 
-def held_out(questions: Artifact) -> list[str]:
+def held_out(questions: Artifact) -> list[HeldOut]:
     """Return the questions that must not be trained on: those of the validation set and of the benchmarks."""
     places = [questions.folder / "validation.jsonl", *sorted((questions.folder / "benchmarks").iterdir())]
-    return [question.question for place in places for question in read_records(place, Question)]
+    return [HeldOut(each.id, each.question, place.stem) for place in places for each in read_records(place, Question)]

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 from stat_train.errors import UserError
 from stat_train.records import Dropped, Question
-from stat_train.tasks.text import normalised
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from numpy import bool_, integer
+    from numpy.typing import NDArray
+
+    Integers = NDArray[integer]
+    Mask = NDArray[bool_]
 
 OWN = -1
+ROWS_AT_A_TIME = 1_000_000
 
 
 class Source(NamedTuple):
-    """The pool with the rows that may be trained on: all of them, and those that carry each skill."""
+    """The pool with its skill map (row by row), both memory-mapped; the rows to draw from, and those of each skill."""
 
     pool: Dataset
-    rows: list[int]
-    rows_by_skill: dict[str, list[int]]
+    skill_map: Dataset
+    rows: Integers
+    rows_by_skill: Mapping[str, Integers]
+
+    def skills_at(self, rows: Sequence[int]) -> list[list[str]]:
+        """Return the skills of some rows."""
+        found: list[list[str]] = self.skill_map[list(rows)]["skills"]
+        return found
 
 
 class Draw(NamedTuple):
@@ -35,33 +45,95 @@ class Draw(NamedTuple):
     question_id: str | None = None
 
 
-def make_source(
-    pool: Dataset, skill_map: Mapping[str, Sequence[str]], held_out: Iterable[str]
-) -> tuple[Source, list[Dropped]]:
-    """Return what may be drawn, and the rows that may not: those that equal a held-out question, whatever the recipe.
+class Draws(Sequence[Draw]):
+    """Draws as two columns, row and answer: as many as a large pool has would not fit in memory one by one."""
 
-    `held_out` are the questions of benchmark and validation set. Equality is that of the text, white space and case
-    aside. Rows without a solution are left out too: there is nothing to train on, and nothing to rewrite.
+    def __init__(self, rows: Integers, answers: Integers) -> None:
+        self.rows, self.answers = rows, answers
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Draw: ...
+    @overload
+    def __getitem__(self, index: slice) -> Draws: ...
+    def __getitem__(self, index: int | slice) -> Draw | Draws:
+        if isinstance(index, slice):
+            return Draws(self.rows[index], self.answers[index])
+        return Draw(int(self.rows[index]), int(self.answers[index]))
+
+    def without(self, left_out: Collection[int]) -> Draws:
+        """Return the draws less those at some places."""
+        import numpy
+
+        keep = numpy.ones(len(self), bool)
+        keep[list(left_out)] = False
+        return Draws(self.rows[keep], self.answers[keep])
+
+
+Pass = Sequence[Draw]
+
+
+def make_source(pool: Dataset, skill_map: Dataset, left_out: Collection[int]) -> tuple[Source, list[Dropped]]:
+    """Return what may be drawn of a pool, less the rows that are `left_out`, and the rows that cannot be trained on.
+
+    A row without a solution is one: there is nothing to train on, and nothing to rewrite. `skill_map` has a column
+    `skills`, row by row like the pool.
     """
-    forbidden = {normalised(question) for question in held_out}
-    rows, rows_by_skill, dropped = [], defaultdict(list), []
-    batches = pool.select_columns(["id", "question", "solution"]).iter(batch_size=1000)
-    columns = (zip(batch["id"], batch["question"], batch["solution"], strict=True) for batch in batches)
-    for row, (identifier, question, solution) in enumerate(chain.from_iterable(columns)):
-        reason = _reason_against(question, solution, forbidden)
-        if reason:
-            dropped.append(Dropped(stage="curate", id=identifier, reason=reason))
-            continue
-        rows.append(row)
-        for skill in skill_map.get(identifier, ()):
-            rows_by_skill[skill].append(row)
-    return Source(pool, rows, dict(rows_by_skill)), dropped
+    import numpy
+
+    usable = numpy.ones(len(pool), bool)
+    usable[list(left_out)] = False
+    solved = _with_text(pool, "solution")
+    unsolved = numpy.flatnonzero(usable & ~solved)
+    ids = pool.select_columns(["id"])[unsolved.tolist()]["id"] if len(unsolved) else []
+    dropped = [Dropped(stage="curate", id=id, reason="no solution", item="pool question") for id in ids]
+    usable &= solved
+    return Source(pool, skill_map, numpy.flatnonzero(usable), rows_by_skill(skill_map, usable)), dropped
 
 
-def _reason_against(question: str, solution: str | None, forbidden: set[str]) -> str | None:
-    if normalised(question) in forbidden:
-        return "equals a held-out question"
-    return None if solution else "no solution"
+def _with_text(pool: Dataset, column: str) -> Mask:
+    """Tell for each row whether a column holds text; lengths are read, texts are not."""
+    import numpy
+    from pyarrow import compute
+
+    lengths = compute.fill_null(compute.binary_length(pool.data.column(column)), 0)
+    return numpy.asarray(lengths.to_numpy()) > 0
+
+
+def rows_by_skill(skill_map: Dataset, usable: Mask) -> dict[str, Integers]:
+    """Return the usable rows that carry each skill, in their order."""
+    import numpy
+
+    codes: list[Integers] = []
+    rows: list[Integers] = []
+    names: dict[str, int] = {}
+    for start in range(0, len(skill_map), ROWS_AT_A_TIME):
+        code, row = _coded(skill_map.data.column("skills").slice(start, ROWS_AT_A_TIME), names)
+        keep = usable[row + start]
+        codes.append(code[keep])
+        rows.append((row[keep] + start).astype(numpy.int32))
+    if not names:
+        return {}
+    every = numpy.concatenate(codes)
+    order = numpy.argsort(every, kind="stable")
+    ends = numpy.cumsum(numpy.bincount(every, minlength=len(names)))
+    parts = numpy.split(numpy.concatenate(rows)[order], ends[:-1])
+    return {name: part for name, part in zip(names, parts, strict=True) if len(part)}
+
+
+def _coded(skills: object, names: dict[str, int]) -> tuple[Integers, Integers]:
+    """Return the skills of some rows as numbers, each with its row; `names` numbers the skills and grows."""
+    import numpy
+    from pyarrow import compute
+
+    lists = skills.combine_chunks()  # type: ignore[attr-defined]
+    coded = compute.list_flatten(lists).dictionary_encode()
+    numbers = [names.setdefault(name, len(names)) for name in coded.dictionary.to_pylist()]
+    # Few skills: sorting numbers of 16 bits is ten times as fast.
+    code = numpy.array(numbers, numpy.int16 if len(names) < 2**15 else numpy.int32)[coded.indices.to_numpy()]
+    return code, compute.list_parent_indices(lists).to_numpy()
 
 
 def questions_at(pool: Dataset, rows: Sequence[int]) -> list[Question]:
@@ -73,7 +145,12 @@ def questions_at(pool: Dataset, rows: Sequence[int]) -> list[Question]:
     ]
 
 
-def fill(passes: Iterator[list[Draw]], pairs: int, random: Random) -> tuple[list[Draw], Iterator[list[Draw]]]:
+def sample(random: Random, rows: Integers, count: int) -> list[int]:
+    """Return different rows at random: `count` of them, or all there are."""
+    return [int(rows[place]) for place in random.sample(range(len(rows)), min(count, len(rows)))]
+
+
+def fill(passes: Iterator[Pass], pairs: int, random: Random) -> tuple[list[Draw], Iterator[Pass]]:
     """Return `pairs` draws, and the passes that are left: first what is left of the last one.
 
     Whole passes come first, then a random subset of the last one; fewer when passes end. So one pass keeps the weights
@@ -84,17 +161,27 @@ def fill(passes: Iterator[list[Draw]], pairs: int, random: Random) -> tuple[list
         missing = pairs - len(chosen)
         if len(draws) >= missing:
             kept = set(random.sample(range(len(draws)), missing))
-            chosen += [draw for index, draw in enumerate(draws) if index in kept]
-            left = [draw for index, draw in enumerate(draws) if index not in kept]
-            return chosen, chain([left] if left else [], passes)
+            chosen += [draws[place] for place in sorted(kept)]
+            return chosen, chain(_rest(draws, kept), passes)
         chosen += draws
     return chosen, iter(())
 
 
-def require_enough(made: int, pairs: int, allow_short: bool, source: Source, unusable: Sequence[Dropped]) -> None:
-    """Refuse a training set that came out smaller than asked, unless that was allowed."""
+def _rest(draws: Pass, kept: Collection[int]) -> Iterator[Pass]:
+    """Yield what is left of a pass, when it is asked for: mostly it is not."""
+    if len(draws) > len(kept):
+        left = draws.without(kept) if isinstance(draws, Draws) else None
+        yield left if left is not None else [draw for place, draw in enumerate(draws) if place not in kept]
+
+
+def require_enough(
+    made: int, pairs: int, allow_short: bool, source: Source, unusable: Sequence[Dropped], limit: str = ""
+) -> None:
+    """Refuse a training set that came out smaller than asked, unless that was allowed.
+
+    `limit` says in words what else of the recipe narrows the pool.
+    """
     if not made or (made < pairs and not allow_short):
-        carrying = len({row for rows in source.rows_by_skill.values() for row in rows})
         if unusable:
             different, example = len({row.id for row in unusable}), unusable[0]
             raise UserError(
@@ -103,9 +190,10 @@ def require_enough(made: int, pairs: int, allow_short: bool, source: Source, unu
                 "the teacher (its model, or teacher.prompts), train on the pool's own solutions with "
                 "data_recipe.answers=own, lower data_recipe.pairs, or accept fewer with data_recipe.allow_short=true"
             )
+        carrying = len({row for rows in source.rows_by_skill.values() for row in rows.tolist()})
         raise UserError(
             f"data_recipe.pairs = {pairs}: the pool gives only {made} pairs. Of its {len(source.pool)} "
             f"questions {len(source.rows)} can be trained on (they have a solution, and equal no "
-            f"held-out question), and {carrying} of those carry a skill label. Lower data_recipe.pairs, "
+            f"held-out question), and {carrying} of those carry a skill label{limit}. Lower data_recipe.pairs, "
             "enlarge or label task.pool, or accept fewer with data_recipe.allow_short=true"
         )

@@ -114,4 +114,4 @@ def _mean(values: Iterable[float]) -> float | None:
 
 def _unscored(each: Diagnosis) -> Dropped:
     reason = "not compared: the second diagnosis is unscored"
-    return Dropped(stage="audit", id=each.question_id, reason=reason, detail=each.explanation)
+    return Dropped(stage="audit", id=each.question_id, reason=reason, detail=each.explanation, item="diagnosis")

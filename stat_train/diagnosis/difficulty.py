@@ -14,6 +14,8 @@ from stat_train.tasks.graders import Grader, agreements, given_answer
 
 T = TypeVar("T", Answer, Grade, StepRewards)
 Settings = GoldDifficulty | StepRewardDifficulty | ConsistencyDifficulty | LengthDifficulty
+# What is left out where answers are judged one by one.
+ANSWER = "answer"
 # By question id and attempt: the reward of each step of that answer.
 Rewards = Mapping[str, Mapping[int, Sequence[float]]]
 
@@ -98,7 +100,7 @@ def by_rewards(rewards: Rewards, attempts: str, tau1: float, tau2: float) -> lis
 def _without_rewards(row: StepRewards) -> Dropped:
     reason, _, more = (row.error or "no step rewards").partition(": ")
     detail = f"attempt {row.attempt}{': ' if more else ''}{more}"
-    return Dropped(stage="diagnose", id=row.question_id, reason=reason, detail=detail)
+    return Dropped(stage="diagnose", id=row.question_id, reason=reason, detail=detail, item=ANSWER)
 
 
 def low_rewards(rewards: Sequence[float], tau1: float, tau2: float) -> bool:

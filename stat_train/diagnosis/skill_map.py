@@ -14,6 +14,8 @@ from stat_train.teacher.contract import Discovery, Teacher
 from stat_train.teacher.skill_list import SkillList, labels, names_for
 
 MOST_SKILLS = 5
+# What is left out beside questions.
+NAME = "skill name"
 
 
 class _About(NamedTuple):
@@ -53,10 +55,10 @@ def required_skills(
             continue
         allowed = set(names_for(known, about.subject))
         names = list(dict.fromkeys(named.skills))
-        dropped += [_dropped(about, "skill outside the list", n) for n in names if allowed and n not in allowed]
+        dropped += [_dropped(about, "skill outside the list", n, NAME) for n in names if allowed and n not in allowed]
         skills = [name for name in names if not allowed or name in allowed]
         if about.labels is None:
-            dropped += [_dropped(about, f"more than {MOST_SKILLS} skills", name) for name in skills[MOST_SKILLS:]]
+            dropped += [_dropped(about, f"more than {MOST_SKILLS} skills", name, NAME) for name in skills[MOST_SKILLS:]]
             skills = skills[:MOST_SKILLS]
         if skills:
             labelled.append(named.model_copy(update={"skills": skills}))
@@ -116,5 +118,5 @@ def _with_labels(
         yield about, QuestionSkills(id=about.id, skills=about.labels) if about.labels else named[about.id]
 
 
-def _dropped(about: _About, reason: str, detail: str) -> Dropped:
-    return Dropped(stage="label", id=about.id, reason=reason, detail=detail)
+def _dropped(about: _About, reason: str, detail: str, item: str = "question") -> Dropped:
+    return Dropped(stage="label", id=about.id, reason=reason, detail=detail, item=item)

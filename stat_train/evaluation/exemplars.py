@@ -1,7 +1,7 @@
 """Worked examples for prompts, chosen by what a question needs (AdaptMI, arXiv 2505.00147): pure, seeded choices.
 
 A question that is difficult for the student comes after examples that carry its skills, in turn; all others come after
-one fixed set. The examples are rows of the pool that may be trained on, so none equals a held-out question.
+one fixed set. The examples are rows of the pool that may be trained on, so none is a copy of a held-out question.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from itertools import chain, zip_longest
 from random import Random
 from typing import NamedTuple
 
-from stat_train.curation.source import Source, questions_at
+from stat_train.curation.source import Source, questions_at, sample
 from stat_train.errors import UserError
 from stat_train.records import Dropped, ExemplarPrompt, Question
 
 NO_SKILL, NO_EXAMPLE = "no skill of it is known", "no example carries its skills"
-TOO_LONG = "worked examples that do not fit the student's context"
+EXAMPLE = "worked example"
+TOO_LONG = "does not fit the student's context"
 
 
 class Judged(NamedTuple):
@@ -28,46 +29,54 @@ class Judged(NamedTuple):
     skills: Mapping[str, Sequence[str]]
 
 
-def choose_exemplars(
-    questions: Iterable[Question], judged: Judged, source: Source, count: int, seed: int
-) -> list[ExemplarPrompt]:
-    """Return which `count` examples stand before each question; fewer where the pool has no more with its skills.
+class Exemplars(NamedTuple):
+    """Which examples stand before each question, and the examples by their id."""
+
+    prompts: list[ExemplarPrompt]
+    examples: dict[str, Question]
+
+
+def choose_exemplars(questions: Sequence[Question], judged: Judged, source: Source, count: int, seed: int) -> Exemplars:
+    """Return `count` examples for each question; fewer where the pool has no more with its skills.
 
     Raises UserError when the pool has no example at all.
     """
-    if not source.rows:
+    if not len(source.rows):
         raise UserError(
             "evaluate.prompting = adaptmi: no pool question can be an example; expected some with a solution that "
-            "equal no held-out question. Give such a task.pool, or use evaluate.prompting=plain"
+            "are no copies of held-out questions. Give such a task.pool, or use evaluate.prompting=plain"
         )
-    ids = list(source.pool["id"])
+    drawn: dict[str, list[int]] = {}
+    for question in questions:
+        skills = judged.skills.get(question.id, ()) if judged.difficult.get(question.id) else ()
+        drawn[question.id] = rows_in_turn(source, skills, count, Random(f"{seed}/adaptmi/{question.id}"))
     fixed = fixed_rows(source, count, seed)
+    wanted = sorted({*fixed, *chain.from_iterable(drawn.values())})
+    by_row = dict(zip(wanted, questions_at(source.pool, wanted), strict=True))
 
-    def chosen(question: Question) -> ExemplarPrompt:
-        difficult, skills = judged.difficult.get(question.id), list(judged.skills.get(question.id, ()))
-        random = Random(f"{seed}/adaptmi/{question.id}")
-        rows = rows_in_turn(source, skills, count, random) if difficult else []
+    def prompt(question: Question) -> ExemplarPrompt:
+        rows = drawn[question.id]
         return ExemplarPrompt(
             question_id=question.id,
-            difficult=difficult,
-            skills=skills if rows else [],
-            exemplar_ids=[ids[row] for row in rows or fixed],
+            difficult=judged.difficult.get(question.id),
+            skills=list(judged.skills[question.id]) if rows else [],
+            exemplar_ids=[by_row[row].id for row in rows or fixed],
             reason=None if rows else _why_fixed(question, judged),
         )
 
-    return [chosen(question) for question in questions]
+    return Exemplars(list(map(prompt, questions)), {question.id: question for question in by_row.values()})
 
 
 def fixed_rows(source: Source, count: int, seed: int) -> list[int]:
     """Return the rows of the fixed set: drawn once from all that may be used, whatever their skills."""
-    return Random(f"{seed}/adaptmi/fixed").sample(source.rows, min(count, len(source.rows)))
+    return sample(Random(f"{seed}/adaptmi/fixed"), source.rows, count)
 
 
 def rows_in_turn(source: Source, skills: Sequence[str], count: int, random: Random) -> list[int]:
     """Return up to `count` different rows: one for each skill in turn, until there are enough or no more of any."""
-    carrying = [source.rows_by_skill.get(skill, []) for skill in skills]
+    carrying = [source.rows_by_skill[skill] for skill in skills if skill in source.rows_by_skill]
     # A row may carry several of the skills, so each skill draws as many as are wanted in all.
-    drawn = [random.sample(rows, min(count, len(rows))) for rows in carrying]
+    drawn = [sample(random, rows, count) for rows in carrying]
     in_turn = (row for row in chain.from_iterable(zip_longest(*drawn)) if row is not None)
     return list(dict.fromkeys(in_turn))[:count]
 
@@ -80,17 +89,10 @@ def _why_fixed(question: Question, judged: Judged) -> str | None:
     return NO_EXAMPLE if judged.skills.get(question.id) else NO_SKILL
 
 
-def exemplars_of(source: Source, prompts: Iterable[ExemplarPrompt]) -> dict[str, Question]:
-    """Return the examples that stand in prompts, by id, in the order of the pool."""
-    wanted = {id for prompt in prompts for id in prompt.exemplar_ids}
-    rows = [row for row, id in enumerate(source.pool["id"]) if id in wanted]
-    return {question.id: question for question in questions_at(source.pool, rows)}
-
-
 def shortened(
     prompts: Iterable[ExemplarPrompt], fits: Callable[[ExemplarPrompt], bool]
 ) -> tuple[list[ExemplarPrompt], list[Dropped]]:
-    """Return the prompts less the examples, farthest from the question first, without which each fits; and how many.
+    """Return the prompts less the examples, farthest from the question first, without which each fits; and those.
 
     A prompt without an example is kept whether it fits or not: it is the question as it is always asked.
     """
@@ -100,11 +102,10 @@ def shortened(
         sizes = (prompt.model_copy(update={"exemplar_ids": ids[start:]}) for start in range(len(ids)))
         short = next(filter(fits, sizes), prompt.model_copy(update={"exemplar_ids": []}))
         kept.append(short)
-        if left_out := len(ids) - len(short.exemplar_ids):
-            detail = f"{left_out} of {len(ids)}"
-            dropped.append(
-                Dropped(stage="prompts", id=prompt.question_id, reason=TOO_LONG, detail=detail, item="prompt")
-            )
+        dropped += [
+            Dropped(stage="prompts", id=prompt.question_id, reason=TOO_LONG, detail=id, item=EXAMPLE)
+            for id in ids[: len(ids) - len(short.exemplar_ids)]
+        ]
     return kept, dropped
 
 

@@ -19,7 +19,8 @@ class Request(NamedTuple):
     """One reply asked for; `sample` counts the replies to the same messages.
 
     `schema` is the JSON schema that the reply must fit; where a server cannot hold to it, `format_hint` is added to the
-    last message instead. `prompt_version` says which wording of a prompt made the messages; it is recorded only.
+    last message instead. `prompt_version` says which wording of the prompt `prompt_name` made the messages; both are
+    recorded only.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Request(NamedTuple):
     schema: dict[str, Any] | None = None
     format_hint: str = ""
     prompt_version: str | None = None
+    prompt_name: str | None = None
 
 
 class Completion(NamedTuple):

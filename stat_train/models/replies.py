@@ -104,7 +104,8 @@ def reply_row(request: Request, key: str, model: dict[str, Any], reply: Reply, l
     """Return the row of a reply, with all that it was a reply to."""
     asked = {"id": request.id, "messages": request.messages, "sample": request.sample}
     asked |= request.sampling._asdict() | {"schema": request.schema, "format_hint": request.format_hint}
-    about = {"kind": "reply", "key": key, "model": model, "prompt_version": request.prompt_version}
+    about: Row = {"kind": "reply", "key": key, "model": model}
+    about |= {"prompt_name": request.prompt_name, "prompt_version": request.prompt_version}
     return about | reply._asdict() | {"latency_seconds": round(latency_seconds, 4), "request": asked}
 
 

@@ -75,7 +75,7 @@ class Segment:
                 if not line.endswith(b"\n"):
                     return
                 self.offset += len(line)
-                if row := _row(line):
+                if row := row_of(line):
                     self._note(row)
                     yield row
 
@@ -90,7 +90,7 @@ class Segment:
         return heard and not self.closed and (not self.pid or may_run(self.host, self.pid))
 
 
-def _row(line: bytes) -> Row | None:
+def row_of(line: bytes) -> Row | None:
     """Return the row of a line; None for one that was torn, or that a failing disk has spoilt."""
     try:
         row = json.loads(line)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Literal, NamedTuple
 
 from stat_train import pipeline
 from stat_train.config import (
@@ -16,54 +15,27 @@ from stat_train.config import (
     RecordedStudent,
     SftTraining,
 )
-from stat_train.curation.inputs import held_out, read_diagnosed
-from stat_train.curation.source import OWN, fill, make_source, questions_at
-from stat_train.curation.training_set import answer_source, draws
 from stat_train.diagnosis.answering import answer_requests, how_asked
 from stat_train.diagnosis.audit import sampled, to_ask_again
 from stat_train.diagnosis.difficulty import find_difficult
 from stat_train.diagnosis.skill_map import sample_of
-from stat_train.models.generator import Request, Sampling
+from stat_train.models.generator import Sampling
+from stat_train.plan.known import CHARACTERS_PER_TOKEN, Asked, Known
 from stat_train.plan.look import Look, NotMade
+from stat_train.plan.training_set import asked_to_curate, judged_note
 from stat_train.prompting import prompts_after_base
-from stat_train.records import Answer, Diagnosis, Grade, Question, QuestionSkills
+from stat_train.records import Answer, Diagnosis, Grade, Question
 from stat_train.scoring import step_rewards_of
 from stat_train.store import Artifact, read_records
 from stat_train.tasks.graders import Pair, answer_pair
 from stat_train.tasks.load import open_pool, pool_questions
-from stat_train.teacher.contract import RewriteRequest
 from stat_train.teacher.discovery import NAMES_PER_CALL, naming
 from stat_train.teacher.judge import judge_requests
-from stat_train.teacher.llm import diagnosis_query, label_query, rewrite_request
+from stat_train.teacher.llm import diagnosis_query, label_query
 from stat_train.teacher.skill_list import SkillList, labels, read_skill_list
 
-EXAMPLES = 300
 # A name of about the usual length, where the list is not known yet.
 USUAL_NAME = "a_skill_of_the_usual_length"
-CHARACTERS_PER_TOKEN = 4
-
-
-class Asked(NamedTuple):
-    """The calls of one stage: `requests` are those that will be made, or examples, and then `assumed` says for what."""
-
-    stage: str
-    role: Literal["teacher", "student", "audit"]
-    requests: Sequence[Request]
-    calls: int
-    reply_tokens: int
-    assumed: tuple[str, ...] = ()
-
-
-class Known(NamedTuple):
-    """What is there of a run: its questions, a list of skills (empty when one has to be found), its stages."""
-
-    questions: Artifact
-    skills: SkillList
-    skill_map: Artifact | None
-    answers: Artifact | None
-    grades: Artifact | None
-    diagnoses: Artifact | None
-    profiled: Artifact | None
 
 
 def asked_of(look: Look) -> Iterator[Asked]:
@@ -86,8 +58,8 @@ def asked_of(look: Look) -> Iterator[Asked]:
     if config.evaluate.prompting == "adaptmi" and config.reaches("evaluate"):
         yield from _labels_of_benchmarks(look, teacher, known)
     made = look.made(pipeline.curate, known.questions, known.skill_map, known.diagnoses, known.profiled)
-    if made is None and config.reaches("curate") and answer_source(config.data_recipe, look.teacher) != "own":
-        yield _rewrites(look, teacher, known)
+    if made is None and config.reaches("curate"):
+        yield from asked_to_curate(look, teacher, known)
 
 
 def _known(look: Look) -> Known:
@@ -266,8 +238,8 @@ def _uncounted(look: Look) -> tuple[str, ...]:
     if isinstance(look.config.difficulty, ConsistencyDifficulty) and look.config.reaches("diagnose"):
         pairs = math.comb(look.config.difficulty.samples, 2)
         notes.append(f"diagnose: the judge compares samples too, up to {pairs} pairs a question (not counted)")
-    if look.config.reaches("curate") and answer_source(look.config.data_recipe, look.teacher) != "own":
-        notes.append("curate: the judge is asked of each rewrite that does not end in its answer to the letter")
+    if look.config.reaches("curate") and (note := judged_note(look)):
+        notes.append(note)
     return tuple(notes)
 
 
@@ -280,62 +252,3 @@ def _usual_verdicts(
     assumed = f"{stage}: no answer equals its gold answer to the letter, which would need no verdict"
     notes = (assumed, *(_uncounted(look) if stage == "grade" else ()))
     return Asked(stage, "teacher", requests, len(requests) * attempts, look.config.plan.label_tokens, notes)
-
-
-# -- rewrites ---------------------------------------------------------------------------------------------------------
-
-
-def _rewrites(look: Look, teacher: OpenAITeacher, known: Known) -> Asked:
-    """Return the rewrites that will be drawn, or the most that there can be while there is no profile."""
-    wanted = _drawn(look, known) if known.profiled else _examples(known)
-    sampling = Sampling(teacher.writing_temperature, teacher.max_new_tokens)
-    requests = [rewrite_request(look.prompts, sampling, each) for each in wanted]
-    calls = len(requests) if known.profiled else _most_rewrites(look)
-    assumed = () if known.profiled else _draw_assumptions(look, known, calls)
-    anew = "curate: every rewrite can be used; for each that cannot, or ends in another answer, one more is paid"
-    return Asked("curate", "teacher", requests, calls, look.config.plan.rewrite_tokens, (*assumed, anew))
-
-
-def _most_rewrites(look: Look) -> int:
-    """Return how many of the recipe's pairs have a rewrite."""
-    recipe = look.config.data_recipe
-    if answer_source(recipe, look.teacher) != "both":
-        return recipe.pairs
-    return round(recipe.pairs * recipe.answers_per_question / (recipe.answers_per_question + 1))
-
-
-def _draw_assumptions(look: Look, known: Known, calls: int) -> tuple[str, ...]:
-    recipe, plan = look.config.data_recipe, look.config.plan
-    each = f"curate: each of {calls:,} pairs has a rewrite of its own; one that is drawn twice is paid once"
-    if recipe.name != "stat_sel":
-        return (each,)
-    difficult = plan.difficult_share * len(known.questions.records("validation.jsonl", Question))
-    pairs_per_skill = recipe.questions_per_skill * recipe.answers_per_question
-    once = round(difficult * plan.skills_per_question * pairs_per_skill)
-    draws_of_a_pass = (
-        f"curate: one pass over the profile draws about {once:,} pairs ({plan.skills_per_question:g} skills a "
-        "question, plan.skills_per_question); further passes fill up"
-    )
-    return each, draws_of_a_pass
-
-
-def _examples(known: Known) -> list[RewriteRequest]:
-    """Return rewrites of some of the pool's questions."""
-    pool = open_pool(known.questions.folder)
-    rows = range(0, len(pool), max(1, len(pool) // EXAMPLES))
-    return [RewriteRequest(question, 0) for question in questions_at(pool, rows)]
-
-
-def _drawn(look: Look, known: Known) -> list[RewriteRequest]:
-    """Return the rewrites that the recipe draws first; those that replace unusable ones are not known."""
-    assert known.skill_map and known.diagnoses and known.profiled
-    recipe, seed = look.config.data_recipe, look.config.seed
-    answers = answer_source(recipe, look.teacher)
-    skills = {row.id: row.skills for row in known.skill_map.records("skill_map.jsonl", QuestionSkills)}
-    pool = open_pool(known.questions.folder)
-    source, _ = make_source(pool, skills, held_out(known.questions))
-    diagnosed = read_diagnosed(known.questions, known.diagnoses, known.profiled)
-    random, left = draws(source, diagnosed, recipe, answers, seed)
-    chosen = dict.fromkeys((d.row, d.answer) for d in fill(left, recipe.pairs, random)[0] if d.answer != OWN)
-    questions = questions_at(pool, [row for row, _ in chosen])
-    return [RewriteRequest(question, answer) for question, (_, answer) in zip(questions, chosen, strict=True)]

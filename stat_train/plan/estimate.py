@@ -13,7 +13,7 @@ from stat_train.models.budget import Price
 from stat_train.models.generator import Request
 from stat_train.models.ledger import Ledger, call_key
 from stat_train.models.replies import TOKENS_PER_MESSAGE, model_identity, request_body
-from stat_train.plan.asked import CHARACTERS_PER_TOKEN, Asked
+from stat_train.plan.known import CHARACTERS_PER_TOKEN, Asked
 
 # Replies may be half as long as assumed, or twice; a count by characters may be off by a quarter.
 LEAST_REPLY, MOST_REPLY = 0.5, 2.0

@@ -22,12 +22,13 @@ class Look(Run):
     """Finds the results of stages; the run folder stays as it is.
 
     What costs nothing and takes a moment is made all the same: the questions, which are read as the run will read them,
-    and the answers of a recorded student.
+    those of the pool that must not be trained on, and the answers of a recorded student.
     """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, [], Console(quiet=True))
-        self.quick = {"questions", "answer"} if isinstance(self.config.student, RecordedStudent) else {"questions"}
+        self.quick = {"questions", "decontaminate"}
+        self.quick |= {"answer"} if isinstance(self.config.student, RecordedStudent) else set()
 
     def make(
         self, name: str, version: int, inputs: Sequence[Artifact], identity: Summary, build: Build, *links: str

@@ -72,6 +72,7 @@ def unscored(grades: Iterable[Grade]) -> list[Dropped]:
             id=each.question_id,
             reason=f"unscored, {reason}",
             detail=f"attempt {each.attempt}{colon}{more}",
+            item="answer",
         )
         for each, (reason, colon, more) in found
     ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stat_train.config import ArithmeticTask, TextTask
+from stat_train.counts import Count, Counts, seen
 from stat_train.errors import InputError
 from stat_train.progress import track
 from stat_train.records import Dropped, Question
@@ -18,19 +19,24 @@ from stat_train.tasks.arithmetic.skills import SKILL_NAMES
 from stat_train.tasks.skill_files import skill_list
 from stat_train.tasks.text import normalised, read_questions
 
+# What is left out beside questions.
+RECORDED = "recorded answer"
+POOL_SKILLS = "pool_skills.arrow"
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def load_questions(folder: Path, task: ArithmeticTask | TextTask, seed: int, recorded: Iterable[str] | None) -> None:
+def load_questions(folder: Path, task: ArithmeticTask | TextTask, seed: int, recorded: Iterable[str] | None) -> Counts:
     """Write `pool.arrow`, `validation.jsonl`, `benchmarks/NAME.jsonl`, `skills.json` and `dropped.jsonl`.
 
     `recorded` are the ids that a recorded student answered: they are the validation set then, and leave the rest.
+    Returns how many questions there were, and how many are in those files.
     """
+    given = None if recorded is None else list(recorded)
     if isinstance(task, ArithmeticTask):
-        _make_arithmetic(folder, task, seed, None if recorded is None else list(recorded))
-    else:
-        _read_text(folder, task, None if recorded is None else list(recorded))
+        return _make_arithmetic(folder, task, seed, given)
+    return _read_text(folder, task, given)
 
 
 def made_by(task: ArithmeticTask | TextTask, seed: int) -> dict[str, Any] | None:
@@ -51,6 +57,25 @@ def open_pool(folder: Path) -> Dataset:
     from datasets import Dataset
 
     return Dataset.from_file(str(folder / "pool.arrow"))
+
+
+def write_pool_skills(folder: Path, pool: Dataset, skills: Mapping[str, Sequence[str]]) -> None:
+    """Write the skills of the pool's questions row by row, so that a large pool's can be read without loading them."""
+    from datasets import Features, List, Value
+    from datasets.arrow_writer import ArrowWriter
+
+    features = Features({"skills": List(Value("string"))})
+    with ArrowWriter(path=str(folder / POOL_SKILLS), features=features) as writer:
+        for batch in pool.select_columns(["id"]).iter(batch_size=1000):
+            writer.write_batch({"skills": [list(skills.get(id, ())) for id in batch["id"]]})
+        writer.finalize()
+
+
+def open_pool_skills(folder: Path) -> Dataset:
+    """Return the skills of the pool's questions (column `skills`, row by row like the pool), memory-mapped."""
+    from datasets import Dataset
+
+    return Dataset.from_file(str(folder / POOL_SKILLS))
 
 
 def in_words(pool: Dataset) -> str:
@@ -78,7 +103,7 @@ def pool_questions(pool: Dataset) -> Iterator[Question]:
             yield Question.model_validate(dict(zip(batch, values, strict=True)))
 
 
-def _make_arithmetic(folder: Path, task: ArithmeticTask, seed: int, recorded: Sequence[str] | None) -> None:
+def _make_arithmetic(folder: Path, task: ArithmeticTask, seed: int, recorded: Sequence[str] | None) -> Counts:
     steps = (task.min_steps, task.max_steps)
     mixed = world.Family(steps=steps, weights=MIXES[task.mix])
     _write_benchmarks(folder, {name: list(_arithmetic_benchmark(name, task, mixed)) for name in task.benchmarks})
@@ -92,6 +117,8 @@ def _make_arithmetic(folder: Path, task: ArithmeticTask, seed: int, recorded: Se
     write_records(folder / "dropped.jsonl", unknown)
     pool = world.questions(str(seed), "pool", "pool", task.pool, mixed)
     _write_pool(folder, track(pool, "Making questions", task.pool))
+    made = task.pool + len(validation) + task.benchmark * len(task.benchmarks)
+    return {"question": Count(made, made)} | _recorded_count(recorded, unknown)
 
 
 def _arithmetic_benchmark(name: str, task: ArithmeticTask, mixed: world.Family) -> Iterator[Question]:
@@ -101,7 +128,7 @@ def _arithmetic_benchmark(name: str, task: ArithmeticTask, mixed: world.Family) 
     return world.questions("benchmark", "benchmark", name, task.benchmark, family)
 
 
-def _read_text(folder: Path, task: TextTask, recorded: Sequence[str] | None) -> None:
+def _read_text(folder: Path, task: TextTask, recorded: Sequence[str] | None) -> Counts:
     dropped: list[Dropped] = []
     skills = skill_list(task.skills, dropped)
     benchmark = _read(task.benchmark, task, dropped, "task.benchmark")
@@ -111,11 +138,14 @@ def _read_text(folder: Path, task: TextTask, recorded: Sequence[str] | None) -> 
     elif isinstance(task.validation, int) and recorded is None:
         validation = _by_id_hash(benchmark, task.validation)
     taken = {question.id for question in validation} if recorded is None else set(recorded)
-    from_pool = _stream_pool(folder, task, dropped, [*benchmark, *validation], taken)
+    from_pool, in_pool = _stream_pool(folder, task, dropped, [*benchmark, *validation], taken)
+    read = in_pool + len(from_pool) + len(benchmark) + (len(validation) if isinstance(task.validation, str) else 0)
+    read += sum(row.item == "question" for row in dropped)
     if recorded is not None:
         validation, unknown = _recorded_validation(recorded, [*from_pool, *benchmark])
         dropped += unknown
     left = [question for question in benchmark if question.id not in taken]
+    dropped += _in_both([*from_pool, *(question for question in benchmark if question.id in taken)], validation)
     if not left and recorded is None:
         raise InputError(
             f"task.validation = {task.validation}: holds every question of task.benchmark = {task.benchmark}; expected "
@@ -125,6 +155,22 @@ def _read_text(folder: Path, task: TextTask, recorded: Sequence[str] | None) -> 
     write_records(folder / "validation.jsonl", validation)
     write_json(folder / "skills.json", skills)
     write_records(folder / "dropped.jsonl", dropped)
+    names = {"skill name": seen(sum(map(len, skills.values())), dropped, "skill name")} if skills else {}
+    kept = {"question": Count(read, in_pool + len(left) + len(validation))}
+    return kept | names | _recorded_count(recorded, dropped)
+
+
+def _in_both(taken: Iterable[Question], validation: Sequence[Question]) -> list[Dropped]:
+    """Return the questions that leave pool or benchmark because the validation set has them from elsewhere."""
+    there = set(map(id, validation))
+    reason = "is in the validation set too"
+    return [Dropped(stage="questions", id=each.id, reason=reason) for each in taken if id(each) not in there]
+
+
+def _recorded_count(recorded: Sequence[str] | None, dropped: Sequence[Dropped]) -> Counts:
+    if recorded is None:
+        return {}
+    return {RECORDED: Count(len(recorded), len(recorded) - sum(row.item == RECORDED for row in dropped))}
 
 
 def _read(source: str, task: TextTask, dropped: list[Dropped], key: str) -> list[Question]:
@@ -136,8 +182,8 @@ def _read(source: str, task: TextTask, dropped: list[Dropped], key: str) -> list
 
 def _stream_pool(
     folder: Path, task: TextTask, dropped: list[Dropped], measured: Sequence[Question], taken: set[str]
-) -> list[Question]:
-    """Write the pool as it is read, less the questions of the validation set; return those."""
+) -> tuple[list[Question], int]:
+    """Write the pool as it is read, less the questions of the validation set; return those, and how many it holds."""
     known: dict[str, str] = {}
     shared = [q.id for q in measured if known.setdefault(q.id, normalised(q.question)) != normalised(q.question)]
     found, kept = list[Question](), 0
@@ -162,7 +208,7 @@ def _stream_pool(
         )
     if not kept:
         raise InputError(f"task.pool = {task.pool}: holds no questions beside those of the validation set")
-    return found
+    return found, kept
 
 
 def _recorded_validation(
@@ -176,7 +222,8 @@ def _recorded_validation(
             f"expected ids of task.benchmark or task.pool, such as {questions[0].id!r}"
         )
     unknown = [identifier for identifier in recorded if identifier not in known]
-    return found, [Dropped(stage="questions", id=i, reason="recorded answer to an unknown question") for i in unknown]
+    reason = "recorded answer to an unknown question"
+    return found, [Dropped(stage="questions", id=id, reason=reason, item=RECORDED) for id in unknown]
 
 
 def _by_id_hash(benchmark: Sequence[Question], count: int) -> list[Question]:

@@ -81,7 +81,9 @@ def _check(path: str, subject: str, names: Any) -> None:
 
 
 def _repeat(name: str) -> Dropped:
-    return Dropped(stage="questions", id="task.skills", reason="skill named twice in its list", detail=name)
+    return Dropped(
+        stage="questions", id="task.skills", reason="skill named twice in its list", detail=name, item="skill name"
+    )
 
 
 def _refuse(path: str, problem: str) -> NoReturn:

@@ -20,6 +20,8 @@ from stat_train.teacher.reply_form import read_reply
 
 # So many names are grouped in one call: the reply lists each of them once.
 NAMES_PER_CALL = 150
+# What is left out: a question whose skills were to be named, and a name that was given.
+SAMPLED, FOUND = "sampled question", "name that was found"
 
 Groups = dict[str, list[str]]
 
@@ -51,7 +53,9 @@ class Discoverer:
         for question in questions:
             found = heard[question.id, 0]
             if found.error:
-                left_out.append(_left_out(question.id, "no names: no usable reply of the teacher", found.error))
+                left_out.append(
+                    _left_out(question.id, "no names: no usable reply of the teacher", found.error, SAMPLED)
+                )
             names = (name for line in found.value or [] for name in re.split("[,;]", line))
             counts.setdefault(question.subject or "", Counter()).update(set(map(normal, names)))
         return {
@@ -68,7 +72,8 @@ class Discoverer:
             for group, members in (heard.value or {}).items():
                 groups[group] = groups.get(group, []) + members
             placed, why = set(chain.from_iterable(groups.values())), heard.error or "no group named"
-            left_out += [_left_out(subject, "name in no group", f"{n} ({why})") for n in part if n not in placed]
+            left = (name for name in part if name not in placed)
+            left_out += [_left_out(subject, "name in no group", f"{name} ({why})", FOUND) for name in left]
         # A model that is shown the groups so far still makes some of them anew, under another name.
         return self._merged(subject, groups) if len(names) > NAMES_PER_CALL else groups
 
@@ -89,8 +94,8 @@ class Discoverer:
         return heard
 
 
-def _left_out(id: str, reason: str, detail: str) -> Dropped:
-    return Dropped(stage="label", id=id, reason=reason, detail=detail)
+def _left_out(id: str, reason: str, detail: str, item: str) -> Dropped:
+    return Dropped(stage="label", id=id, reason=reason, detail=detail, item=item)
 
 
 def naming(prompt: PromptFile, question: Question, sampling: Sampling) -> Asked[list[str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from stat_train.errors import UserError, did_you_mean
 from stat_train.models.generator import Request, Sampling
@@ -30,6 +30,8 @@ class PromptFile(BaseModel):
     user: str = Field(min_length=1)
     again: str | None = None
     reply: dict[str, Part] = Field(default_factory=dict)
+    # No part of what is said, so not of the version either.
+    _name: str | None = PrivateAttr(default=None)
 
     @property
     def version(self) -> str:
@@ -52,7 +54,7 @@ class PromptFile(BaseModel):
         ]
         form = schema(self.reply, {"skills": names}) if self.reply else None
         asked_form = hint(self.reply, code) if self.reply else ""
-        return Request(id, messages, sampling, sample, form, asked_form, self.version)
+        return Request(id, messages, sampling, sample, form, asked_form, self.version, self._name)
 
 
 Prompts = Mapping[str, PromptFile]
@@ -94,13 +96,15 @@ def read_prompts(folder: str | None) -> Prompts:
 def _read(path: Path) -> PromptFile:
     try:
         found: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return PromptFile.model_validate(found)
+        prompt = PromptFile.model_validate(found)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
         raise UserError(f"{path}: {place}: {first['msg']}; expected system, user and, as shipped, reply") from error
+    prompt._name = path.stem
+    return prompt
 
 
 def _require_same_places(path: Path, own: PromptFile, shipped: PromptFile) -> None:

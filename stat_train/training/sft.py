@@ -72,7 +72,7 @@ def tokenized(job: TrainJob, renderer: PromptRenderer) -> tuple[Dataset, list[Dr
         ids, labels = renderer.training_tokens(messages(job.prompt, example.question, example.answer))
         if len(ids) > job.settings.max_length:
             detail = f"{len(ids)} tokens, train.max_length = {job.settings.max_length}"
-            dropped.append(Dropped(stage="train", id=example.id, reason="too long", detail=detail))
+            dropped.append(Dropped(stage="train", id=example.id, reason="too long", detail=detail, item="training row"))
         else:
             rows.append({"input_ids": ids, "labels": labels})
     if not rows:

@@ -13,9 +13,11 @@ from datasets import Dataset
 from scipy.stats import chisquare
 
 from stat_train.config import Prompt
-from stat_train.curation.recipes import shortfalls, stat_sel, uniform_question, uniform_skill
+from stat_train.curation import source as source_file
+from stat_train.curation.rewriting import MOST_DRAWN_IN_VAIN, answer_source
+from stat_train.curation.selection import shortfalls, stat_sel, uniform_question, uniform_skill
 from stat_train.curation.source import OWN, Draw, Source, fill, make_source
-from stat_train.curation.training_set import MOST_DRAWN_IN_VAIN, Recipe, TrainingSet, answer_source, make_training_set
+from stat_train.curation.training_set import Recipe, Tools, TrainingSet, make_training_set
 from stat_train.diagnosis.profile import skill_profile
 from stat_train.errors import UserError
 from stat_train.recipe_settings import PoolRecipe, StatSelRecipe, UntargetedRecipe
@@ -60,12 +62,12 @@ def _dataset(questions: Sequence[Question]) -> Dataset:
     return Dataset.from_list([question.model_dump() for question in questions])
 
 
-def _skills(questions: Sequence[Question]) -> dict[str, list[str]]:
-    return {question.id: question.skills or [] for question in questions}
+def _skill_map(questions: Sequence[Question]) -> Dataset:
+    return Dataset.from_dict({"skills": [question.skills or [] for question in questions]})
 
 
 def _source(questions: Sequence[Question]) -> Source:
-    return make_source(_dataset(questions), _skills(questions), [])[0]
+    return make_source(_dataset(questions), _skill_map(questions), [])[0]
 
 
 @pytest.fixture(scope="module")
@@ -89,13 +91,19 @@ def _recipe(name: str, **settings: Any) -> Recipe:
         return PoolRecipe.model_validate(usual | settings)
     usual |= {"answers": "own", "answers_per_question": 3}
     if name == "stat_sel":
-        return StatSelRecipe.model_validate(usual | {"questions_per_skill": 5} | settings)
+        return StatSelRecipe.model_validate(usual | {"questions_per_skill": 5, "weight": "count"} | settings)
     return UntargetedRecipe.model_validate(usual | settings)
 
 
-def _make(source: Source, recipe: Recipe, seed: int = 0, teacher: LabelReader | None = None) -> TrainingSet:
-    skills = {id: [id.partition("-")[0]] for id in source.pool["id"]}
-    return make_training_set(source, skills, _diagnosed(), teacher or _Teacher(), recipe, PROMPT, seed, EXACT)
+def _make(
+    source: Source,
+    recipe: Recipe,
+    seed: int = 0,
+    teacher: LabelReader | None = None,
+    missed: Mapping[str, Sequence[str]] = MISSED,
+) -> TrainingSet:
+    tools = Tools(teacher or _Teacher(), EXACT, lambda questions: [None] * len(questions))
+    return make_training_set(source, _diagnosed(missed), recipe, tools, PROMPT, seed)
 
 
 def _seed_ids(made: TrainingSet) -> list[str]:
@@ -105,26 +113,37 @@ def _seed_ids(made: TrainingSet) -> list[str]:
 # -- what may be drawn ------------------------------------------------------------------------------------------------
 
 
-def test_no_held_out_question_may_be_drawn() -> None:
-    """White space and case aside; a question that only contains a held-out one stays."""
-    texts = ["What is 1 + 1?", "  what IS\n1 +\t1? ", "What is 1 + 1? And twice?", "What is 1+1?"]
-    pool = [Question(id=str(i), question=text, solution="2", skills=["a"]) for i, text in enumerate(texts)]
-    source, dropped = make_source(_dataset(pool), _skills(pool), ["WHAT is 1 + 1?"])
-    assert (source.rows, source.rows_by_skill) == ([2, 3], {"a": [2, 3]})
-    assert [(row.id, row.reason) for row in dropped] == [(id, "equals a held-out question") for id in "01"]
+def test_rows_that_are_left_out_may_not_be_drawn() -> None:
+    source, dropped = make_source(_dataset(_pool({"a": 3, "b": 2})), _skill_map(_pool({"a": 3, "b": 2})), {0, 4})
+    assert source.rows.tolist() == [1, 2, 3]
+    assert {skill: rows.tolist() for skill, rows in source.rows_by_skill.items()} == {"a": [1, 2], "b": [3]}
+    assert dropped == []
 
 
 def test_what_has_no_solution_can_neither_be_trained_on_nor_rewritten() -> None:
     pool = [Question(id=str(i), question=f"{i}?", solution=one, skills=["a"]) for i, one in enumerate(["2", None, ""])]
-    source, dropped = make_source(_dataset(pool), _skills(pool), [])
-    assert source.rows == source.rows_by_skill["a"] == [0]
-    assert [(row.id, row.reason) for row in dropped] == [("1", "no solution"), ("2", "no solution")]
+    source, dropped = make_source(_dataset(pool), _skill_map(pool), [])
+    assert source.rows.tolist() == source.rows_by_skill["a"].tolist() == [0]
+    assert [(row.id, row.reason, row.item) for row in dropped] == [
+        (id, "no solution", "pool question") for id in ("1", "2")
+    ]
 
 
 def test_skills_are_those_of_the_skill_map() -> None:
+    """Not those of the pool; a skill of no usable row is not there."""
     pool = _pool({"a": 2, "b": 1})
-    source, _ = make_source(_dataset(pool), {"a-0": ["x", "y"], "b-0": ["x"]}, [])
-    assert (source.rows, source.rows_by_skill) == ([0, 1, 2], {"x": [0, 2], "y": [0]})
+    skills = Dataset.from_dict({"skills": [["x", "y"], ["z"], ["x"]]})
+    source, _ = make_source(_dataset(pool), skills, {1})
+    assert {skill: rows.tolist() for skill, rows in source.rows_by_skill.items()} == {"x": [0, 2], "y": [0]}
+    assert source.skills_at([2, 0]) == [["x"], ["x", "y"]]
+
+
+def test_a_pool_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_file, "ROWS_AT_A_TIME", 7)
+    pool = _pool()
+    found = make_source(_dataset(pool), _skill_map(pool), [])[0]
+    ids = {skill: [pool[row].id for row in rows] for skill, rows in found.rows_by_skill.items()}
+    assert ids == {skill: [f"{skill}-{index}" for index in range(count)] for skill, count in CARRIED.items()}
 
 
 # -- stat_sel ---------------------------------------------------------------------------------------------------------
@@ -152,7 +171,7 @@ def test_a_draw_is_for_a_difficult_question_and_carries_the_skill(source: Source
         for skill in skills:
             rows = [draw.row for draw in draws if (draw.question_id, draw.skill) == (id, skill)]
             assert len(rows) == len(set(rows)) == min(5, CARRIED.get(skill, 0))
-            assert set(rows) <= set(source.rows_by_skill.get(skill, []))
+            assert set(rows) <= set(source.rows_by_skill.get(skill, ()))
 
 
 def test_passes_differ(source: Source) -> None:
@@ -172,7 +191,7 @@ def test_rows_of_a_skill_are_equally_likely(source: Source) -> None:
 def test_shortfalls(source: Source) -> None:
     recipe = _recipe("stat_sel")
     assert isinstance(recipe, StatSelRecipe)
-    assert shortfalls(source, _diagnosed(), recipe) == {"d": 3, "e": 0}
+    assert shortfalls(source, _diagnosed(), 5) == {"d": 3, "e": 0}
     assert _make(source, recipe).summary["shortfalls"] == {"d": 3, "e": 0}
 
 
@@ -197,9 +216,9 @@ def test_a_training_row_says_where_it_is_from(source: Source) -> None:
 
 
 def test_nothing_to_draw_is_an_error_even_when_short_is_allowed(source: Source) -> None:
-    recipe, empty = _recipe("stat_sel", allow_short=True), _diagnosed({"v": ["e"]})
+    recipe = _recipe("stat_sel", allow_short=True)
     with pytest.raises(UserError, match="gives only 0 pairs"):
-        make_training_set(source, {}, empty, _Teacher(), recipe, PROMPT, 0, EXACT)
+        _make(source, recipe, missed={"v": ["e"]})
 
 
 @pytest.mark.parametrize("missed", [{}, {"v": []}])
@@ -209,7 +228,7 @@ def test_a_profile_without_a_missing_skill_is_an_error_that_says_so(
     """Enlarging the pool, which is the advice for too few pairs, would not help."""
     said = rf"{len(missed)} of {len(missed)} validation questions are difficult .* no skill is missing"
     with pytest.raises(UserError, match=said):
-        make_training_set(source, {}, _diagnosed(missed), _Teacher(), _recipe("stat_sel"), PROMPT, 0, EXACT)
+        _make(source, _recipe("stat_sel"), missed=missed)
 
 
 # -- filling ----------------------------------------------------------------------------------------------------------
@@ -299,8 +318,8 @@ def test_an_exhausted_pool_is_an_error_unless_short_is_allowed(source: Source, n
 
 def test_random_is_uniform_over_questions(source: Source) -> None:
     """The one pass holds each of the 73 rows once, and one drawn of it is each row equally often."""
-    assert sorted(d.row for d in next(uniform_question(source, [OWN]))) == sorted(source.rows)
-    first = Counter(fill(uniform_question(source, [OWN]), 1, Random(seed))[0][0].row for seed in range(2000))
+    assert sorted(d.row for d in next(uniform_question(source.rows, [OWN]))) == sorted(source.rows)
+    first = Counter(fill(uniform_question(source.rows, [OWN]), 1, Random(seed))[0][0].row for seed in range(2000))
     assert chisquare([first[row] for row in source.rows]).pvalue > 0.01
 
 

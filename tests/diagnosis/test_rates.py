@@ -12,8 +12,8 @@ import pytest
 from scipy.stats import binom, binomtest
 
 from stat_train.diagnosis.profile import skill_profile
-from stat_train.diagnosis.rates import posterior, prior
-from stat_train.intervals import exact_bounds
+from stat_train.diagnosis.rates import posterior
+from stat_train.intervals import exact_bounds, rate_prior
 from stat_train.records import Diagnosis, SkillGap, SkillProfile
 
 # Skill number -> how often it is missing where it is required, and how many of 100 questions require it.
@@ -41,9 +41,9 @@ def test_known_bounds() -> None:
 
 def test_the_prior_is_worth_two_exposures_of_the_usual_rate() -> None:
     """(30 + 1/2) / 101, times two; with nothing missing, or all, it stays inside."""
-    assert prior(30, 100) == (pytest.approx(61 / 101), pytest.approx(141 / 101))
-    assert prior(0, 100) == (pytest.approx(1 / 101), pytest.approx(201 / 101))
-    assert prior(7, 7) == (pytest.approx(15 / 8), pytest.approx(1 / 8))
+    assert rate_prior(30, 100) == (pytest.approx(61 / 101), pytest.approx(141 / 101))
+    assert rate_prior(0, 100) == (pytest.approx(1 / 101), pytest.approx(201 / 101))
+    assert rate_prior(7, 7) == (pytest.approx(15 / 8), pytest.approx(1 / 8))
 
 
 def test_a_student_without_a_gap_looks_no_worse_than_one_with_some() -> None:

@@ -9,7 +9,7 @@ from datasets import Dataset
 
 from stat_train.curation.source import Source, make_source
 from stat_train.errors import UserError
-from stat_train.evaluation.exemplars import Judged, choose_exemplars, exemplars_of, shortened, told
+from stat_train.evaluation.exemplars import Judged, choose_exemplars, shortened, told
 from stat_train.records import ExemplarPrompt, Question
 
 # Pool questions that carry each skill; `c+d` are those that carry both, and nothing else carries d.
@@ -17,11 +17,11 @@ CARRIED = {"a": 30, "b": 20, "c": 1, "c+d": 2}
 IDS = [f"{skills}-{index}" for skills, count in CARRIED.items() for index in range(count)]
 
 
-def make(ids: Sequence[str] = IDS, held_out: Sequence[str] = (), unsolved: Sequence[str] = ()) -> Source:
-    """Return a pool of questions that carry the skills that their ids begin with."""
+def make(ids: Sequence[str] = IDS, left_out: Sequence[int] = (), unsolved: Sequence[str] = ()) -> Source:
+    """Return a pool of questions that carry the skills that their ids begin with, less some rows."""
     rows = [Question(id=id, question=f"Q {id}?", solution=None if id in unsolved else f"A {id}.") for id in ids]
-    skills = {id: id.partition("-")[0].split("+") for id in ids}
-    return make_source(Dataset.from_list([row.model_dump() for row in rows]), skills, held_out)[0]
+    skills = Dataset.from_dict({"skills": [id.partition("-")[0].split("+") for id in ids]})
+    return make_source(Dataset.from_list([row.model_dump() for row in rows]), skills, left_out)[0]
 
 
 def ask(
@@ -30,7 +30,7 @@ def ask(
     """Return the prompts of difficult questions with these skills, and of easy ones."""
     questions = [Question(id=id, question=id) for id in [*skills, *easy]]
     judged = Judged(dict.fromkeys(skills, True) | dict.fromkeys(easy, False), {}, skills)
-    return {row.question_id: row for row in choose_exemplars(questions, judged, source or make(), 5, seed)}
+    return {row.question_id: row for row in choose_exemplars(questions, judged, source or make(), 5, seed).prompts}
 
 
 def carried(prompt: ExemplarPrompt) -> list[str]:
@@ -86,7 +86,7 @@ def test_without_a_skill_or_an_example_of_it_the_fixed_set_stands_there(skills: 
 
 def test_easy_questions_share_one_set_whatever_their_skills() -> None:
     judged = Judged({"x": False, "y": False}, {}, {"x": ["a"], "y": ["b"]})
-    first, second = choose_exemplars([Question(id=id, question=id) for id in "xy"], judged, make(), 5, 0)
+    first, second = choose_exemplars([Question(id=id, question=id) for id in "xy"], judged, make(), 5, 0).prompts
     assert first.exemplar_ids == second.exemplar_ids
     assert len(set(first.exemplar_ids)) == 5
     assert (first.difficult, first.skills, first.reason) == (False, [], None)
@@ -95,7 +95,7 @@ def test_easy_questions_share_one_set_whatever_their_skills() -> None:
 def test_a_question_that_could_not_be_judged_is_taken_for_easy_and_says_why() -> None:
     questions = [Question(id=id, question=id) for id in ("easy", "odd")]
     judged = Judged({"easy": False}, {"odd": "no answer came"}, {})
-    easy, odd = choose_exemplars(questions, judged, make(), 5, 0)
+    easy, odd = choose_exemplars(questions, judged, make(), 5, 0).prompts
     assert odd.exemplar_ids == easy.exemplar_ids
     assert (odd.difficult, odd.reason) == (None, "not judged: no answer came")
 
@@ -116,10 +116,10 @@ def test_a_seed_decides_and_other_questions_do_not() -> None:
 # -- what is no example -----------------------------------------------------------------------------------------------
 
 
-def test_no_held_out_question_and_none_without_a_solution_is_an_example() -> None:
+def test_no_row_that_is_left_out_and_none_without_a_solution_is_an_example() -> None:
     """Of six only a-3 and b-0 are left: the fixed set has both, and a question that needs a has a-3."""
     ids = ["a-0", "a-1", "a-2", "a-3", "b-0", "b-1"]
-    source = make(ids, held_out=["q A-0?", "Q  a-1?", "Q b-1?"], unsolved=["a-2"])
+    source = make(ids, left_out=[0, 1, 5], unsolved=["a-2"])
     found = ask({"hard": ["a"]}, easy=["easy"], source=source)
     assert found["hard"].exemplar_ids == ["a-3"]
     assert sorted(found["easy"].exemplar_ids) == ["a-3", "b-0"]
@@ -127,15 +127,16 @@ def test_no_held_out_question_and_none_without_a_solution_is_an_example() -> Non
 
 def test_a_pool_without_an_example_is_refused() -> None:
     with pytest.raises(UserError, match=r"evaluate\.prompting = adaptmi: .*task\.pool"):
-        ask({}, easy=["easy"], source=make(["a-0"], held_out=["Q a-0?"]))
+        ask({}, easy=["easy"], source=make(["a-0"], left_out=[0]))
 
 
 def test_the_examples_themselves_are_read_once_each() -> None:
-    found = ask({"q": ["c", "d"], "r": ["d"]})
-    examples = exemplars_of(make(), found.values())
+    judged = Judged({"q": True}, {}, {"q": ["c", "d"]})
+    found, examples = choose_exemplars([Question(id="q", question="q")], judged, make(), 5, 0)
     assert {id: (each.question, each.solution) for id, each in examples.items()} == {
-        id: (f"Q {id}?", f"A {id}.") for id in ("c-0", "c+d-0", "c+d-1")
+        id: (f"Q {id}?", f"A {id}.") for id in examples
     }
+    assert {"c-0", "c+d-0", "c+d-1"} == set(found[0].exemplar_ids) <= set(examples)
 
 
 # -- what does not fit ------------------------------------------------------------------------------------------------
@@ -152,8 +153,8 @@ def test_the_farthest_examples_are_left_out_until_a_prompt_fits() -> None:
     kept, dropped = shortened(asked, lambda row: lengths[row.question_id] + len(row.exemplar_ids) <= 3)
     assert [row.exemplar_ids for row in kept] == [["e3", "e4"], ["e0", "e1", "e2"], []]
     assert [(row.stage, row.id, row.detail, row.item) for row in dropped] == [
-        ("prompts", "q", "3 of 5", "prompt"),
-        ("prompts", "s", "2 of 2", "prompt"),
+        *(("prompts", "q", id, "worked example") for id in ("e0", "e1", "e2")),
+        *(("prompts", "s", id, "worked example") for id in ("e0", "e1")),
     ]
     assert told(kept, dropped, 5)[1:] == [
         "2 prompts were too long and lost their first examples; 1 have none left",

@@ -20,8 +20,14 @@ QUESTION = Question(id="q", question="?", answer="72", source="addition(34; 58) 
 RATE = 0.3
 
 
+def _settings(error_rate: float, seed: int) -> ArithmeticTeacher:
+    return ArithmeticTeacher(
+        name="arithmetic", error_rate=error_rate, wrong_solution_rate=0.0, same_error_rate=0.1, sampling_seed=seed
+    )
+
+
 def _teacher(error_rate: float = 0.0, seed: int = 0) -> ExactTeacher:
-    return ExactTeacher(ArithmeticTeacher(name="arithmetic", error_rate=error_rate, sampling_seed=seed))
+    return ExactTeacher(_settings(error_rate, seed))
 
 
 def _answer(question: Question, text: str, attempt: int = 0) -> Answer:
@@ -126,6 +132,6 @@ def test_a_higher_rate_misreads_what_a_lower_one_did_and_more(failures: list[tup
 
 def test_the_settings_name_the_teacher() -> None:
     assert isinstance(exact_teacher(LabelsTeacher(name="labels")), LabelReader)
-    teacher = exact_teacher(ArithmeticTeacher(name="arithmetic", error_rate=1.0, sampling_seed=3))
+    teacher = exact_teacher(_settings(1.0, 3))
     assert isinstance(teacher, ExactTeacher)
     assert teacher.settings.error_rate == 1.0

@@ -20,6 +20,7 @@ NAMES = {
     "new_question",
     "required_skills",
     "rewrite",
+    "similar_question",
     "solve",
 }
 SAMPLING = Sampling(0.0, 100)

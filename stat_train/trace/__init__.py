@@ -1,0 +1,1 @@
+"""From a training row back to what the student got wrong, and forward again."""
