@@ -29,7 +29,7 @@ from stat_train.curation.source import make_source
 from stat_train.curation.training_set import make_training_set, told
 from stat_train.diagnosis.answering import unfinished
 from stat_train.diagnosis.audit import agreement, ask_again, sampled, to_ask_again
-from stat_train.diagnosis.difficulty import find_difficult, require_judged, rewards_of
+from stat_train.diagnosis.difficulty import find_difficult, require_gold, require_judged, rewards_of
 from stat_train.diagnosis.difficulty_quality import Evidence, difficulty_quality
 from stat_train.diagnosis.missing_skills import find_missing
 from stat_train.diagnosis.profile import skill_profile
@@ -149,6 +149,8 @@ def load(run: Run) -> Artifact:
 
     artifact = run.make("questions", 1, [], identity, build)
     run.link("questions", artifact.folder)
+    if run.config.reaches("diagnose"):
+        require_gold(run.config.difficulty, artifact.records("validation.jsonl", Question), run.grader)
     run.say(in_words(open_pool(artifact.folder)))
     return artifact
 
@@ -176,7 +178,7 @@ def grade(run: Run, questions: Artifact, answers: Artifact) -> Artifact:
         write_records(folder / "grades.jsonl", graded)
         write_records(folder / "dropped.jsonl", unscored(graded))
 
-    artifact = run.make("grade", 3, [questions, answers], {"grader": run.grader_identity()}, build, "grades.jsonl")
+    artifact = run.make("grade", 4, [questions, answers], {"grader": run.grader_identity()}, build, "grades.jsonl")
     run.say_all(unfinished(answers.records("answers.jsonl", Answer)))
     return artifact
 
@@ -337,7 +339,7 @@ def evaluate(run: Run, questions: Artifact, checkpoint: Artifact | None) -> Arti
 
     identity = {"arms": [[arm, place.stem] for arm, place in made], "grader": run.grader_identity()}
     inputs = [questions, *made.values()]
-    return run.make("evaluate", 2, inputs, identity, build, "evaluation.json", "benchmark_grades.jsonl")
+    return run.make("evaluate", 3, inputs, identity, build, "evaluation.json", "benchmark_grades.jsonl")
 
 
 def report(run: Run, profiled: Artifact, training_set: Artifact, evaluation: Artifact | None) -> Artifact:
