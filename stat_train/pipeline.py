@@ -29,7 +29,7 @@ from stat_train.curating import pool_overlaps, publish, require_recipe, training
 from stat_train.curation.inputs import read_profile
 from stat_train.diagnosis.answering import unfinished
 from stat_train.diagnosis.audit import agreement, ask_again, sampled, to_ask_again
-from stat_train.diagnosis.difficulty import find_difficult, require_judged, rewards_of
+from stat_train.diagnosis.difficulty import find_difficult, require_gold, require_judged, rewards_of
 from stat_train.diagnosis.difficulty_quality import Evidence, difficulty_quality
 from stat_train.diagnosis.missing_skills import NAME, diagnosed_counts, find_missing, named
 from stat_train.diagnosis.profile import skill_profile
@@ -154,6 +154,8 @@ def load(run: Run) -> Artifact:
     artifact = run.make("questions", 2, [], identity, build)
     run.link("questions", artifact.folder)
     require_recipe(run, artifact)
+    if run.config.reaches("diagnose"):
+        require_gold(run.config.difficulty, artifact.records("validation.jsonl", Question), run.grader)
     run.say(in_words(open_pool(artifact.folder)))
     return artifact
 

@@ -138,7 +138,7 @@ class Run:
         """Return what verdicts depend on beside the answers."""
         name = self.config.task.grader
         if name == "judge":
-            return {"grader": name, "teacher": self.teacher_identity("judge")}
+            return {"grader": name, "teacher": self.teacher_identity("judge", "judge_freely")}
         if name in PLAIN_GRADERS:
             return {"grader": name}
         # What took too long once may not with more time.

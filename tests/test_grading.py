@@ -152,4 +152,13 @@ def test_a_run_in_which_nothing_can_be_judged_is_refused(capsys: pytest.CaptureF
     _write("test.jsonl", [row | {"answer": None} for row in rows])
     assert main(_settings("teacher=labels", "task.grader=exact")) == 2
     said = capsys.readouterr().err
-    assert "difficulty = gold: no question could be judged; 12 x unscored, such as: no gold answer" in said
+    assert "difficulty = gold: none of the 12 validation questions has a gold answer to grade by" in said
+    assert "task.grader=judge" in said
+    # Before the student is asked, and by the plan as well.
+    assert not list(Path("runs/cache/artifacts").glob("label-*"))
+    asked = ["teacher=openai", "teacher.model=m", "teacher.base_url=http://127.0.0.1:9/v1", "teacher.api_key_env=null"]
+    assert main(["plan", *_settings(*asked, "task.grader=exact")]) == 2
+    # A question that has one cannot be compared: that is known only afterwards.
+    _write("test.jsonl", [row | {"answer": "none at all"} for row in rows])
+    assert main(_settings("teacher=labels", "task.grader=numeric")) == 2
+    assert "no question could be judged; 12 x unscored, such as: the gold answer is not a" in capsys.readouterr().err

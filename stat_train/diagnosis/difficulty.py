@@ -41,6 +41,19 @@ def find_difficult(
     return by_step_rewards(scored, settings)
 
 
+def require_gold(settings: Settings, questions: Iterable[Question], grader: Grader) -> None:
+    """Refuse to judge by gold answers where no question has one, before anything is asked."""
+    if not isinstance(settings, GoldDifficulty) or not grader.needs_gold:
+        return
+    asked = list(questions)
+    if not any(question.answer for question in asked):
+        raise UserError(
+            f"difficulty = gold: none of the {len(asked)} validation questions has a gold answer to grade by. Give "
+            "them (task.fields.answer), use task.grader=judge with teacher=openai, which judges each answer on its "
+            "own, or choose a difficulty that needs none: prm, consistency, length"
+        )
+
+
 def require_judged(settings: Settings, found: Sequence[Difficulty], dropped: Sequence[Dropped]) -> None:
     """Refuse a run in which no question could be judged: its profile would be empty."""
     if not found:

@@ -246,9 +246,17 @@ def _uncounted(look: Look) -> tuple[str, ...]:
 def _usual_verdicts(
     stage: str, look: Look, teacher: OpenAITeacher, questions: Sequence[Question], attempts: int
 ) -> Asked:
-    """Return verdicts on answers that are not there yet, as if none equalled its gold answer to the letter."""
-    asked = [Pair(each.question, each.answer, f"{each.answer} (in other words)") for each in questions if each.answer]
+    """Return verdicts on answers that are not there yet, as if none equalled its gold answer to the letter.
+
+    Where there is no gold answer, the whole of an answer of the usual length is judged.
+    """
+    usual = _usual_answer("", look.config.plan.answer_tokens).text
+    given = (f"{each.answer} (in other words)" if each.answer else usual for each in questions)
+    asked = [Pair(each.question, each.answer, answer) for each, answer in zip(questions, given, strict=True)]
     requests = judge_requests(look.prompts, _judging(teacher), asked)
     assumed = f"{stage}: no answer equals its gold answer to the letter, which would need no verdict"
+    if not all(each.answer for each in questions):
+        tokens = look.config.plan.answer_tokens
+        assumed = f"{stage}: answers without a gold one are {tokens} tokens long (plan.answer_tokens); {assumed}"
     notes = (assumed, *(_uncounted(look) if stage == "grade" else ()))
     return Asked(stage, "teacher", requests, len(requests) * attempts, look.config.plan.label_tokens, notes)

@@ -48,6 +48,8 @@ class PooledGrader:
     def __init__(self, name: str, timeout_seconds: float, processes: int | None = None) -> None:
         self.name, self.timeout_seconds = name, timeout_seconds
         self.reads_text = is_function(name)
+        # A function may judge an answer by itself.
+        self.needs_gold = not self.reads_text
         self.processes = processes or min(MOST_PROCESSES, len(os.sched_getaffinity(0)))
 
     def __enter__(self) -> Self:

@@ -11,7 +11,7 @@ from stat_train.tasks.answers import BuiltInGrader, Judgement, compare
 
 
 class Pair(NamedTuple):
-    """Two answers to a question: the one to agree with (the gold one, mostly), and the given one."""
+    """Two answers to a question: the one to agree with (the gold one, mostly; None without one), and the given one."""
 
     question: str
     gold: str | None
@@ -22,9 +22,11 @@ class Grader(Protocol):
     """Tells for pairs of answers to a question whether they are the same.
 
     `reads_text`: an answer that states no final answer is handed over whole; otherwise it counts as none.
+    `needs_gold`: without a gold answer there is no verdict; otherwise the given one is judged on its own, as a whole.
     """
 
     reads_text: bool
+    needs_gold: bool
 
     def compare(self, pairs: Sequence[Pair]) -> list[Judgement]:
         """Return the verdict on each pair, in the order given."""
@@ -35,7 +37,7 @@ class PlainGrader:
     """Compares answers in this process: as texts, numbers or choices, which takes no time worth limiting."""
 
     def __init__(self, name: BuiltInGrader) -> None:
-        self.name = name
+        self.name, self.needs_gold = name, True
         # A letter is often all that is said.
         self.reads_text = name == "choice"
 
@@ -59,6 +61,8 @@ def grade(questions: Mapping[str, Question], answers: Sequence[Answer], grader: 
 
 def answer_pair(question: Question, answer: Answer, grader: Grader) -> Pair:
     """Return what is compared to grade an answer."""
+    if not question.answer and not grader.needs_gold:
+        return Pair(question.question, None, answer.text)
     return Pair(question.question, question.answer, given_answer(answer.final, answer.text, grader))
 
 

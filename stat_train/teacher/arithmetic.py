@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 
 from stat_train.config import ArithmeticTeacher
 from stat_train.records import Answer, Diagnosis, Question, QuestionSkills
+from stat_train.tasks.answers import extract_final
 from stat_train.tasks.arithmetic import world
 from stat_train.tasks.arithmetic.checker import failed_skills
 from stat_train.tasks.arithmetic.skills import SKILL_NAMES
@@ -14,9 +15,16 @@ from stat_train.tasks.arithmetic.world import Chain, rewrite
 from stat_train.tasks.steps import split_steps
 from stat_train.teacher.contract import (
     Discovery,
+    Distinct,
+    Draft,
+    Listed,
+    ListRequest,
     NewQuestions,
+    Query,
+    QueryRequest,
     QuestionRequest,
     RewriteRequest,
+    Score,
     SolveRequest,
     Written,
 )
@@ -72,6 +80,10 @@ class ExactTeacher:
 
     def _write(self, random: Random, request: QuestionRequest) -> str:
         needed = [request.skill] if request.skill else random.choice(request.examples).skills or []
+        return self._asking_for(random, needed)
+
+    def _asking_for(self, random: Random, needed: Sequence[str]) -> str:
+        """Return a new question that needs these skills, and remember its chain."""
         chain = world.chain_with(random, needed)
         text = world.ask(random, chain)
         self.chains[text] = chain
@@ -83,6 +95,43 @@ class ExactTeacher:
             random = Random(f"{self.settings.sampling_seed}/{request.question}/{request.sample}")
             chain = self.chains[request.question]
             yield Written(world.solve(random, chain, self._error(random, request.sample)), [])
+
+    # -- queries that need several skills ---------------------------------------------------------------------------
+
+    def list_names(self, requests: Iterable[ListRequest]) -> Iterator[Listed]:
+        """Yield the one topic that this world has, its skills, and the one type of queries."""
+        names = {"topics": ["arithmetic"], "topic_skills": list(SKILL_NAMES), "query_types": ["calculation"]}
+        for request in requests:
+            yield Listed(names[request.what], [])
+
+    def distinct(self, sets: Iterable[tuple[str, ...]]) -> Iterator[Distinct]:
+        """Yield that the skills differ: each is an operation of its own."""
+        for _ in sets:
+            yield Distinct(True, "each is an operation of its own", [])
+
+    def write_queries(self, requests: Iterable[QueryRequest]) -> Iterator[Query]:
+        """Yield a question whose chain needs all the skills, and perhaps others, with its solution."""
+        for request in requests:
+            seed = self.settings.sampling_seed
+            random = Random(f"{seed}/{'+'.join(request.skills)}/{request.query_type}/{request.sample}")
+            text = self._asking_for(random, request.skills)
+            yield Query(Draft(request, text, world.solve(random, self.chains[text])), [])
+
+    def criticise(self, drafts: Iterable[Draft]) -> Iterator[Written]:
+        """Yield that every step follows."""
+        for _ in drafts:
+            yield Written("every step follows", [])
+
+    def improve(self, drafts: Iterable[Draft]) -> Iterator[Written]:
+        """Yield the answers as they are: nothing is wrong with them."""
+        for draft in drafts:
+            yield Written(draft.answer, [])
+
+    def score(self, drafts: Iterable[Draft]) -> Iterator[Score]:
+        """Yield the highest score for the right result, and the lowest for any other."""
+        for draft in drafts:
+            right = extract_final(draft.answer) == str(self.chains[draft.query].values()[-1])
+            yield Score(10 if right else 1, "the result is right" if right else "the result is wrong", [])
 
     def _error(self, random: Random, sample: int) -> int:
         """Return by how much the final answer is wrong; two errors are the same as often as is set."""

@@ -1,4 +1,7 @@
-"""The teacher as grader (`task.grader=judge`): it compares answers by the rubric of its prompt file."""
+"""The teacher as grader (`task.grader=judge`): it compares answers by the rubric of its prompt file.
+
+An answer to a question without a gold one is judged on its own, by another rubric.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,13 @@ from stat_train.teacher.reply_form import Value, read_reply
 
 
 class JudgeGrader:
-    """Asks the teacher whether two answers are the same; without a usable verdict the answer is unscored."""
+    """Asks the teacher whether two answers are the same, or, without a gold one, whether the answer is right.
+
+    Without a usable verdict the answer is unscored.
+    """
 
     reads_text = True
+    needs_gold = False
 
     def __init__(self, teacher: LanguageModelTeacher) -> None:
         self.teacher = teacher
@@ -36,16 +43,16 @@ def judge_requests(prompts: Prompts, sampling: Sampling, pairs: Sequence[Pair]) 
 
 def _plain(pair: Pair) -> Judgement | None:
     """Return the verdict where nobody has to be asked."""
-    if not pair.gold or not pair.gold.strip():
-        return Judgement("unscored", "no gold answer")
     if not pair.given or not pair.given.strip():
         return Judgement("wrong", "no answer")
-    return Judgement("correct") if pair.gold.split() == pair.given.split() else None
+    return Judgement("correct") if (pair.gold or "").split() == pair.given.split() else None
 
 
 def _asked(prompts: Prompts, sampling: Sampling, pair: Pair) -> Asked[dict[str, Value]]:
-    prompt = prompts["judge"]
-    values = {"question": pair.question, "gold": pair.gold or "", "answer": pair.given or ""}
+    values = {"question": pair.question, "answer": pair.given or ""}
+    if pair.gold and pair.gold.strip():
+        values |= {"gold": pair.gold}
+    prompt = prompts["judge" if "gold" in values else "judge_freely"]
 
     def read(text: str) -> dict[str, Value] | None:
         return read_reply(text, prompt.reply, code_of(values), values["answer"])

@@ -7,9 +7,16 @@ from collections.abc import Iterable, Iterator
 from stat_train.records import Answer, Diagnosis, Question, QuestionSkills
 from stat_train.teacher.contract import (
     Discovery,
+    Distinct,
+    Draft,
+    Listed,
+    ListRequest,
     NewQuestions,
+    Query,
+    QueryRequest,
     QuestionRequest,
     RewriteRequest,
+    Score,
     SolveRequest,
     Written,
 )
@@ -53,3 +60,27 @@ class LabelReader:
     def solve(self, requests: Iterable[SolveRequest]) -> Iterator[Written]:
         """Refuse, as for rewrites."""
         raise TypeError("teacher=labels cannot solve questions")
+
+    def list_names(self, requests: Iterable[ListRequest]) -> Iterator[Listed]:
+        """Refuse, as for rewrites."""
+        raise TypeError("teacher=labels cannot list skills")
+
+    def distinct(self, sets: Iterable[tuple[str, ...]]) -> Iterator[Distinct]:
+        """Refuse, as for rewrites."""
+        raise TypeError("teacher=labels cannot compare skills")
+
+    def write_queries(self, requests: Iterable[QueryRequest]) -> Iterator[Query]:
+        """Refuse, as for rewrites."""
+        raise TypeError("teacher=labels cannot write queries")
+
+    def criticise(self, drafts: Iterable[Draft]) -> Iterator[Written]:
+        """Refuse, as for rewrites."""
+        raise TypeError("teacher=labels cannot criticise answers")
+
+    def improve(self, drafts: Iterable[Draft]) -> Iterator[Written]:
+        """Refuse, as for rewrites."""
+        raise TypeError("teacher=labels cannot improve answers")
+
+    def score(self, drafts: Iterable[Draft]) -> Iterator[Score]:
+        """Refuse, as for rewrites."""
+        raise TypeError("teacher=labels cannot score answers")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from stat_train.config import OpenAITeacher
 from stat_train.models.generator import Request, Sampling
@@ -12,9 +12,16 @@ from stat_train.records import Answer, Diagnosis, Question, QuestionSkills, Verd
 from stat_train.teacher.asking import Asked, Heard, Key, TeacherGenerator, ask
 from stat_train.teacher.contract import (
     Discovery,
+    Distinct,
+    Draft,
+    Listed,
+    ListRequest,
     NewQuestions,
+    Query,
+    QueryRequest,
     QuestionRequest,
     RewriteRequest,
+    Score,
     SolveRequest,
     Written,
 )
@@ -22,6 +29,16 @@ from stat_train.teacher.discovery import Discoverer
 from stat_train.teacher.prompt_files import PromptFile, Prompts, code_of, filled
 from stat_train.teacher.reply_form import Value, read_reply
 from stat_train.teacher.skill_list import SkillList, matched, names_for
+from stat_train.teacher.skillmix import (
+    critique_request,
+    distinct_request,
+    improve_request,
+    list_request,
+    query_request,
+    score_request,
+)
+
+T = TypeVar("T")
 
 JUDGEMENTS: Mapping[str, Verdict] = {"correct": "correct", "incorrect": "wrong"}
 
@@ -116,6 +133,47 @@ class LanguageModelTeacher:
         for request in wanted:
             found = heard[request.id, request.sample]
             yield NewQuestions(found.value or [], found.call_ids, found.error)
+
+    def list_names(self, requests: Iterable[ListRequest]) -> Iterator[Listed]:
+        """Yield the names that each request asks for; none, and why, when no reply could be used."""
+        for heard in self._heard([list_request(self.prompts, self.judging, each) for each in requests], "Listing"):
+            yield Listed(heard.value or [], heard.call_ids, heard.error)
+
+    def distinct(self, sets: Iterable[tuple[str, ...]]) -> Iterator[Distinct]:
+        """Yield whether the skills of each set really differ."""
+        asked = [distinct_request(self.prompts, self.judging, skills) for skills in sets]
+        for heard in self._heard(asked, "Comparing skills"):
+            distinct, reason = heard.value or (None, heard.error or "")
+            yield Distinct(distinct, reason, heard.call_ids)
+
+    def write_queries(self, requests: Iterable[QueryRequest]) -> Iterator[Query]:
+        """Yield a query with a first answer for each request."""
+        asked = [query_request(self.prompts, self.writing, each) for each in requests]
+        for heard in self._heard(asked, "Writing queries"):
+            yield Query(heard.value, heard.call_ids, heard.error)
+
+    def criticise(self, drafts: Iterable[Draft]) -> Iterator[Written]:
+        """Yield what is good and what is bad in each answer, as the one who asked sees it."""
+        asked = [critique_request(self.prompts, self.judging, draft) for draft in drafts]
+        for heard in self._heard(asked, "Criticising"):
+            yield Written(heard.value, heard.call_ids, heard.error)
+
+    def improve(self, drafts: Iterable[Draft]) -> Iterator[Written]:
+        """Yield a better answer for each draft, after its critique."""
+        asked = [improve_request(self.prompts, self.writing, draft) for draft in drafts]
+        for heard in self._heard(asked, "Improving"):
+            yield Written(heard.value, heard.call_ids, heard.error)
+
+    def score(self, drafts: Iterable[Draft]) -> Iterator[Score]:
+        """Yield how good each answer is, from 1 to 10."""
+        for heard in self._heard([score_request(self.prompts, self.judging, draft) for draft in drafts], "Scoring"):
+            score, reason = heard.value or (None, heard.error or "")
+            yield Score(score, reason, heard.call_ids)
+
+    def _heard(self, asked: Sequence[Asked[T]], what: str) -> Iterator[Heard[T]]:
+        """Yield what was heard, in the order asked; nobody is connected to when nothing is asked."""
+        heard = ask(self.generator, asked, what) if asked else {}
+        yield from (heard[each.key] for each in asked)
 
     def _written(self, requests: Iterable[Request], keys: Sequence[Key], what: str) -> Iterator[Written]:
         heard = ask(self.generator, (Asked(request, str.strip) for request in requests), what)

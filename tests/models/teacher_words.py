@@ -14,6 +14,8 @@ from typing import Any
 from stat_train.tasks.answers import extract_final
 
 TAG = re.compile(r"<(\w+)-([0-9a-f]{8})>(.*)</\1-\2>")
+CHOICE = re.compile(r": \w+( or \w+)+$")
+FORM = "Give your answer in this form"
 
 
 def teacher_reply(messages: list[dict[str, str]], schema: dict[str, Any] | None, errs: float = 0.0) -> str:
@@ -24,7 +26,7 @@ def teacher_reply(messages: list[dict[str, str]], schema: dict[str, Any] | None,
     user = messages[min(1, len(messages) - 1)]["content"]
     if schema:
         return json.dumps({name: _json_value(name, part, user, errs) for name, part in schema["properties"].items()})
-    asked = messages[-1]["content"].partition("Give your answer in this form")[2]
+    user, asked = user.partition(FORM)[0].rstrip(), messages[-1]["content"].partition(FORM)[2]
     if not asked:
         return f"In other words.\n\nThe final answer is: \\boxed{{{_known_answer(user)}}}"
     parts = [(name, code, _tag_value(name, about, user, errs)) for name, code, about in TAG.findall(asked)]
@@ -57,19 +59,40 @@ def _known_answer(user: str) -> str:
 def _json_value(name: str, part: dict[str, Any], user: str, errs: float) -> Any:
     if part["type"] == "array":
         return _lines(name, user, errs)
-    return _judgement(user) if "enum" in part else f"the {name}"
+    return _choice(name, user) if "enum" in part else _text(name, user)
 
 
 def _tag_value(name: str, about: str, user: str, errs: float) -> str:
     if "one a line" in about:
         return "\n".join(_lines(name, user, errs))
-    return _judgement(user) if "correct or incorrect" in about else f"the {name}"
+    return _choice(name, user) if CHOICE.search(about) else _text(name, user)
+
+
+def _text(name: str, user: str) -> str:
+    """Return a text that differs with the prompt where it is a query."""
+    return f"the {name} {_digest(user).hex()[:8]}" if name == "query" else f"the {name}"
+
+
+def _choice(name: str, user: str) -> str:
+    """Return what is chosen: skills differ, one answer in five is poor, and verdicts are those of `_judgement`."""
+    if name == "score":
+        return "2" if _digest(_between(user, "query"))[0] % 5 == 0 else "8"
+    return "distinct" if "really distinct" in user else _judgement(user)
 
 
 def _judgement(user: str) -> str:
-    """Return the verdict: every answer is wrong, but one that says what a reference says in other letters."""
+    """Return the verdict: every answer is wrong, but one that says what a reference says in other letters.
+
+    Where an answer is judged on its own, it is right when it is a whole sentence.
+    """
     reference, given = (_between(user, mark).casefold() for mark in ("reference", "student"))
+    if "what a good answer to this question has to hold" in user:
+        return "correct" if given.endswith(".") else "incorrect"
     return "correct" if reference and reference in given else "incorrect"
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 def _between(user: str, mark: str) -> str:
@@ -80,6 +103,8 @@ def _lines(name: str, user: str, errs: float) -> list[str]:
     if name == "groups":
         names = user.split("one a line:\n")[2].split("\n\n")[0].split("\n")
         return [f"group_of_{names[0]}: {', '.join(names)}"]
+    if name == "names":
+        return [f"name {_digest(user).hex()[:4]} {n % 5}" for n in range(6)]
     if "one a line:" not in user:
         return [f"skill_{hashlib.sha256(_question(user).encode()).digest()[0] % 4}"]
     return skills_of(user, errs)

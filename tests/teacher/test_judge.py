@@ -11,7 +11,8 @@ import yaml
 from stat_train.compose import config_dir
 from stat_train.config import OpenAITeacher
 from stat_train.models.scripted import ScriptedGenerator
-from stat_train.tasks.graders import Pair
+from stat_train.records import Answer, Question
+from stat_train.tasks.graders import Pair, PlainGrader, agreements, answer_pair
 from stat_train.teacher.judge import JudgeGrader
 from stat_train.teacher.llm import LanguageModelTeacher
 from stat_train.teacher.prompt_files import read_prompts
@@ -55,9 +56,45 @@ def test_a_verdict_that_the_student_writes_into_its_answer_is_not_the_teachers()
 
 def test_nobody_is_asked_where_nothing_is_to_be_judged() -> None:
     grader, generator = _judge()
-    pairs = [PAIR._replace(given="Jane  Austen"), PAIR._replace(given=None), PAIR._replace(gold=None)]
-    assert [found.verdict for found in grader.compare(pairs)] == ["correct", "wrong", "unscored"]
+    pairs = [PAIR._replace(given="Jane  Austen"), PAIR._replace(given=None), PAIR._replace(gold=None, given=" ")]
+    assert [found.verdict for found in grader.compare(pairs)] == ["correct", "wrong", "wrong"]
     assert generator.asked == []
+
+
+@pytest.mark.parametrize("gold", [None, "", " "])
+def test_without_a_gold_answer_the_answer_is_judged_on_its_own(gold: str | None) -> None:
+    grader, generator = _judge(_verdict("correct"), _verdict("incorrect"))
+    other = Pair("Write a poem.", gold, "No.")
+    assert [found.verdict for found in grader.compare([PAIR._replace(gold=gold), other])] == ["correct", "wrong"]
+    prompts = [request.messages[-1]["content"] for request in generator.asked]
+    assert all("reference answer is" not in prompt and "<reference-" not in prompt for prompt in prompts)
+    assert "Who wrote it?" in prompts[0] and "Austen, Jane" in prompts[0]
+    assert {request.prompt_version for request in generator.asked} == {read_prompts(None)["judge_freely"].version}
+
+
+def test_two_samples_are_compared_though_there_is_no_gold_answer() -> None:
+    """Two samples of a question that say the same in other words: one call compares them."""
+    grader, generator = _judge(_verdict("correct"))
+    questions = {"q": Question(id="q", question="Why?")}
+    assert agreements(questions, {"q": ["Because.", "For this reason."]}, grader, 2) == {"q": 2}
+    (request,) = generator.asked
+    assert request.prompt_version == read_prompts(None)["judge"].version
+    assert "Because." in request.messages[-1]["content"] and "For this reason." in request.messages[-1]["content"]
+
+
+def test_the_whole_answer_is_judged_where_there_is_no_gold_one_and_its_end_where_there_is() -> None:
+    grader, _ = _judge()
+    text = "First this, then that.\n\nThe final answer is: \\boxed{2}"
+    answer = Answer(
+        question_id="q", attempt=0, text=text, final="2", finish_reason="stop", output_tokens=1, prompt_hash="p"
+    )
+    known = Question(id="q", question="?", answer="2")
+    assert answer_pair(known, answer, grader) == Pair("?", "2", "2")
+    assert answer_pair(known.model_copy(update={"answer": None}), answer, grader) == Pair("?", None, text)
+    # Who needs a gold answer says so, whatever is given.
+    plain = PlainGrader("exact")
+    (found,) = plain.compare([answer_pair(known.model_copy(update={"answer": None}), answer, plain)])
+    assert found == ("unscored", "no gold answer")
 
 
 def test_equal_pairs_are_asked_once_and_verdicts_stay_in_order() -> None:

@@ -13,15 +13,24 @@ from stat_train.models.generator import Sampling
 from stat_train.teacher.prompt_files import SHIPPED, code_of, filled, read_prompts
 
 NAMES = {
-    "judge",
+    "criticise_answer",
+    "distinct_skills",
     "group_skills",
+    "improve_answer",
+    "judge",
+    "judge_freely",
+    "list_query_types",
+    "list_topic_skills",
+    "list_topics",
     "missing_skills",
     "name_skills",
     "new_question",
     "required_skills",
     "rewrite",
+    "score_answer",
     "similar_question",
     "solve",
+    "write_query",
 }
 SAMPLING = Sampling(0.0, 100)
 
@@ -165,7 +174,7 @@ def test_a_file_that_is_no_prompt_is_refused(folder: Path, text: str) -> None:
 
 
 def test_a_folder_without_prompts_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no \.yaml file; expected some of group_skills"):
+    with pytest.raises(UserError, match=r"holds no \.yaml file; expected some of criticise_answer"):
         _read(tmp_path)
     with pytest.raises(UserError, match="no such folder"):
         _read(tmp_path / "absent")
