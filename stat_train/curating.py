@@ -12,10 +12,12 @@ from stat_train.config import FieldNames, OpenAITeacher, RecordedStudent, TextTa
 from stat_train.counts import Count, Counts
 from stat_train.curation.decontamination import LEAK_PERCENT, SHINGLE_WORDS, Decontaminator, HeldOut, Hit
 from stat_train.curation.inputs import held_out, read_diagnosed
+from stat_train.curation.near_copies import NearCopies
 from stat_train.curation.publish import CARD, ROWS, TABLE, licences, push, write_card, write_table
+from stat_train.curation.rows import Tools
 from stat_train.curation.selection import require_levels
 from stat_train.curation.source import make_source
-from stat_train.curation.training_set import Tools, TrainingSet, make_training_set, told
+from stat_train.curation.training_set import TrainingSet, make_training_set, told
 from stat_train.models.budget import in_dollars
 from stat_train.models.calls import find_calls
 from stat_train.progress import track
@@ -25,6 +27,7 @@ from stat_train.run import Run, Summary
 from stat_train.store import Artifact, write_json, write_records
 from stat_train.tasks.load import open_pool, open_pool_skills
 from stat_train.tasks.text import read_questions
+from stat_train.teacher import skillmix
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -34,12 +37,18 @@ THRESHOLDS = {"shingle_words": SHINGLE_WORDS, "leak_percent": LEAK_PERCENT}
 # What a teacher writes that is checked, and the two classes of hits, as they are named where something is left out.
 WRITTEN = ("new question", "query")
 KINDS = ("leak", "template twin")
+# Digit twins of MATH are all caught from here on, and 1 in 700 pairs of different questions of one skill is.
+NEAR_COPY_SIMILARITY = 0.7
 # Where a task says nothing of the columns.
 PLAIN_FIELDS = FieldNames(
     id="id", question="question", answer=None, solution=None, subject=None, level=None, skills=None
 )
 # The prompts that a recipe's rows depend on.
-PROMPTS = {"stat_syn": ("new_question", "solve"), "embed_syn": ("similar_question", "solve")}
+PROMPTS = {
+    "stat_syn": ("new_question", "solve"),
+    "embed_syn": ("similar_question", "solve"),
+    "skillmix": skillmix.PROMPTS,
+}
 
 
 def pool_overlaps(run: Run, questions: Artifact) -> Artifact:
@@ -141,6 +150,14 @@ def left_out_rows(run: Run, overlapping: Artifact) -> set[int]:
     return {each.row for each in overlapping.records("overlaps.jsonl", Overlap) if twins or each.kind == "leak"}
 
 
+def near_copy_similarity(run: Run) -> float | None:
+    """Return from which similarity on a new question is a copy of another; None where only equal ones are."""
+    chosen: float | None = getattr(run.config.data_recipe, "near_copy_similarity", None)
+    if chosen is None and isinstance(run.config.task, TextTask):
+        return NEAR_COPY_SIMILARITY
+    return chosen
+
+
 def of_new_questions(made: TrainingSet) -> dict[str, Any]:
     """Return how many questions of the teacher's were checked, and how many were hit."""
     checked = sum(made.counts[item].total for item in WRITTEN if item in made.counts)
@@ -158,7 +175,8 @@ def training_set(
         diagnosed = read_diagnosed(questions, diagnoses, profiled)
         left_out = left_out_rows(run, overlapping)
         source, unusable = make_source(open_pool(questions.folder), open_pool_skills(skill_map.folder), left_out)
-        tools = Tools(run.teacher, run.grader, Decontaminator(held_out_questions(run, questions)).check)
+        check = Decontaminator(held_out_questions(run, questions)).check
+        tools = Tools(run.teacher, run.grader, check, NearCopies(near_copy_similarity(run)))
         made = make_training_set(source, diagnosed, recipe, tools, run.prompt, seed)
         write_records(folder / ROWS, made.examples)
         write_table(folder, made.examples)
@@ -173,7 +191,12 @@ def training_set(
         "recipe": recipe.identity(),
         "teacher": run.teacher_identity(*PROMPTS.get(recipe.name, ("rewrite",))),
     }
-    identity |= {"seed": seed, "prompt": run.prompt.model_dump(), "grader": run.grader_identity()}
+    identity |= {
+        "near_copy_similarity": near_copy_similarity(run),
+        "seed": seed,
+        "prompt": run.prompt.model_dump(),
+        "grader": run.grader_identity(),
+    }
     inputs = [questions, skill_map, overlapping, diagnoses, profiled]
     artifact = run.make("curate", 4, inputs, identity, build, ROWS, TABLE, CARD, "curation.json")
     run.say_all(told(json.loads((artifact.folder / "curation.json").read_text())))

@@ -93,7 +93,7 @@ class StatSynRecipe(Node):
     solutions: Solutions
     must_agree: Solutions
     answers_per_question: Positive
-    near_copy_similarity: Share
+    near_copy_similarity: Share | None
     allow_short: bool
 
 
@@ -109,7 +109,7 @@ class EmbedSynRecipe(Node):
     solutions: Solutions
     must_agree: Solutions
     answers_per_question: Positive
-    near_copy_similarity: Share
+    near_copy_similarity: Share | None
     allow_short: bool
 
 
@@ -127,7 +127,7 @@ class SkillMixRecipe(Node):
     distinct_skills: bool
     critique: bool
     min_score: Annotated[int, Field(ge=1, le=10)]
-    near_copy_similarity: Share
+    near_copy_similarity: Share | None
     allow_short: bool
 
 

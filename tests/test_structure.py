@@ -21,13 +21,13 @@ PACKAGE = ROOT / "stat_train"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # Each may import what stands before it, and what stands beside it.
 ORDER = (
-    {"records", "errors", "intervals", "progress", "gpus"},
+    {"records", "errors", "intervals", "counts", "progress", "gpus"},
     {"setting_types", "recipe_settings", "config", "contradictions", "store", "chunks", "compose"},
     {"tasks", "models"},
     {"teacher"},
     {"diagnosis", "curation"},
     {"training", "evaluation"},
-    {"run", "labelling", "student", "scoring", "prompting", "pipeline", "stage", "doctor", "plan", "trace"},
+    {"run", "labelling", "student", "scoring", "prompting", "curating", "pipeline", "stage", "doctor", "plan", "trace"},
     {"cli"},
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stat_train.curation.text_forms import numbers_masked, plain, words
+from stat_train.tasks.text import normalised
 
 if TYPE_CHECKING:
     from datasketch import MinHash
@@ -22,20 +23,22 @@ MISSED_SHARE = 1e-6
 class NearCopies:
     """Texts to which others are compared; all processes find the same, whatever their hash seed.
 
-    `similarity`, 0 to 1, is the least Jaccard similarity of a near copy.
+    `similarity`, 0 to 1, is the least Jaccard similarity of a near copy; None: only equal texts are.
     """
 
-    def __init__(self, similarity: float) -> None:
+    def __init__(self, similarity: float | None) -> None:
         from datasketch import MinHashLSH
 
         self._similarity = similarity
         self._added: list[tuple[str, frozenset[str]]] = []
-        rows = _rows_per_band(similarity)
+        self._equal: dict[str, str] = {}
+        rows = _rows_per_band(similarity) if similarity is not None else 0
         self._index = MinHashLSH(num_perm=HASHES, params=(HASHES // rows, rows)) if rows else None
 
     def add(self, id: str, text: str) -> None:
         """Add a text that later ones are compared with; one without words is a near copy of none."""
-        found = _different_words(text)
+        self._equal.setdefault(normalised(text), id)
+        found = _different_words(text) if self._similarity is not None else None
         if found and self._index:
             self._index.insert(len(self._added), _hashes(found))
         if found:
@@ -43,6 +46,8 @@ class NearCopies:
 
     def find(self, text: str) -> str | None:
         """Return the id of the text that is most similar and similar enough, the first added of several, or None."""
+        if self._similarity is None:
+            return self._equal.get(normalised(text))
         found = _different_words(text)
         if not found:
             return None

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from stat_train.counts import Count
-from stat_train.curation.rows import Made, Row
+from stat_train.curation.rows import Made, Row, Tools
 from stat_train.curation.selection import answer_numbers, passes, shortfalls
 from stat_train.curation.source import OWN, Draw, Pass, Source, fill, questions_at, require_enough
 from stat_train.recipe_settings import (
@@ -54,22 +54,20 @@ def draws(
     return random, passes(recipe, source, diagnosed, answer_numbers(recipe, answers), random)
 
 
-def select(
-    source: Source, diagnosed: Diagnosed, teacher: Teacher, recipe: SelectionRecipe, seed: int, grader: Grader
-) -> Made:
+def select(source: Source, diagnosed: Diagnosed, recipe: SelectionRecipe, tools: Tools, seed: int) -> Made:
     """Return rows drawn from the pool.
 
     Pairs are drawn first, and only the rewrites that were drawn are asked of the teacher. A rewrite that cannot be used
     is left out, and another pair is drawn in its place.
     """
-    answers = answer_source(recipe, teacher)
+    answers = answer_source(recipe, tools.teacher)
     random, left = draws(source, diagnosed, recipe, answers, seed)
     texts, dropped, drawn, in_vain = list[Text](), list[Dropped](), 0, 0
     while len(texts) < recipe.pairs and in_vain < MOST_DRAWN_IN_VAIN:
         chosen, left = fill(left, recipe.pairs - len(texts), random)
         if not chosen:
             break
-        written = _written(chosen, source, teacher, grader, dropped)
+        written = _written(chosen, source, tools, dropped)
         texts, drawn = texts + written, drawn + len(chosen)
         in_vain = 0 if written else in_vain + len(chosen)
     limit = f"; data_recipe.levels = {recipe.levels} leaves fewer" if isinstance(recipe, HardRecipe) else ""
@@ -91,13 +89,11 @@ def _row(text: Text, skills: list[str]) -> Row:
     return Row(question.question, answer, skills, origin)
 
 
-def _written(
-    chosen: Sequence[Draw], source: Source, teacher: Teacher, grader: Grader, dropped: list[Dropped]
-) -> list[Text]:
+def _written(chosen: Sequence[Draw], source: Source, tools: Tools, dropped: list[Dropped]) -> list[Text]:
     """Return the pairs that were drawn, with their texts; those whose rewrite cannot be used go to `dropped`."""
     drawn = list(zip(chosen, questions_at(source.pool, [draw.row for draw in chosen]), strict=True))
     wanted = [RewriteRequest(question, draw.answer) for draw, question in drawn if draw.answer != OWN]
-    rewrites = _rewritten(wanted, teacher, grader) if wanted else iter(())
+    rewrites = _rewritten(wanted, tools) if wanted else iter(())
     texts = []
     for draw, question in drawn:
         written = Written(question.solution or "", []) if draw.answer == OWN else next(rewrites)
@@ -108,14 +104,18 @@ def _written(
     return texts
 
 
-def _rewritten(wanted: Sequence[RewriteRequest], teacher: Teacher, grader: Grader) -> Iterator[Written | Dropped]:
+def _rewritten(wanted: Sequence[RewriteRequest], tools: Tools) -> Iterator[Written | Dropped]:
     """Yield each rewrite, or why it cannot be trained on: there is none, or it ends in another answer."""
-    written = list(teacher.rewrite(wanted))
-    ends = [_ends(question, each.text or "", grader) for (question, _), each in zip(wanted, written, strict=True)]
-    for (question, _), text, end, found in zip(wanted, written, ends, grader.compare(ends), strict=True):
+    written = list(tools.teacher.rewrite(wanted))
+    ends = [
+        _ends(question, each.text, tools.grader) if each.text and question.answer is not None else None
+        for (question, _), each in zip(wanted, written, strict=True)
+    ]
+    verdicts = iter(tools.grader.compare([end for end in ends if end]))
+    for (question, _), text, end in zip(wanted, written, ends, strict=True):
         if text.text is None:
             yield _dropped(question.id, "no usable rewrite", text.error or "")
-        elif question.answer is not None and found.verdict == "wrong":
+        elif end and next(verdicts).verdict == "wrong":
             yield _dropped(question.id, "rewrite ends in another answer", f"{end.given}, not {end.gold}")
         else:
             yield text

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import NamedTuple
 
+from stat_train.curation.rows import Tally
 from stat_train.errors import UserError
 from stat_train.recipe_settings import SkillMixRecipe
-from stat_train.records import Dropped, SkillProfile
+from stat_train.records import SkillProfile
 from stat_train.tasks.skill_files import normal
 from stat_train.teacher.contract import Listed, ListRequest, QueryRequest, Teacher
 
@@ -17,22 +18,6 @@ from stat_train.teacher.contract import Listed, ListRequest, QueryRequest, Teach
 QUERY_TYPES_ASKED = 15
 # A set that may be drawn is found in so many tries, or as good as none is left.
 MOST_TRIES = 1000
-
-
-class Tally:
-    """What was looked at, by kind: how many were kept, and those that were not, each with its reason."""
-
-    def __init__(self) -> None:
-        self.kept: Counter[str] = Counter()
-        self.dropped: list[Dropped] = []
-
-    def keep(self, item: str, count: int = 1) -> None:
-        """Count items as kept."""
-        self.kept[item] += count
-
-    def drop(self, item: str, id: str, reason: str, detail: str = "") -> None:
-        """Leave an item out."""
-        self.dropped.append(Dropped(stage="curate", id=id, reason=reason, detail=detail, item=item))
 
 
 class Vocabulary(NamedTuple):
@@ -102,6 +87,7 @@ def _topic_skills(topics: Sequence[str], recipe: SkillMixRecipe, teacher: Teache
 def _listed_types(teacher: Teacher, tally: Tally, call_ids: dict[str, Sequence[str]]) -> list[str]:
     (listed,) = teacher.list_names([ListRequest("query_types", QUERY_TYPES_ASKED)])
     if listed.error:
+        tally.see("query type")
         tally.drop("query type", "all", "no types: no usable reply of the teacher", listed.error)
     types = _new_names("query type", listed, {}, tally)
     for name in types:
@@ -113,6 +99,7 @@ def _listed_types(teacher: Teacher, tally: Tally, call_ids: dict[str, Sequence[s
 def _new_names(item: str, listed: Listed, known: Iterable[str], tally: Tally) -> list[str]:
     """Return the names that are not known, each once, as they are normally written."""
     before, new = set(known), list[str]()
+    tally.see(item, len(listed.names))
     for name in listed.names:
         spelled = normal(name) if item == "skill" else " ".join(name.split()).casefold()
         if spelled and spelled not in before:

@@ -8,96 +8,18 @@ Each arrow is one call, or none; what is left out at one is not asked about at t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
-from stat_train.curation.skill_sets import SetDraws, Tally, Vocabulary, known_vocabulary, listed_vocabulary
+from stat_train.curation.rows import Made, Row, Tally, Tools
+from stat_train.curation.skill_sets import SetDraws, Vocabulary, known_vocabulary, listed_vocabulary
 from stat_train.errors import UserError
 from stat_train.recipe_settings import SkillMixRecipe
-from stat_train.records import Diagnosed, Dropped
-from stat_train.teacher.contract import Draft, QueryRequest, Teacher
+from stat_train.records import Diagnosed, Origin
+from stat_train.teacher.contract import Draft, QueryRequest
 
 # When so many sets, one after the other, give nothing, the teacher cannot do what is asked of it.
 MOST_SETS_IN_VAIN = 100
-
-
-class HeldOut(Protocol):
-    """A question that must not be trained on."""
-
-    @property
-    def id(self) -> str:
-        """Its id."""
-
-    @property
-    def question(self) -> str:
-        """Its text."""
-
-    @property
-    def place(self) -> str:
-        """Where it is from."""
-
-
-class Hit(Protocol):
-    """What a text has in common with a held-out question."""
-
-    @property
-    def kind(self) -> str:
-        """Of which kind it is."""
-
-    @property
-    def how(self) -> str:
-        """How it was found."""
-
-    @property
-    def held_out(self) -> HeldOut:
-        """The question."""
-
-
-class NearCopies(Protocol):
-    """The texts that are there, and which of them a new one copies."""
-
-    def find(self, text: str) -> str | None:
-        """Return the id of a text that this one is nearly a copy of."""
-        ...
-
-    def add(self, id: str, text: str) -> None:
-        """Add a text."""
-        ...
-
-
-Check = Callable[[Sequence[str]], Sequence[Hit | None]]
-
-
-class MixedPair(NamedTuple):
-    """A query that needs the skills, and its answer.
-
-    `missing_skill` is the skill that the set was drawn for, where the profile says what is missing; `score` is None
-    when answers are not scored; `call_ids` are all calls behind the pair.
-    """
-
-    query: str
-    answer: str
-    skills: list[str]
-    missing_skill: str | None
-    query_type: str | None
-    score: int | None
-    call_ids: list[str]
-
-
-class Count(NamedTuple):
-    """How many items of a kind there were, and how many of them were kept; the others are in `dropped`."""
-
-    total: int
-    kept: int
-
-
-class SkillMix(NamedTuple):
-    """The pairs in the order of their places, what was left out, what was counted, what there is to say."""
-
-    pairs: list[MixedPair]
-    dropped: list[Dropped]
-    counts: dict[str, Count]
-    summary: dict[str, Any]
 
 
 class _Item(NamedTuple):
@@ -118,30 +40,20 @@ class _Makers(NamedTuple):
     """Who and what decides on the way from a set to a pair."""
 
     recipe: SkillMixRecipe
-    teacher: Teacher
-    check: Check
-    near_copies: NearCopies
+    tools: Tools
     tally: Tally
 
 
-def make_skillmix(
-    recipe: SkillMixRecipe,
-    skills: Sequence[str],
-    diagnosed: Diagnosed,
-    teacher: Teacher,
-    check: Check,
-    near_copies: NearCopies,
-    seed: int,
-) -> SkillMix:
-    """Return the recipe's pairs; the same arguments and the same replies give the same pairs.
+def make_skillmix(recipe: SkillMixRecipe, skills: Sequence[str], diagnosed: Diagnosed, tools: Tools, seed: int) -> Made:
+    """Return the recipe's rows, in the order of their places; the same arguments and replies give the same rows.
 
     `skills` are the names of the task. Each wave asks for as many sets as pairs are missing, so no call is made that no
     pair needs; the first waves are small, so that a teacher that cannot do this is found out early.
     """
     tally = Tally()
-    makers = _Makers(recipe, teacher, check, near_copies, tally)
+    makers = _Makers(recipe, tools, tally)
     vocabulary = (
-        listed_vocabulary(recipe, teacher, tally)
+        listed_vocabulary(recipe, tools.teacher, tally)
         if recipe.skills == "teacher"
         else known_vocabulary(recipe, skills, diagnosed.profile)
     )
@@ -155,8 +67,9 @@ def make_skillmix(
         found |= {item.place: item for item in made}
         in_vain = 0 if made else in_vain + len(wave)
     _require_enough(len(found), recipe, tally)
-    pairs = [_pair(found[place], vocabulary, recipe) for place in sorted(found)]
-    return SkillMix(pairs, tally.dropped, _counts(tally), _summary(recipe, draws, pairs))
+    items = [found[place] for place in sorted(found)]
+    rows = [_row(item, vocabulary, recipe) for item in items]
+    return Made(rows, tally.dropped, tally.counts(), _summary(draws, items))
 
 
 def first_wave(recipe: SkillMixRecipe, vocabulary: Vocabulary, seed: int) -> list[QueryRequest]:
@@ -188,6 +101,7 @@ def _made(wave: Sequence[tuple[int, QueryRequest]], makers: _Makers, draws: SetD
     _validate([asked for _, asked in wave], makers, draws)
     kept = [(place, asked) for place, asked in wave if frozenset(asked.skills) in draws.distinct]
     items = _usable(_queries(kept, makers, draws), makers)
+    makers.tally.see("answer", len(items))
     if makers.recipe.critique:
         items = _improved(items, makers)
     items = _scored(items, makers) if makers.recipe.min_score > 1 else items
@@ -198,11 +112,12 @@ def _made(wave: Sequence[tuple[int, QueryRequest]], makers: _Makers, draws: SetD
 def _validate(asked: Sequence[QueryRequest], makers: _Makers, draws: SetDraws) -> None:
     """Note which sets are distinct, with the calls that say so; each different set is asked about once."""
     new = [each for each in different_sets(asked) if frozenset(each) not in draws.distinct]
+    makers.tally.see("skill set", len(new))
     if not makers.recipe.distinct_skills or makers.recipe.skills_per_query == 1:
         draws.distinct |= {frozenset(skills): [] for skills in new}
         makers.tally.keep("skill set", len(new))
         return
-    for skills, verdict in zip(new, makers.teacher.distinct(new), strict=True):
+    for skills, verdict in zip(new, makers.tools.teacher.distinct(new), strict=True):
         if verdict.distinct:
             draws.distinct[frozenset(skills)] = verdict.call_ids
             makers.tally.keep("skill set")
@@ -214,7 +129,8 @@ def _validate(asked: Sequence[QueryRequest], makers: _Makers, draws: SetDraws) -
 
 def _queries(wave: Sequence[tuple[int, QueryRequest]], makers: _Makers, draws: SetDraws) -> list[_Item]:
     items = []
-    for (place, asked), reply in zip(wave, makers.teacher.write_queries([each for _, each in wave]), strict=True):
+    makers.tally.see("query", len(wave))
+    for (place, asked), reply in zip(wave, makers.tools.teacher.write_queries([each for _, each in wave]), strict=True):
         if reply.draft:
             calls = draws.distinct[frozenset(asked.skills)] + reply.call_ids
             items.append(_Item(place, reply.draft, calls))
@@ -229,15 +145,14 @@ def _usable(items: Sequence[_Item], makers: _Makers) -> list[_Item]:
     A query whose answer is left out later still counts as an earlier one.
     """
     kept = []
-    for item, hit in zip(items, makers.check([item.draft.query for item in items]), strict=True):
+    for item, hit in zip(items, makers.tools.check([item.draft.query for item in items]), strict=True):
         query = item.draft.query
         if hit:
-            told = f"{hit.held_out.place} {hit.held_out.id} ({hit.how}): {hit.held_out.question}"
-            makers.tally.drop("query", item.id, f"held-out question: {hit.kind}", told)
-        elif copied := makers.near_copies.find(query):
+            makers.tally.held_out("query", item.id, hit)
+        elif copied := makers.tools.near_copies.find(query):
             makers.tally.drop("query", item.id, "near copy of another query", f"{copied}: {query}")
         else:
-            makers.near_copies.add(item.id, query)
+            makers.tools.near_copies.add(item.id, query)
             makers.tally.keep("query")
             kept.append(item)
     return kept
@@ -246,13 +161,13 @@ def _usable(items: Sequence[_Item], makers: _Makers) -> list[_Item]:
 def _improved(items: Sequence[_Item], makers: _Makers) -> list[_Item]:
     """Return the items with their better answers."""
     criticised = []
-    for item, said in zip(items, makers.teacher.criticise([item.draft for item in items]), strict=True):
+    for item, said in zip(items, makers.tools.teacher.criticise([item.draft for item in items]), strict=True):
         if said.text is None:
             makers.tally.drop("answer", item.id, "no usable critique", said.error or "")
         else:
             criticised.append(_with(item, item.draft._replace(critique=said.text), said.call_ids))
     improved = []
-    for item, better in zip(criticised, makers.teacher.improve([item.draft for item in criticised]), strict=True):
+    for item, better in zip(criticised, makers.tools.teacher.improve([item.draft for item in criticised]), strict=True):
         if better.text is None:
             makers.tally.drop("answer", item.id, "no usable better answer", better.error or "")
         else:
@@ -267,7 +182,7 @@ def _with(item: _Item, draft: Draft, call_ids: Sequence[str]) -> _Item:
 def _scored(items: Sequence[_Item], makers: _Makers) -> list[_Item]:
     """Return the items whose answer is good enough."""
     kept, least = [], makers.recipe.min_score
-    for item, found in zip(items, makers.teacher.score([item.draft for item in items]), strict=True):
+    for item, found in zip(items, makers.tools.teacher.score([item.draft for item in items]), strict=True):
         if found.score is None:
             makers.tally.drop("answer", item.id, "no usable score", found.reason)
         elif found.score < least:
@@ -294,37 +209,25 @@ def _require_enough(made: int, recipe: SkillMixRecipe, tally: Tally) -> None:
     )
 
 
-def _pair(item: _Item, vocabulary: Vocabulary, recipe: SkillMixRecipe) -> MixedPair:
+def _row(item: _Item, vocabulary: Vocabulary, recipe: SkillMixRecipe) -> Row:
+    """Return an item as a row; its first skill is the one that the set was drawn for, where a profile says so."""
     asked = item.draft.asked
     names = [*asked.skills, asked.query_type or ""]
     listed = [call for name in names for call in vocabulary.call_ids.get(name, ())]
-    return MixedPair(
-        query=item.draft.query,
-        answer=item.draft.answer,
-        skills=list(asked.skills),
-        missing_skill=asked.skills[0] if recipe.skills_from == "profile" else None,
-        query_type=asked.query_type,
-        score=item.score,
-        call_ids=list(dict.fromkeys([*listed, *item.call_ids])),
+    missing = asked.skills[0] if recipe.skills_from == "profile" else None
+    calls = list(dict.fromkeys([*listed, *item.call_ids]))
+    return Row(
+        item.draft.query, item.draft.answer, list(asked.skills), Origin(skill=missing, seed_ids=[], call_ids=calls)
     )
 
 
-def _counts(tally: Tally) -> dict[str, Count]:
-    dropped = Counter(row.item for row in tally.dropped)
-    return {item: Count(tally.kept[item] + dropped[item], tally.kept[item]) for item in sorted({*tally.kept, *dropped})}
-
-
-def _summary(recipe: SkillMixRecipe, draws: SetDraws, pairs: Sequence[MixedPair]) -> dict[str, Any]:
-    drawn_for = Counter(pair.missing_skill for pair in pairs if pair.missing_skill)
-    carried = Counter(skill for pair in pairs for skill in pair.skills)
-    scores = Counter(pair.score for pair in pairs if pair.score is not None)
+def _summary(draws: SetDraws, items: Sequence[_Item]) -> dict[str, Any]:
+    scores = Counter(item.score for item in items if item.score is not None)
     return {
-        "recipe": recipe.name,
-        "pairs": len(pairs),
+        "answers": "new",
+        "unique_questions": len({item.draft.query for item in items}),
         "skills": len(draws.vocabulary.weights),
         "distinct_skill_sets": len(draws.distinct),
-        "query_types": dict(Counter(pair.query_type or "any" for pair in pairs).most_common()),
+        "query_types": dict(Counter(item.draft.asked.query_type or "any" for item in items).most_common()),
         "scores": {str(score): scores[score] for score in sorted(scores)},
-        "pairs_drawn_for_skill": dict(drawn_for.most_common()),
-        "pairs_carrying_skill": dict(carried.most_common()),
     }

@@ -8,22 +8,23 @@ from itertools import islice
 from random import Random
 from typing import NamedTuple
 
-from stat_train.counts import Count
 from stat_train.curation.agreement import Filter, Solved, solve
 from stat_train.curation.embedding import nearest_rows
-from stat_train.curation.near_copies import NearCopies
-from stat_train.curation.rows import Check, Made, Row
+from stat_train.curation.rows import Made, Row, Tally, Tools
 from stat_train.curation.source import Source, questions_at, sample
 from stat_train.curation.weights import missing_pairs
 from stat_train.errors import UserError
 from stat_train.recipe_settings import EmbedSynRecipe, StatSynRecipe, SynthesisRecipe
-from stat_train.records import Diagnosed, Dropped, Origin, Question
-from stat_train.tasks.graders import Grader
+from stat_train.records import Diagnosed, Origin, Question
 from stat_train.teacher.contract import QuestionRequest, Teacher
 
 QUESTIONS_PER_REPLY = 2
 # When so many requests, one after the other, give nothing, the teacher cannot write these questions at all.
 MOST_ASKED_IN_VAIN = 100
+# What is counted, and why an item can be left out though nothing is wrong with it.
+REPLY, QUESTION, SOLUTION = "reply with new questions", "new question", "solution"
+SURPLUS = "more than data_recipe.pairs"
+SKILLS_OF_REFERENCES = 2
 
 
 class Seed(NamedTuple):
@@ -97,148 +98,130 @@ def filter_of(recipe: SynthesisRecipe) -> Filter:
     return Filter(recipe.solutions, recipe.must_agree, min(recipe.answers_per_question, recipe.solutions))
 
 
-def synthesize(
-    source: Source,
-    diagnosed: Diagnosed,
-    teacher: Teacher,
-    recipe: SynthesisRecipe,
-    seed: int,
-    grader: Grader,
-    check: Check,
-) -> Made:
+def synthesize(source: Source, diagnosed: Diagnosed, recipe: SynthesisRecipe, tools: Tools, seed: int) -> Made:
     """Return rows of new questions with solutions that agree.
 
     Requests are made in waves of as many as would fill the set if every question were kept, so nothing is paid for
-    that is not needed. A question is checked against the held-out ones before its solutions are paid for.
+    that is not needed. A question is checked against the held-out ones before its solutions are paid for. Raises
+    UserError when fewer rows can be made than asked.
     """
     random = Random(f"{seed}/curate/{recipe.name}")
-    work = _Work(source, teacher, recipe, grader, check)
-    seeds, in_vain = seeds_for(source, diagnosed, recipe, random), 0
-    while (missing := recipe.pairs - len(work.rows)) > 0 and in_vain < MOST_ASKED_IN_VAIN:
-        wave = list(islice(seeds, -(-missing // (QUESTIONS_PER_REPLY * work.rule.kept))))
+    seeds, rule, in_vain = seeds_for(source, diagnosed, recipe, random), filter_of(recipe), 0
+    rows, tally = list[Row](), Tally()
+    while (missing := recipe.pairs - len(rows)) > 0 and in_vain < MOST_ASKED_IN_VAIN:
+        wave = list(islice(seeds, -(-missing // (QUESTIONS_PER_REPLY * rule.kept))))
         if not wave:
             break
-        before = len(work.rows)
-        work.add(wave)
-        in_vain = 0 if len(work.rows) > before else in_vain + len(wave)
-    random.shuffle(work.rows)
-    return work.made()
-
-
-class _Work:
-    """The rows made so far, and what was left out on the way."""
-
-    def __init__(self, source: Source, teacher: Teacher, recipe: SynthesisRecipe, grader: Grader, check: Check) -> None:
-        self.source, self.teacher, self.recipe, self.grader, self.check = source, teacher, recipe, grader, check
-        self.rule = filter_of(recipe)
-        self.near_copies = NearCopies(recipe.near_copy_similarity)
-        self.rows: list[Row] = []
-        self.dropped: list[Dropped] = []
-        self.totals: Counter[str] = Counter()
-        self.kept: Counter[str] = Counter()
-
-    def add(self, wave: Sequence[Seed]) -> None:
-        """Add the rows that a wave of seeds gives."""
-        new = self._original(self._written(wave))
-        solved = solve({each.id: each.question for each in new}, self.teacher.solve, self.grader, self.rule)
+        new = _original(_written(source, wave, tools.teacher, tally), tools, tally)
+        solved = solve({each.id: each.question for each in new}, tools.teacher.solve, tools.grader, rule)
+        before = len(rows)
         for each, found in zip(new, solved, strict=True):
-            self._keep(each, found)
+            rows += _rows(each, found, rule, source, recipe.pairs - len(rows), tally)
+        in_vain = 0 if len(rows) > before else in_vain + len(wave)
+    _require_enough(len(rows), recipe, tally)
+    random.shuffle(rows)
+    summary = {"answers": "new", "unique_questions": len({row.question for row in rows})}
+    summary |= {"embedder": recipe.embedder} if isinstance(recipe, EmbedSynRecipe) else {}
+    return Made(rows, tally.dropped, tally.counts(), summary)
 
-    def _written(self, wave: Sequence[Seed]) -> list[New]:
-        """Return the questions that the teacher writes; replies that cannot be used are left out."""
-        requests = requests_for(self.source, wave)
-        new = []
-        for request, seed, reply in zip(requests, wave, self.teacher.new_question(requests), strict=True):
-            name = f"{request.id}/{request.sample}"
-            self.totals["reply with new questions"] += 1
-            if reply.error:
-                self._drop("reply with new questions", name, "no usable reply of the teacher", reply.error)
+
+def _written(source: Source, wave: Sequence[Seed], teacher: Teacher, tally: Tally) -> list[New]:
+    """Return the questions that the teacher writes; replies that cannot be used are left out."""
+    new, requests = list[New](), requests_for(source, wave)
+    tally.see(REPLY, len(wave))
+    for request, seed, reply in zip(requests, wave, teacher.new_question(requests), strict=True):
+        name = f"{request.id}/{request.sample}"
+        if reply.error:
+            tally.drop(REPLY, name, "no usable reply of the teacher", reply.error)
+            continue
+        tally.keep(REPLY)
+        tally.see(QUESTION, len(reply.questions))
+        for number, question in enumerate(reply.questions):
+            id = f"{name}/{number}"
+            if number < seed.wanted:
+                new.append(New(id, question, seed, list(request.examples), reply.call_ids))
             else:
-                self.kept["reply with new questions"] += 1
-            for number, question in enumerate(reply.questions):
-                self.totals["new question"] += 1
-                id = f"{name}/{number}"
-                if number >= seed.wanted:
-                    self._drop("new question", id, "more than data_recipe.questions_per_difficult", question)
-                else:
-                    new.append(New(id, question, seed, list(request.examples), reply.call_ids))
-        return new
+                tally.drop(QUESTION, id, "more than data_recipe.questions_per_difficult", question)
+    return new
 
-    def _original(self, new: Sequence[New]) -> list[New]:
-        """Return the questions that are none of the held-out ones, none of their references, and none seen before."""
-        kept = []
-        for each, hit in zip(new, self.check([each.question for each in new]), strict=True):
-            for question in each.references:
-                self.near_copies.add(question.id, question.question)
-            if hit:
-                told = f"{hit.held_out.place} {hit.held_out.id}: {hit.held_out.question}"
-                self._drop("new question", each.id, f"{hit.kind}, {hit.how}", told)
-            elif copied := self.near_copies.find(each.question):
-                self._drop("new question", each.id, "near copy of a reference or another new question", copied)
-            else:
-                self.near_copies.add(each.id, each.question)
-                kept.append(each)
-        return kept
 
-    def _keep(self, new: New, solved: Solved) -> None:
-        """Keep the solutions to train on, and say of the others why they are not."""
-        agreed, needed = solved.agreed(self.rule), self.recipe.pairs - len(self.rows)
-        calls = [id for place in solved.largest for id in solved.solutions[place].call_ids]
-        if not agreed:
-            ends = f"{len(solved.largest)} of {len(solved.solutions)} solutions end alike: {new.question}"
-            self._drop("new question", new.id, f"fewer than {self.rule.must_agree} solutions agree", ends)
-        elif not needed:
-            self._drop("new question", new.id, "more than data_recipe.pairs", new.question)
+def _original(new: Sequence[New], tools: Tools, tally: Tally) -> list[New]:
+    """Return the questions that are none of the held-out ones, none of their references, and none seen before."""
+    kept = []
+    for each, hit in zip(new, tools.check([each.question for each in new]), strict=True):
+        for question in each.references:
+            tools.near_copies.add(question.id, question.question)
+        if hit:
+            tally.held_out(QUESTION, each.id, hit)
+        elif copied := tools.near_copies.find(each.question):
+            tally.drop(QUESTION, each.id, "near copy of a reference or another new question", copied)
         else:
-            self.kept["new question"] += 1
-        for place, written in enumerate(solved.solutions):
-            self.totals["solution"] += 1
-            reason = self._reason(place, solved, agreed)
-            if reason or agreed.index(place) >= needed:
-                self._drop(
-                    "solution", f"{new.id}#{place}", reason or "more than data_recipe.pairs", written.error or ""
-                )
-                continue
-            origin = Origin(
-                question_id=new.seed.question_id,
-                skill=new.seed.skill,
-                seed_ids=[question.id for question in new.references],
-                call_ids=list(dict.fromkeys([*new.call_ids, *written.call_ids, *calls])),
-            )
-            self.kept["solution"] += 1
-            self.rows.append(Row(new.question, written.text or "", self._skills(new), origin))
+            tools.near_copies.add(each.id, each.question)
+            kept.append(each)
+    return kept
 
-    def _reason(self, place: int, solved: Solved, agreed: Sequence[int]) -> str | None:
-        if place in agreed:
-            return None
-        if solved.solutions[place].text is None:
-            return "no usable solution of the teacher"
-        if not agreed:
-            return "of a question whose solutions do not agree"
-        return "more than data_recipe.answers_per_question" if place in solved.largest else "does not agree"
 
-    def _skills(self, new: New) -> list[str]:
-        """Return the skills that a new question is taken to need: the one it was written for, else its references'."""
-        if new.seed.skill:
-            return [new.seed.skill]
-        found = self.source.skills_at(new.seed.rows)
-        return [skill for skill, _ in Counter(skill for skills in found for skill in skills or ()).most_common(2)]
+def _rows(new: New, solved: Solved, rule: Filter, source: Source, needed: int, tally: Tally) -> list[Row]:
+    """Return the solutions to train on, and say of the others why they are not."""
+    agreed, rows = solved.agreed(rule), list[Row]()
+    if not agreed:
+        ends = f"{len(solved.largest)} of {len(solved.solutions)} solutions end alike: {new.question}"
+        tally.drop(QUESTION, new.id, f"fewer than {rule.must_agree} solutions agree", ends)
+    elif not needed:
+        tally.drop(QUESTION, new.id, SURPLUS, new.question)
+    else:
+        tally.keep(QUESTION)
+    tally.see(SOLUTION, len(solved.solutions))
+    for place, written in enumerate(solved.solutions):
+        reason = _reason(place, solved, agreed) or (SURPLUS if len(rows) >= needed else None)
+        if reason:
+            tally.drop(SOLUTION, f"{new.id}#{place}", reason, written.error or "")
+        else:
+            tally.keep(SOLUTION)
+            rows.append(_row(new, solved, place, source))
+    return rows
 
-    def _drop(self, item: str, id: str, reason: str, detail: str) -> None:
-        self.dropped.append(Dropped(stage="curate", id=id, reason=reason, detail=detail, item=item))
 
-    def made(self) -> Made:
-        """Return what was made; raises UserError when that is less than asked."""
-        pairs, made = self.recipe.pairs, len(self.rows)
-        if not made or (made < pairs and not self.recipe.allow_short):
-            why = Counter(row.reason for row in self.dropped if row.item != "solution").most_common(1)
-            commonest = f"most often: {why[0][0]} ({why[0][1]:,} times)" if why else "the source has no more to offer"
-            raise UserError(
-                f"data_recipe.pairs = {pairs}: only {made} could be made; {commonest}. Mend the teacher (its model, or "
-                "teacher.prompts), lower data_recipe.pairs or data_recipe.must_agree, raise "
-                "data_recipe.near_copy_similarity, or accept fewer with data_recipe.allow_short=true"
-            )
-        summary = {"answers": "new", "unique_questions": len({row.question for row in self.rows})}
-        summary |= {"embedder": self.recipe.embedder} if isinstance(self.recipe, EmbedSynRecipe) else {}
-        counts = {item: Count(total, self.kept[item]) for item, total in self.totals.items()}
-        return Made(self.rows, self.dropped, counts, summary)
+def _reason(place: int, solved: Solved, agreed: Sequence[int]) -> str | None:
+    """Return why a solution is not trained on; None when it is."""
+    if place in agreed:
+        return None
+    if solved.solutions[place].text is None:
+        return "no usable solution of the teacher"
+    if not agreed:
+        return "of a question whose solutions do not agree"
+    return "more than data_recipe.answers_per_question" if place in solved.largest else "does not agree"
+
+
+def _row(new: New, solved: Solved, place: int, source: Source) -> Row:
+    """Return a solution as a row; behind it are the calls that wrote the question, and those that agree."""
+    agreeing = [place, *(other for other in solved.largest if other != place)]
+    calls = [*new.call_ids, *(id for each in agreeing for id in solved.solutions[each].call_ids)]
+    origin = Origin(
+        question_id=new.seed.question_id,
+        skill=new.seed.skill,
+        seed_ids=[question.id for question in new.references],
+        call_ids=list(dict.fromkeys(calls)),
+    )
+    return Row(new.question, solved.solutions[place].text or "", _skills(new.seed, source), origin)
+
+
+def _skills(seed: Seed, source: Source) -> list[str]:
+    """Return the skills that a new question is taken to need: the one it was written for, else its references'."""
+    if seed.skill:
+        return [seed.skill]
+    found = Counter(skill for skills in source.skills_at(seed.rows) for skill in skills)
+    return [skill for skill, _ in found.most_common(SKILLS_OF_REFERENCES)]
+
+
+def _require_enough(made: int, recipe: SynthesisRecipe, tally: Tally) -> None:
+    """Refuse a training set that came out smaller than asked, unless that was allowed."""
+    if made == recipe.pairs or (made and recipe.allow_short):
+        return
+    why = Counter(row.reason for row in tally.dropped if row.item != SOLUTION).most_common(1)
+    commonest = f"most often: {why[0][0]} ({why[0][1]:,} times)" if why else "the pool has no more to offer"
+    raise UserError(
+        f"data_recipe.pairs = {recipe.pairs}: only {made} could be made; {commonest}. Mend the teacher (its model, or "
+        "teacher.prompts), lower data_recipe.pairs or data_recipe.must_agree, raise data_recipe.near_copy_similarity, "
+        "or accept fewer with data_recipe.allow_short=true"
+    )

@@ -9,14 +9,13 @@ from typing import Any, NamedTuple
 from stat_train.config import Prompt
 from stat_train.counts import Counts
 from stat_train.curation.rewriting import select
-from stat_train.curation.rows import Check, Made, Row
+from stat_train.curation.rows import Made, Row, Tools
+from stat_train.curation.skillmix import make_skillmix
 from stat_train.curation.source import Source
 from stat_train.curation.synthesis import synthesize
 from stat_train.recipe_settings import EmbedSynRecipe, SelectionRecipe, SkillMixRecipe, StatSynRecipe
 from stat_train.records import Diagnosed, Dropped, TrainingExample
-from stat_train.tasks.graders import Grader
 from stat_train.tasks.prompts import messages
-from stat_train.teacher.contract import Teacher
 
 Recipe = SelectionRecipe | StatSynRecipe | EmbedSynRecipe | SkillMixRecipe
 
@@ -28,14 +27,6 @@ class TrainingSet(NamedTuple):
     dropped: list[Dropped]
     counts: Counts
     summary: dict[str, Any]
-
-
-class Tools(NamedTuple):
-    """Whom a recipe may ask: the teacher, the grader, and what tells copies of held-out questions."""
-
-    teacher: Teacher
-    grader: Grader
-    check: Check
 
 
 def make_training_set(
@@ -53,10 +44,10 @@ def make_training_set(
 
 def _made(source: Source, diagnosed: Diagnosed, recipe: Recipe, tools: Tools, seed: int) -> Made:
     if isinstance(recipe, StatSynRecipe | EmbedSynRecipe):
-        return synthesize(source, diagnosed, tools.teacher, recipe, seed, tools.grader, tools.check)
+        return synthesize(source, diagnosed, recipe, tools, seed)
     if isinstance(recipe, SkillMixRecipe):
-        raise NotImplementedError
-    return select(source, diagnosed, tools.teacher, recipe, seed, tools.grader)
+        return make_skillmix(recipe, sorted(source.rows_by_skill), diagnosed, tools, seed)
+    return select(source, diagnosed, recipe, tools, seed)
 
 
 def _example(index: int, row: Row, recipe: str, prompt: Prompt) -> TrainingExample:

@@ -6,9 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from datasets import Dataset
 
+from stat_train.curation.decontamination import Hit
+from stat_train.curation.near_copies import NearCopies
+from stat_train.curation.rows import Check, Tools
 from stat_train.curation.source import Source, make_source
 from stat_train.diagnosis.profile import skill_profile
 from stat_train.records import Diagnosed, Diagnosis, Question
+from stat_train.tasks.graders import PlainGrader
+from stat_train.teacher.contract import Teacher
 
 
 def source_of(questions: Sequence[Question]) -> Source:
@@ -29,3 +34,13 @@ def diagnosed_of(
     ]
     profile = skill_profile("s", "t", {**missed, **(required or {})}, found, missed, {})
     return Diagnosed(difficult=list(difficult), diagnoses=found, profile=profile)
+
+
+def nothing_held_out(questions: Sequence[str]) -> list[Hit | None]:
+    """Find no copy of a held-out question."""
+    return [None] * len(questions)
+
+
+def tools_of(teacher: Teacher, check: Check = nothing_held_out) -> Tools:
+    """Return what recipes work with: answers are compared as texts, and only equal questions are copies."""
+    return Tools(teacher, PlainGrader("exact"), check, NearCopies(None))

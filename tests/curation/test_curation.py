@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from datasets import Dataset
+from pools import diagnosed_of, source_of, tools_of
 from scipy.stats import chisquare
 
 from stat_train.config import Prompt
@@ -17,16 +18,13 @@ from stat_train.curation import source as source_file
 from stat_train.curation.rewriting import MOST_DRAWN_IN_VAIN, answer_source
 from stat_train.curation.selection import shortfalls, stat_sel, uniform_question, uniform_skill
 from stat_train.curation.source import OWN, Draw, Source, fill, make_source
-from stat_train.curation.training_set import Recipe, Tools, TrainingSet, make_training_set
-from stat_train.diagnosis.profile import skill_profile
+from stat_train.curation.training_set import Recipe, TrainingSet, make_training_set
 from stat_train.errors import UserError
 from stat_train.recipe_settings import PoolRecipe, StatSelRecipe, UntargetedRecipe
-from stat_train.records import Diagnosed, Diagnosis, Question
-from stat_train.tasks.graders import PlainGrader
+from stat_train.records import Question
 from stat_train.teacher.contract import RewriteRequest, Written
 from stat_train.teacher.labels import LabelReader
 
-EXACT = PlainGrader("exact")
 PROMPT = Prompt(system=None, template="{question}", chat_template_arguments={})
 # Pool questions that carry each skill; d is carried by fewer than one draw asks for, and e by none.
 CARRIED = {"a": 40, "b": 20, "c": 10, "d": 3}
@@ -66,23 +64,10 @@ def _skill_map(questions: Sequence[Question]) -> Dataset:
     return Dataset.from_dict({"skills": [question.skills or [] for question in questions]})
 
 
-def _source(questions: Sequence[Question]) -> Source:
-    return make_source(_dataset(questions), _skill_map(questions), [])[0]
-
-
 @pytest.fixture(scope="module")
 def source() -> Source:
     """Return the pool of CARRIED."""
-    return _source(_pool())
-
-
-def _diagnosed(missed: Mapping[str, Sequence[str]] = MISSED) -> Diagnosed:
-    found = [
-        Diagnosis(question_id=id, attempt=0, judgement="wrong", missing_skills=list(skills), explanation="")
-        for id, skills in missed.items()
-    ]
-    profile = skill_profile("s", "t", missed, found, missed, {})
-    return Diagnosed(difficult=[], diagnoses=found, profile=profile)
+    return source_of(_pool())
 
 
 def _recipe(name: str, **settings: Any) -> Recipe:
@@ -102,8 +87,7 @@ def _make(
     teacher: LabelReader | None = None,
     missed: Mapping[str, Sequence[str]] = MISSED,
 ) -> TrainingSet:
-    tools = Tools(teacher or _Teacher(), EXACT, lambda questions: [None] * len(questions))
-    return make_training_set(source, _diagnosed(missed), recipe, tools, PROMPT, seed)
+    return make_training_set(source, diagnosed_of(missed), recipe, tools_of(teacher or _Teacher()), PROMPT, seed)
 
 
 def _seed_ids(made: TrainingSet) -> list[str]:
@@ -152,7 +136,7 @@ def test_a_pool_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 def _stat_sel_pass(source: Source, answers: Sequence[int] = (OWN,), number: int = 0) -> list[Draw]:
     recipe = _recipe("stat_sel")
     assert isinstance(recipe, StatSelRecipe)
-    return next(islice(stat_sel(source, _diagnosed(), recipe, answers, Random(0)), number, None))
+    return next(islice(stat_sel(source, diagnosed_of(MISSED), recipe, answers, Random(0)), number, None))
 
 
 @pytest.mark.parametrize(("answers", "pairs"), [([OWN], 1), ([0, 1, 2], 3), ([OWN, 0, 1, 2], 4)])
@@ -182,7 +166,7 @@ def test_rows_of_a_skill_are_equally_likely(source: Source) -> None:
     """200 passes draw 3,000 of the 40 rows that carry a: 75 each."""
     recipe = _recipe("stat_sel")
     assert isinstance(recipe, StatSelRecipe)
-    passes = islice(stat_sel(source, _diagnosed(), recipe, [OWN], Random(0)), 200)
+    passes = islice(stat_sel(source, diagnosed_of(MISSED), recipe, [OWN], Random(0)), 200)
     drawn = Counter(draw.row for draws in passes for draw in draws if draw.skill == "a")
     assert sum(drawn.values()) == 3000
     assert chisquare([drawn[row] for row in source.rows_by_skill["a"]]).pvalue > 0.01
@@ -191,7 +175,7 @@ def test_rows_of_a_skill_are_equally_likely(source: Source) -> None:
 def test_shortfalls(source: Source) -> None:
     recipe = _recipe("stat_sel")
     assert isinstance(recipe, StatSelRecipe)
-    assert shortfalls(source, _diagnosed(), 5) == {"d": 3, "e": 0}
+    assert shortfalls(source, diagnosed_of(MISSED), 5) == {"d": 3, "e": 0}
     assert _make(source, recipe).summary["shortfalls"] == {"d": 3, "e": 0}
 
 

@@ -9,16 +9,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from math import comb
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
+from pools import tools_of
 from scipy.stats import chisquare
 
 from stat_train.compose import config_dir
 from stat_train.config import ArithmeticTeacher, OpenAITeacher
+from stat_train.curation.decontamination import HeldOut, Hit
+from stat_train.curation.rows import Made
 from stat_train.curation.skill_sets import known_vocabulary
-from stat_train.curation.skillmix import MOST_SETS_IN_VAIN, SkillMix, different_sets, first_wave, make_skillmix
+from stat_train.curation.skillmix import MOST_SETS_IN_VAIN, different_sets, first_wave, make_skillmix
 from stat_train.errors import UserError
 from stat_train.models.generator import Completion, Request
 from stat_train.models.scripted import ScriptedGenerator
@@ -43,32 +46,6 @@ from stat_train.teacher.llm import LanguageModelTeacher
 from stat_train.teacher.prompt_files import read_prompts
 
 SKILLS = ["a", "b", "c", "d", "e", "f"]
-
-
-class _HeldOut(NamedTuple):
-    id: str
-    question: str
-    place: str
-
-
-class _Hit(NamedTuple):
-    kind: str
-    how: str
-    held_out: _HeldOut
-
-
-class _Copies:
-    """Finds texts that are the same but for what stands behind a hash sign."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, str] = {}
-
-    def find(self, text: str) -> str | None:
-        return self.known.get(text.partition("#")[0])
-
-    def add(self, id: str, text: str) -> None:
-        assert self.find(text) is None
-        self.known[text.partition("#")[0]] = id
 
 
 class _Teacher(LabelReader):
@@ -98,11 +75,11 @@ class _Teacher(LabelReader):
     def write_queries(self, requests: Iterable[QueryRequest]) -> Iterator[Query]:
         self.queries.append(list(requests))
         for asked in self.queries[-1]:
-            copied = "the same" if self._fails("copy", asked) else f"{asked.skills} {asked.query_type} {asked.sample}"
+            text = "the same" if self._fails("copy", asked) else f"{asked.skills} {asked.query_type} {asked.sample}"
             if self._fails("query", asked):
                 yield Query(None, [], "refused")
             else:
-                yield Query(Draft(asked, f"{copied} # {asked.id}", "first"), [f"query {asked.id}"])
+                yield Query(Draft(asked, text, "first"), [f"query {asked.id}"])
 
     def criticise(self, drafts: Iterable[Draft]) -> Iterator[Written]:
         for draft in drafts:
@@ -139,21 +116,15 @@ def _gap(skill: str, missing: int) -> SkillGap:
     return SkillGap(skill=skill, missing=missing, exposed=2 * missing + 1, too_few=False, **rates)
 
 
-def _clean(texts: Sequence[str]) -> list[_Hit | None]:
-    return [None for _ in texts]
+def _make(teacher: Teacher, recipe: SkillMixRecipe, missing: Mapping[str, int] | None = None, seed: int = 0) -> Made:
+    return make_skillmix(recipe, SKILLS, _diagnosed(missing), tools_of(teacher), seed)
 
 
-def _make(
-    teacher: Teacher, recipe: SkillMixRecipe, missing: Mapping[str, int] | None = None, seed: int = 0
-) -> SkillMix:
-    return make_skillmix(recipe, SKILLS, _diagnosed(missing), teacher, _clean, _Copies(), seed)
-
-
-def _dropped(made: SkillMix) -> Counter[tuple[str, str]]:
+def _dropped(made: Made) -> Counter[tuple[str, str]]:
     return Counter((row.item, row.reason) for row in made.dropped)
 
 
-def _require_that_counts_add_up(made: SkillMix) -> None:
+def _require_that_counts_add_up(made: Made) -> None:
     dropped = Counter(row.item for row in made.dropped)
     assert {item: count.total - count.kept for item, count in made.counts.items()} == {
         item: dropped[item] for item in made.counts
@@ -166,10 +137,10 @@ def _require_that_counts_add_up(made: SkillMix) -> None:
 
 def test_every_set_of_skills_is_equally_likely() -> None:
     made = _make(_Teacher(), _recipe(pairs=3000))
-    drawn = Counter(frozenset(pair.skills) for pair in made.pairs)
+    drawn = Counter(frozenset(pair.skills) for pair in made.rows)
     assert set(drawn) == {frozenset(pair) for pair in combinations(SKILLS, 2)}
     assert chisquare(list(drawn.values())).pvalue > 0.01
-    assert {pair.missing_skill for pair in made.pairs} == {None}
+    assert {pair.origin.skill for pair in made.rows} == {None}
 
 
 def test_sets_follow_the_profile() -> None:
@@ -180,7 +151,7 @@ def test_sets_follow_the_profile() -> None:
     """
     weights = {"a": 5, "c": 3, "f": 2}
     made = _make(_Teacher(), _recipe(pairs=3000, skills_from="profile"), weights | {"b": 0})
-    drawn = Counter(frozenset(pair.skills) for pair in made.pairs)
+    drawn = Counter(frozenset(pair.skills) for pair in made.rows)
     whole = sum(weights.values())
     expected = {
         frozenset(pair): 3000 * weights[i] * weights[j] * (1 / (whole - weights[i]) + 1 / (whole - weights[j])) / whole
@@ -189,18 +160,17 @@ def test_sets_follow_the_profile() -> None:
     }
     assert sum(expected.values()) == pytest.approx(3000)
     assert chisquare([drawn[each] for each in expected], list(expected.values())).pvalue > 0.01
-    drawn_for = Counter(pair.missing_skill for pair in made.pairs)
+    drawn_for = Counter(pair.origin.skill for pair in made.rows)
     counts, due = [drawn_for[skill] for skill in weights], [300 * weight for weight in weights.values()]
     assert chisquare(counts, due).pvalue > 0.01
-    assert made.summary["pairs_drawn_for_skill"] == dict(drawn_for.most_common())
     # Skills as likely as each other do not look like this.
     assert chisquare(counts).pvalue < 1e-9
 
 
 def test_when_fewer_skills_are_missing_than_a_set_has_others_complete_it() -> None:
     made = _make(_Teacher(), _recipe(skills_from="profile", pairs=500), {"c": 7})
-    assert {(pair.missing_skill, pair.skills[0]) for pair in made.pairs} == {("c", "c")}
-    second = Counter(pair.skills[1] for pair in made.pairs)
+    assert {(pair.origin.skill, pair.skills[0]) for pair in made.rows} == {("c", "c")}
+    second = Counter(pair.skills[1] for pair in made.rows)
     assert set(second) == set(SKILLS) - {"c"}
     assert chisquare(list(second.values())).pvalue > 0.01
 
@@ -209,7 +179,7 @@ def test_when_fewer_skills_are_missing_than_a_set_has_others_complete_it() -> No
 def test_a_set_has_distinct_skills(size: int) -> None:
     teacher = _Teacher()
     made = _make(teacher, _recipe(skills_per_query=size))
-    assert {len(set(pair.skills)) for pair in made.pairs} == {size}
+    assert {len(set(pair.skills)) for pair in made.rows} == {size}
     # One skill differs from nothing: nobody is asked.
     assert bool(teacher.sets) == (size > 1)
 
@@ -217,8 +187,8 @@ def test_a_set_has_distinct_skills(size: int) -> None:
 def test_query_types_stay_even_whatever_is_left_out() -> None:
     types = ["advice", "fiction", "facts"]
     made = _make(_Teacher(shirk=0.5, query=0.2), _recipe(pairs=200, query_types=types))
-    assert sorted(Counter(pair.query_type for pair in made.pairs).values()) == [66, 67, 67]
-    assert [pair.query_type for pair in made.pairs[:4]] == ["advice", "fiction", "facts", "advice"]
+    assert sorted(made.summary["query_types"].values()) == [66, 67, 67]
+    assert [pair.question.split()[-2] for pair in made.rows[:4]] == ["advice", "fiction", "facts", "advice"]
 
 
 # -- what is asked ----------------------------------------------------------------------------------------------------
@@ -227,12 +197,12 @@ def test_query_types_stay_even_whatever_is_left_out() -> None:
 def test_every_wave_asks_for_as_many_as_are_missing() -> None:
     teacher = _Teacher(shirk=0.3, query=0.1, critique=0.05)
     made = _make(teacher, _recipe(pairs=400, distinct_skills=False))
-    used, missing = {pair.call_ids[0] for pair in made.pairs}, 400
+    used, missing = {pair.origin.call_ids[0] for pair in made.rows}, 400
     for number, wave in enumerate(teacher.queries):
         # Before anything is known of the teacher, a wave is as large as what may be in vain.
         assert len(wave) == (missing if number else MOST_SETS_IN_VAIN)
         missing -= sum(f"query {each.id}" in used for each in wave)
-    assert missing == 0 and len(teacher.queries) > 3 and len(made.pairs) == len(used) == 400
+    assert missing == 0 and len(teacher.queries) > 3 and len(made.rows) == len(used) == 400
 
 
 def test_what_is_left_out_at_one_step_is_not_asked_about_at_the_next() -> None:
@@ -244,7 +214,7 @@ def test_what_is_left_out_at_one_step_is_not_asked_about_at_the_next() -> None:
     improved = queries - dropped["answer", "no usable critique"]
     scored = improved - dropped["answer", "no usable better answer"]
     assert [len(teacher.asked[kind]) for kind in ("critique", "improve", "score")] == [queries, improved, scored]
-    assert scored - dropped["answer", "no usable score"] - dropped["answer", "score below 6"] == 200 == len(made.pairs)
+    assert scored - dropped["answer", "no usable score"] - dropped["answer", "score below 6"] == 200 == len(made.rows)
     assert all(dropped.values()) and len(dropped) == 6
     assert {item: tuple(count) for item, count in made.counts.items()} == {
         "skill set": (len(teacher.sets), len(teacher.sets)),
@@ -258,8 +228,8 @@ def test_shirkers_do_not_get_in() -> None:
     """A fifth of the answers scores 3: 250 are asked for to keep 200, with a standard deviation of 7."""
     teacher = _Teacher(shirk=0.2)
     made = _make(teacher, _recipe(pairs=200))
-    assert {pair.score for pair in made.pairs} == {8} and made.summary["scores"] == {"8": 200}
-    assert {pair.answer for pair in made.pairs} == {"better"}
+    assert made.summary["scores"] == {"8": 200}
+    assert {pair.answer for pair in made.rows} == {"better"}
     shirkers = [row for row in made.dropped if row.reason == "score below 6"]
     assert 22 <= len(shirkers) <= 78
     assert {(row.stage, row.item, row.detail) for row in shirkers} == {("curate", "answer", "3: so it is")}
@@ -271,14 +241,15 @@ def test_without_critique_and_scores_only_queries_are_asked_for() -> None:
     teacher = _Teacher(shirk=1.0)
     made = _make(teacher, _recipe(critique=False, min_score=1, distinct_skills=False))
     assert teacher.sets == [] and teacher.asked == {"critique": [], "improve": [], "score": []}
-    assert {(pair.answer, pair.score, len(pair.call_ids)) for pair in made.pairs} == {("first", None, 1)}
+    assert {(pair.answer, len(pair.origin.call_ids)) for pair in made.rows} == {("first", 1)}
+    assert made.summary["scores"] == {}
 
 
 def test_a_pair_names_all_calls_behind_it() -> None:
     made = _make(_Teacher(), _recipe(pairs=5))
-    for number, pair in enumerate(made.pairs):
+    for number, pair in enumerate(made.rows):
         id, shown = f"{number:05d}.0", "+".join(sorted(pair.skills))
-        assert pair.call_ids == [
+        assert pair.origin.call_ids == [
             f"set {shown}",
             *(f"{kind} {id}" for kind in ("query", "critique", "improve", "score")),
         ]
@@ -290,7 +261,7 @@ def test_a_set_is_asked_about_once_and_one_that_overlaps_is_not_drawn_again() ->
     made = _make(teacher, _recipe(pairs=300))
     assert len(teacher.sets) == len(set(map(frozenset, teacher.sets))) == comb(6, 2)
     assert all(list(skills) == sorted(skills) for skills in teacher.sets)
-    assert not {frozenset(pair.skills) for pair in made.pairs} & set(overlapping)
+    assert not {frozenset(pair.skills) for pair in made.rows} & set(overlapping)
     assert not {frozenset(each.skills) for wave in teacher.queries for each in wave} & set(overlapping)
     told = {(row.item, row.id, row.reason, row.detail) for row in made.dropped}
     reason = ("the skills overlap", "one is a case of the other")
@@ -314,20 +285,20 @@ def test_the_same_set_and_type_is_asked_for_as_another_sample() -> None:
 def test_a_query_that_is_held_out_is_dropped_before_more_is_paid_for_it() -> None:
     """The check finds every query that needs skill a."""
     teacher, seen = _Teacher(), list[str]()
-    held_out = _HeldOut("q7", "What is it?", "validation")
+    held_out = HeldOut("q7", "What is it?", "validation")
 
-    def check(texts: Sequence[str]) -> list[_Hit | None]:
+    def check(texts: Sequence[str]) -> list[Hit | None]:
         seen.extend(texts)
-        return [_Hit("leak", "contained", held_out) if "'a'" in text else None for text in texts]
+        return [Hit("leak", "contained", held_out) if "'a'" in text else None for text in texts]
 
-    made = make_skillmix(_recipe(pairs=50), SKILLS, _diagnosed(), teacher, check, _Copies(), 0)
-    assert len(made.pairs) == 50 and not any("a" in pair.skills for pair in made.pairs)
+    made = make_skillmix(_recipe(pairs=50), SKILLS, _diagnosed(), tools_of(teacher, check), 0)
+    assert len(made.rows) == 50 and not any("a" in pair.skills for pair in made.rows)
     assert not any("a" in draft.asked.skills for drafts in teacher.asked.values() for draft in drafts)
     assert len(seen) == sum(map(len, teacher.queries))
     rows = [row for row in made.dropped if row.item == "query"]
     assert len(rows) == sum("'a'" in text for text in seen) > 0
     assert {(row.stage, row.reason, row.detail) for row in rows} == {
-        ("curate", "held-out question: leak", "validation q7 (contained): What is it?")
+        ("curate", "leak, contained", "validation q7: What is it?")
     }
     _require_that_counts_add_up(made)
 
@@ -335,7 +306,7 @@ def test_a_query_that_is_held_out_is_dropped_before_more_is_paid_for_it() -> Non
 def test_near_copies_are_dropped_with_what_they_copy() -> None:
     teacher = _Teacher(copy=0.2)
     made = _make(teacher, _recipe(pairs=100))
-    assert sum("the same" in pair.query for pair in made.pairs) == 1
+    assert sum("the same" in pair.question for pair in made.rows) == 1
     rows = [row for row in made.dropped if row.reason == "near copy of another query"]
     (copied,) = {row.detail.split(":")[0] for row in rows}
     assert copied in {each.id for each in teacher.queries[0]} and len(rows) > 5
@@ -382,7 +353,7 @@ def test_the_order_of_the_replies_does_not_matter_and_the_seed_does() -> None:
     first, second = (_make(_model(order), recipe) for order in (0, 1))
     assert first == second
     assert {row.item for row in first.dropped} == {"skill set", "query", "answer"}
-    assert _make(_model(0), recipe, seed=1).pairs != first.pairs
+    assert _make(_model(0), recipe, seed=1).rows != first.rows
 
 
 def test_the_plan_names_what_is_asked_first() -> None:
@@ -427,8 +398,8 @@ def test_skills_that_the_teacher_lists() -> None:
         ("topic_skills", 4),
         ("query_types", 15),
     ]
-    assert {skill for pair in made.pairs for skill in pair.skills} == {"tasting", "cutting_onions", "weighing_evidence"}
-    assert Counter(pair.query_type for pair in made.pairs) == {"advice": 20, "fiction": 20}
+    assert {skill for pair in made.rows for skill in pair.skills} == {"tasting", "cutting_onions", "weighing_evidence"}
+    assert made.summary["query_types"] == {"advice": 20, "fiction": 20}
     told = {(row.item, row.id, row.reason) for row in made.dropped}
     assert told == {(item, id, "listed before") for item, id in [("topic", "cooking"), ("skill", "tasting")]} | {
         ("skill", "Cutting Onions", "listed before")
@@ -439,15 +410,15 @@ def test_skills_that_the_teacher_lists() -> None:
         "query type": (2, 2),
     }
     _require_that_counts_add_up(made)
-    with_law = next(pair for pair in made.pairs if pair.skills == ["weighing_evidence", "tasting"])
+    with_law = next(pair for pair in made.rows if pair.skills == ["weighing_evidence", "tasting"])
     listed = ["topics/", "topic_skills/law", "topic_skills/cooking", "query_types/"]
-    assert with_law.call_ids[:4] == [f"list {name}" for name in listed]
+    assert with_law.origin.call_ids[:4] == [f"list {name}" for name in listed]
 
 
 def test_lists_that_cannot_be_read_are_left_out_and_counted() -> None:
     made = _make(_Lister("topic_skills/law", "query_types/"), _recipe(skills="teacher", pairs=20))
-    assert {skill for pair in made.pairs for skill in pair.skills} == {"tasting", "cutting_onions"}
-    assert {pair.query_type for pair in made.pairs} == {None}
+    assert {skill for pair in made.rows for skill in pair.skills} == {"tasting", "cutting_onions"}
+    assert set(made.summary["query_types"]) == {"any"}
     told = {(row.item, row.id, row.detail) for row in made.dropped if "no usable reply" in row.reason}
     assert told == {("topic", "law", "cut off"), ("query type", "all", "cut off")}
     _require_that_counts_add_up(made)
@@ -457,7 +428,7 @@ def test_types_of_the_settings_are_not_asked_for() -> None:
     teacher = _Lister()
     made = _make(teacher, _recipe(skills="teacher", query_types=["puzzle"], pairs=10))
     assert "query_types" not in {asked.what for asked in teacher.listed}
-    assert {pair.query_type for pair in made.pairs} == {"puzzle"}
+    assert set(made.summary["query_types"]) == {"puzzle"}
 
 
 def test_a_teacher_that_lists_no_topics_is_refused() -> None:
@@ -476,7 +447,7 @@ def test_a_profile_without_a_missing_skill_is_refused() -> None:
 def test_too_few_skills_are_refused() -> None:
     said = r"data_recipe.skills_per_query = 3: the task has only 2 skills: a, b\. Lower it"
     with pytest.raises(UserError, match=said):
-        make_skillmix(_recipe(skills_per_query=3), ["a", "b"], _diagnosed(), _Teacher(), _clean, _Copies(), 0)
+        make_skillmix(_recipe(skills_per_query=3), ["a", "b"], _diagnosed(), tools_of(_Teacher()), 0)
 
 
 @pytest.mark.parametrize("short", [False, True])
@@ -502,7 +473,7 @@ def test_fewer_pairs_are_taken_when_that_is_allowed() -> None:
         _make(Half(), recipe)
     teacher = Half()
     made = _make(teacher, recipe.model_copy(update={"allow_short": True}))
-    assert len(made.pairs) == 30 == made.summary["pairs"]
+    assert len(made.rows) == 30
     assert [len(wave) for wave in teacher.queries] == [60, 30, 30, 30, 30]
     _require_that_counts_add_up(made)
 
@@ -523,9 +494,9 @@ def test_the_exact_teacher_makes_pairs_of_the_embedded_task() -> None:
     teacher = ExactTeacher(ArithmeticTeacher.model_validate({"name": "arithmetic"} | settings))
     diagnosed = _diagnosed({"division": 3, "percentage": 1})
     recipe = _recipe(pairs=40, skills_from="profile")
-    made = make_skillmix(recipe, SKILL_NAMES, diagnosed, teacher, _clean, _Copies(), 0)
-    assert len(made.pairs) == 40 and made.dropped == []
-    for pair in made.pairs:
-        chain = teacher.chains[pair.query]
+    made = make_skillmix(recipe, SKILL_NAMES, diagnosed, tools_of(teacher), 0)
+    assert len(made.rows) == 40 and made.dropped == []
+    for pair in made.rows:
+        chain = teacher.chains[pair.question]
         assert set(pair.skills) == {"division", "percentage"} <= {name for name, _ in chain.steps}
         assert extract_final(pair.answer) == str(chain.values()[-1])

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from pools import diagnosed_of, source_of
+from pools import diagnosed_of, nothing_held_out, source_of, tools_of
 from test_agreement import kept_solutions
 
 from stat_train.config import ArithmeticTeacher
@@ -23,15 +23,13 @@ from stat_train.recipe_settings import EmbedSynRecipe, StatSynRecipe
 from stat_train.records import Diagnosed, Question
 from stat_train.tasks.answers import extract_final
 from stat_train.tasks.arithmetic import world
-from stat_train.tasks.graders import PlainGrader
 from stat_train.teacher.arithmetic import ExactTeacher
 from stat_train.teacher.contract import NewQuestions, QuestionRequest, SolveRequest, Written
 from stat_train.teacher.labels import LabelReader
 
-EXACT = PlainGrader("exact")
 POOL = list(world.questions("0", "pool", "pool", 300, world.Family()))
 MISSED = {"v1": ["digit_sum", "rounding"], "v2": ["digit_sum"], "v3": ["powers"]}
-COMMON: dict[str, Any] = {"solutions": 3, "must_agree": 2, "answers_per_question": 3, "near_copy_similarity": 1.0}
+COMMON: dict[str, Any] = {"solutions": 3, "must_agree": 2, "answers_per_question": 3, "near_copy_similarity": None}
 
 
 def _stat_syn(**settings: Any) -> StatSynRecipe:
@@ -42,10 +40,6 @@ def _stat_syn(**settings: Any) -> StatSynRecipe:
 def _embed_syn(**settings: Any) -> EmbedSynRecipe:
     usual = {"name": "embed_syn", "pairs": 60, "nearest": 5, "references": 3, "embedder": "tfidf", "allow_short": False}
     return EmbedSynRecipe.model_validate(usual | COMMON | {"questions_per_difficult": 5} | settings)
-
-
-def _nothing(questions: Sequence[str]) -> list[Hit | None]:
-    return [None] * len(questions)
 
 
 class Counting(ExactTeacher):
@@ -72,11 +66,11 @@ class Counting(ExactTeacher):
 def _made(
     recipe: StatSynRecipe | EmbedSynRecipe,
     teacher: LabelReader | ExactTeacher,
-    check: Check = _nothing,
+    check: Check = nothing_held_out,
     diagnosed: Diagnosed | None = None,
     seed: int = 0,
 ) -> Made:
-    return synthesize(_source(), diagnosed or _diagnosed(), teacher, recipe, seed, EXACT, check)
+    return synthesize(_source(), diagnosed or _diagnosed(), recipe, tools_of(teacher, check), seed)
 
 
 def _source() -> Source:
@@ -263,7 +257,7 @@ def test_fewer_may_be_allowed() -> None:
     difficult = [Question(id=id, question="What is 1 plus 1?") for id in ("v1", "v2")]
     source, diagnosed = source_of(POOL[:10]), diagnosed_of({"v1": [], "v2": []}, difficult=difficult)
     recipe = _embed_syn(pairs=500, allow_short=True)
-    made = synthesize(source, diagnosed, Counting(), recipe, 0, EXACT, _nothing)
+    made = synthesize(source, diagnosed, recipe, tools_of(Counting()), 0)
     assert 0 < len(made.rows) <= 2 * 2 * 5 * 3
     with pytest.raises(UserError, match="pairs = 500: only"):
-        synthesize(source, diagnosed, Counting(), _embed_syn(pairs=500), 0, EXACT, _nothing)
+        synthesize(source, diagnosed, _embed_syn(pairs=500), tools_of(Counting()), 0)
