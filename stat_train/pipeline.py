@@ -357,7 +357,7 @@ def report(run: Run, profiled: Artifact, trained_on: Artifact, evaluation: Artif
         numbers = report_numbers(
             config=run.config.model_dump(),
             profile=read_profile(profiled),
-            training_rows_per_skill=curation["pairs_carrying_skill"],
+            curation=curation,
             evaluation=scores,
             dropped={a.stage: dropped_counts(a.dropped()) for a in made if a.dropped()},
             stages=stages,
@@ -368,7 +368,7 @@ def report(run: Run, profiled: Artifact, trained_on: Artifact, evaluation: Artif
         return {}
 
     identity = {"settings": run.config.model_dump(), "stages": stages}
-    artifact = run.make("report", 3, [], identity, build, "report.json", "report.html")
+    artifact = run.make("report", 4, [], identity, build, "report.json", "report.html")
     print_summary(json.loads((artifact.folder / "report.json").read_text()), run.folder.folder, run.console)
     return artifact
 

@@ -22,7 +22,7 @@ _NOT_TEXT = {"null", "true", "false", "nan", "inf", "yes", "no", "on", "off"}
 def report_numbers(
     config: Numbers,
     profile: SkillProfile | None,
-    training_rows_per_skill: dict[str, int],
+    curation: Numbers,
     evaluation: Numbers | None,
     dropped: dict[str, dict[str, int]],
     stages: list[Numbers],
@@ -31,8 +31,9 @@ def report_numbers(
 ) -> Numbers:
     """Return the content of `report.json`: every number that the page and the terminal show.
 
-    A run that ended before the evaluation (`evaluation` None) has no benchmarks and a `headline` of None. `difficulty`
-    is how well strategies find what is difficult, `audit` how far the diagnoses agree when they are asked again.
+    `curation` is what there is to say of the training set, with the certificate of what it was checked against. A run
+    that ended before the evaluation (`evaluation` None) has no benchmarks and a `headline` of None. `difficulty` is how
+    well strategies find what is difficult, `audit` how far the diagnoses agree when they are asked again.
     """
     benchmarks = _benchmarks(config, evaluation or {})
     headline = benchmarks[0] if benchmarks and benchmarks[0]["change"] else None
@@ -46,7 +47,8 @@ def report_numbers(
         "together": together_map(profile) if profile else None,
         "difficulty": difficulty,
         "audit": audit,
-        "skills": _skills(profile, training_rows_per_skill, evaluation or {}, benchmarks),
+        "decontamination": curation.get("decontamination"),
+        "skills": _skills(profile, curation.get("pairs_carrying_skill", {}), evaluation or {}, benchmarks),
         "dropped": {stage: dict(sorted(reasons.items())) for stage, reasons in dropped.items()},
         "stages": stages,
         "versions": {"stat_train": __version__},
@@ -79,7 +81,8 @@ def command(config: Numbers) -> str:
     """Return the shell command that repeats a run: every setting is spelled out, so later defaults do not matter."""
     choices = [f"{key}={value['name']}" for key, value in config.items() if isinstance(value, dict) and "name" in value]
     chosen = {choice.split("=")[0] + ".name" for choice in choices}
-    rest = [f"{key}={_hydra(value)}" for key, value in _leaves(config) if key not in chosen]
+    # To make the training set again is not to upload it again.
+    rest = [f"{key}={_hydra(value)}" for key, value in _leaves(config) if key not in chosen | {"push_to_hub"}]
     return " \\\n  ".join(["stat-train", *map(shlex.quote, [*choices, *rest])])
 
 

@@ -17,6 +17,7 @@ from stat_train.curation.synthesis import QUESTIONS_PER_REPLY, Seed, filter_of, 
 from stat_train.models.generator import Request, Sampling
 from stat_train.plan.known import Asked, Known
 from stat_train.plan.look import Look
+from stat_train.plan.skillmix import asked_to_mix
 from stat_train.recipe_settings import PoolRecipe, SelectionRecipe, SkillMixRecipe, StatSelRecipe, SynthesisRecipe
 from stat_train.records import Diagnosed, Question
 from stat_train.tasks.load import open_pool, open_pool_skills
@@ -33,7 +34,7 @@ def asked_to_curate(look: Look, teacher: OpenAITeacher, known: Known) -> Iterato
     if isinstance(recipe, SynthesisRecipe):
         yield from _new_questions(look, known, recipe, writing)
     elif isinstance(recipe, SkillMixRecipe):
-        return
+        yield from asked_to_mix(look, teacher, known, recipe)
     elif answer_source(recipe, look.teacher) != "own":
         yield _rewrites(look, known, recipe, writing)
 

@@ -171,7 +171,7 @@ def numbers(**changes: Any) -> dict[str, Any]:
     parts: dict[str, Any] = {
         "config": CONFIG,
         "profile": profile(),
-        "training_rows_per_skill": {"addition": 1000, "linear_equation": 3000},
+        "curation": {"pairs_carrying_skill": {"addition": 1000, "linear_equation": 3000}},
         "evaluation": scores(),
         "dropped": {"curate": {"answer does not match": 12, ATTACK: 3}},
         "stages": [{"name": "train", "hash": "train-0a1b2c", "seconds": 61.25}],
@@ -251,7 +251,7 @@ def test_a_skill_that_was_never_missing_is_still_listed() -> None:
 
 
 def test_a_run_that_ended_early_has_a_page_that_says_so() -> None:
-    html = report_html(numbers(evaluation=None, training_rows_per_skill={}))
+    html = report_html(numbers(evaluation=None, curation={}))
     assert "Not evaluated" in html
     assert "Benchmarks" not in html and "Where the training rows went" not in html
     assert "What the student was missing" in html
