@@ -69,8 +69,11 @@ def _tag_value(name: str, about: str, user: str, errs: float) -> str:
 
 
 def _text(name: str, user: str) -> str:
-    """Return a text that differs with the prompt where it is a query."""
-    return f"the {name} {_digest(user).hex()[:8]}" if name == "query" else f"the {name}"
+    """Return a text that differs with the prompt where it is a question."""
+    asks = name == "query" or name.endswith("_question")
+    # A word without digits: all numbers are alike where copies are looked for.
+    word = _digest(user).hex()[:8].translate(str.maketrans("0123456789", "ghijklmnop"))
+    return f"the {name} {word}" if asks else f"the {name}"
 
 
 def _choice(name: str, user: str) -> str:

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import yaml
 from chat_server import ChatServer
+from pools import tools_of
 from rich.console import Console
 
 from stat_train.compose import config_dir, read_settings
 from stat_train.config import ArithmeticTeacher, OpenAITeacher
-from stat_train.curation.skillmix import SkillMix, make_skillmix
+from stat_train.curation.rows import Made
+from stat_train.curation.skillmix import make_skillmix
 from stat_train.models.generator import Request
 from stat_train.models.scripted import Script, ScriptedGenerator
 from stat_train.recipe_settings import SkillMixRecipe
@@ -251,19 +253,6 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         server.stop()
 
 
-class _Copies:
-    """Finds texts that are the same."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, str] = {}
-
-    def find(self, text: str) -> str | None:
-        return self.known.get(text)
-
-    def add(self, id: str, text: str) -> None:
-        self.known[text] = id
-
-
 def test_a_second_time_all_is_in_the_ledger(served: Callable[[str], tuple[Teacher, ChatServer]]) -> None:
     """The server writes the same query for the same skills, so that some of the 12 are near copies."""
     shipped = yaml.safe_load((config_dir().parent / "data_recipes" / "skillmix.yaml").read_text())
@@ -272,13 +261,11 @@ def test_a_second_time_all_is_in_the_ledger(served: Callable[[str], tuple[Teache
     diagnosed = Diagnosed(difficult=[], diagnoses=[], profile=profile)
     teacher, server = served("supported")
 
-    def make() -> SkillMix:
-        return make_skillmix(
-            recipe, [*"abcdefg"], diagnosed, teacher, lambda texts: [None for _ in texts], _Copies(), 0
-        )
+    def make() -> Made:
+        return make_skillmix(recipe, [*"abcdefg"], diagnosed, tools_of(teacher), 0)
 
     first, asked = make(), len(server.log())
-    assert len({pair.query for pair in first.pairs}) == 12
+    assert len({row.question for row in first.rows}) == 12
     assert make() == first
     assert (
         len(server.log())
