@@ -77,7 +77,7 @@ class Run:
         self.folder.add(artifact, links)
         state = "done before" if artifact.reused else f"{artifact.seconds:.1f} s"
         left_out = ", ".join(f"{count:,} x {reason}" for reason, count in dropped_counts(artifact.dropped()).items())
-        self.console.print(f"{name:<10} {state:>11}{'  left out: ' + left_out if left_out else ''}", highlight=False)
+        self.console.print(f"{name:<13} {state:>11}{'  left out: ' + left_out if left_out else ''}", highlight=False)
         return artifact
 
     def link(self, name: str, target: Path) -> None:
@@ -86,7 +86,7 @@ class Run:
 
     def say(self, text: str) -> None:
         """Print a line under the stage's own."""
-        self.console.print(f"{'':<22}  {text}", highlight=False, markup=False)
+        self.console.print(f"{'':<25}  {text}", highlight=False, markup=False)
 
     def say_all(self, texts: Iterable[str]) -> None:
         """Print lines under the stage's own."""

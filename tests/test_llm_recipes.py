@@ -16,7 +16,7 @@ from stat_train.compose import read_settings
 from stat_train.plan.asked import asked_of
 from stat_train.plan.look import Look
 
-POOL, VALIDATION, PAIRS = 60, 10, 48
+POOL, VALIDATION, PAIRS = 240, 10, 48
 # Words that only one prompt holds.
 MARKS = {
     "label": "Which of the listed skills",
@@ -111,9 +111,9 @@ def test_stat_syn_asks_for_as_many_questions_and_solutions_as_it_takes(server: C
 
 def test_a_budget_that_ends_the_writing_is_no_loss(server: ChatServer) -> None:
     """The run ends with exit code 3; with a higher cap it goes on, and nothing is asked twice."""
-    assert main(_settings(server, "stat_syn", "budget.max_calls=100")) == 3
-    assert len(server.log()) <= 100
-    assert main(_settings(server, "stat_syn", "budget.max_calls=200")) == 0
+    assert main(_settings(server, "stat_syn", "budget.max_calls=300")) == 3
+    assert len(server.log()) <= 300
+    assert main(_settings(server, "stat_syn", "budget.max_calls=400")) == 0
     assert len(server.log()) == POOL + 2 * VALIDATION + 8 + 48
     assert len(_rows("training_set.jsonl")) == PAIRS
 

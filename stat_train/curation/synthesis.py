@@ -55,12 +55,13 @@ def stat_syn_seeds(source: Source, diagnosed: Diagnosed, recipe: StatSynRecipe, 
 
     A skill that no pool question carries has no references: the teacher writes from its name.
     """
-    missing, passes = missing_pairs(diagnosed, recipe.name), 0
+    missing, asked = missing_pairs(diagnosed, recipe.name), Counter[str]()
     while True:
         for question_id, skill in random.sample(missing, len(missing)):
             rows = sample(random, source.rows_by_skill.get(skill, source.rows[:0]), recipe.references)
-            yield Seed(question_id, skill, rows, passes)
-        passes += 1
+            # Where a skill has few references, the same ones are shown again, and another reply is wanted.
+            yield Seed(question_id, skill, rows, asked[skill])
+            asked[skill] += 1
 
 
 def embed_syn_seeds(source: Source, diagnosed: Diagnosed, recipe: EmbedSynRecipe, random: Random) -> Iterator[Seed]:

@@ -96,9 +96,11 @@ def test_a_pass_has_each_missing_skill_of_each_difficult_question_once_and_refer
     source = _source()
     seeds = list(islice(stat_syn_seeds(source, _diagnosed(), _stat_syn(), Random(0)), 8))
     wanted = sorted((id, skill) for id, skills in MISSED.items() for skill in skills)
-    for number, part in enumerate((seeds[:4], seeds[4:])):
+    for part in (seeds[:4], seeds[4:]):
         assert sorted((seed.question_id, seed.skill) for seed in part) == wanted
-        assert {seed.sample for seed in part} == {number}
+    assert Counter((seed.skill, seed.sample) for seed in seeds) == {
+        (skill, n): 1 for skill, count in {"digit_sum": 4, "rounding": 2, "powers": 2}.items() for n in range(count)
+    }
     for seed in seeds:
         assert len(set(seed.rows)) == 3
         assert all(seed.skill in (POOL[row].skills or []) for row in seed.rows)
@@ -107,7 +109,7 @@ def test_a_pass_has_each_missing_skill_of_each_difficult_question_once_and_refer
 
 def test_a_skill_that_no_pool_question_carries_is_written_for_from_its_name() -> None:
     seeds = islice(stat_syn_seeds(_source(), diagnosed_of({"v": ["unheard_of"]}), _stat_syn(), Random(0)), 2)
-    assert [(seed.skill, seed.rows) for seed in seeds] == [("unheard_of", [])] * 2
+    assert [(seed.skill, seed.rows, seed.sample) for seed in seeds] == [("unheard_of", [], 0), ("unheard_of", [], 1)]
 
 
 def test_embed_syn_writes_five_questions_for_each_difficult_one_after_its_nearest() -> None:
