@@ -77,10 +77,13 @@ def pool_overlaps(run: Run, questions: Artifact) -> Artifact:
     return artifact
 
 
-def require_recipe(run: Run, questions: Artifact) -> None:
-    """Refuse a recipe that the pool cannot serve, before anything is paid for."""
+def require_usable(run: Run, questions: Artifact) -> None:
+    """Refuse a recipe that the pool cannot serve, and files of held-out questions that cannot be read: first of all."""
+    if not run.config.reaches("curate"):
+        return
+    held_out_questions(run, questions)
     recipe = run.config.data_recipe
-    if isinstance(recipe, HardRecipe) and run.config.reaches("curate"):
+    if isinstance(recipe, HardRecipe):
         require_levels(open_pool(questions.folder), recipe.levels)
 
 

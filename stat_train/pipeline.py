@@ -25,7 +25,7 @@ from stat_train.config import (
     TextTask,
 )
 from stat_train.counts import Count, Counts, dropped_counts
-from stat_train.curating import pool_overlaps, publish, require_recipe, training_set
+from stat_train.curating import pool_overlaps, publish, require_usable, training_set
 from stat_train.curation.inputs import read_profile
 from stat_train.diagnosis.answering import unfinished
 from stat_train.diagnosis.audit import agreement, ask_again, sampled, to_ask_again
@@ -153,7 +153,7 @@ def load(run: Run) -> Artifact:
 
     artifact = run.make("questions", 2, [], identity, build)
     run.link("questions", artifact.folder)
-    require_recipe(run, artifact)
+    require_usable(run, artifact)
     if run.config.reaches("diagnose"):
         require_gold(run.config.difficulty, artifact.records("validation.jsonl", Question), run.grader)
     run.say(in_words(open_pool(artifact.folder)))

@@ -23,12 +23,12 @@ def nearest_rows(source: Source, questions: Sequence[Question], count: int, embe
     """Yield the rows of the pool nearest to each question (questions x `count`): the first ones, then the next ones.
 
     Nearness is the cosine of the vectors of the questions' texts; of rows that are equally near the first counts. It
-    ends with the last full block of `count` rows.
+    ends with the pool, so the last block may have fewer.
     """
     pool, asked = _vectors(source, [question.question for question in questions], embedder)
     known, width = _nearest(pool, asked, 0), 0
-    for start in range(0, len(source.rows) - count + 1, count):
-        if start + count > width:
+    for start in range(0, len(source.rows), count):
+        if min(start + count, len(source.rows)) > width:
             width = min(len(source.rows), max(2 * width, BLOCKS * count))
             known = _nearest(pool, asked, width)
         yield source.rows[known[:, start : start + count]]

@@ -239,7 +239,9 @@ def new_question_request(prompts: Prompts, sampling: Sampling, wanted: QuestionR
     """Return what is asked to write two new questions, for a skill or after examples alone."""
     prompt = prompts["new_question" if wanted.skill else "similar_question"]
     examples = (f"Question: {each.question}\nSolution: {each.solution or ''}" for each in wanted.examples)
-    values = {"examples": "\n\n".join(examples) or "(none is known)"} | ({"skill": wanted.skill} if wanted.skill else {})
+    values = {"examples": "\n\n".join(examples) or "(none is known)"} | (
+        {"skill": wanted.skill} if wanted.skill else {}
+    )
 
     def read(text: str) -> list[str] | None:
         reply = read_reply(text, prompt.reply, code_of(values))
