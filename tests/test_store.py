@@ -47,12 +47,13 @@ def row(number: int) -> QuestionSkills:
     return QuestionSkills(id=str(number), skills=["addition"])
 
 
-def writes(log: list[str], word: str = "content") -> Callable[[Path], None]:
+def writes(log: list[str], word: str = "content") -> Callable[[Path], Counts]:
     """Return a build that notes itself in the log and writes one file."""
 
-    def build(folder: Path) -> None:
+    def build(folder: Path) -> Counts:
         log.append(folder.name)
         (folder / "out.txt").write_text(word)
+        return {}
 
     return build
 
@@ -152,7 +153,7 @@ make(Path(sys.argv[1]), "questions", 1, [], {}, build)
     (partial,) = (tmp_path / "artifacts").glob("*.partial")
     assert len(temporaries(partial)) == 1
 
-    def build(folder: Path) -> None:
+    def build(folder: Path) -> Counts:
         store.write_text(folder / "benchmarks" / "standard.jsonl", "row")
 
     artifact = make(tmp_path, "questions", 1, [], {}, build)
@@ -425,8 +426,8 @@ def test_lease_that_changed_hands_meanwhile_is_put_back(tmp_path: Path, monkeypa
 # -- the run folder ---------------------------------------------------------------------------------------------------
 
 
-def dropping(reason: str) -> Callable[[Path], None]:
-    def build(folder: Path) -> None:
+def dropping(reason: str) -> Callable[[Path], Counts]:
+    def build(folder: Path) -> Counts:
         (folder / "out.txt").write_text(reason)
         store.write_records(folder / "dropped.jsonl", [Dropped(stage=reason, id="1", reason=reason)])
 
