@@ -328,6 +328,11 @@ def test_the_price_is_the_sum_over_the_calls_of_the_rows(
     other = tmp_path / "here" / "other"
     assert main([*settings, f"run_dir={other}", "data_recipe.allow_short=true"]) == 0
     assert {line[0]: line[1] for line in _tables(other / CARD)[0][1:]} == head
+    # Where no price was known when the calls were made, none is told.
+    unpriced = _settings(tmp_path / "unpriced", *endpoint)
+    assert main(unpriced) == 0
+    head = {line[0]: line[1] for line in _tables(tmp_path / "unpriced" / "run" / CARD)[0][1:]}
+    assert re.fullmatch(r"unknown prices: \d+ calls, [\d,]+ tokens", head["paid for these rows"])
 
 
 # -- the upload -------------------------------------------------------------------------------------------------------
