@@ -14,6 +14,7 @@ from stat_train.setting_types import (
     Count,
     EnvironmentVariable,
     GraderName,
+    HubName,
     Node,
     Positive,
     Rate,
@@ -303,7 +304,7 @@ class Config(Node):
     difficulty: Difficulty
     data_recipe: DataRecipe
     decontaminate: Decontamination
-    push_to_hub: Annotated[Text | None, OPERATIONAL]
+    push_to_hub: Annotated[HubName | None, OPERATIONAL]
     train: Training
     budget: BudgetCaps
     plan: PlanAssumptions

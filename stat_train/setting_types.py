@@ -48,6 +48,15 @@ Url = Annotated[
 ]
 EnvironmentVariable = Annotated[str, _text_like("[A-Z_][A-Z0-9_]*", "the NAME of an environment variable, in capitals")]
 
+# As the hub names repositories: no two dots or hyphens in a row, none at an end.
+HubName = Annotated[
+    str,
+    _text_like(
+        r"(?!.*(--|\.\.))[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?/[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?",
+        "OWNER/NAME of a data set on the hub",
+    ),
+]
+
 GraderName = Annotated[
     str,
     _text_like(

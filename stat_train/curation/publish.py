@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from stat_train import __version__
+from stat_train.config import is_local
 from stat_train.errors import UserError
 from stat_train.records import TrainingExample
 from stat_train.store import write_text
 
 CARD, ROWS, TABLE = "DATASET_CARD.md", "training_set.jsonl", "training_set.parquet"
 SKILLS_SHOWN = 200
+# What Markdown or HTML may read as markup; an underscore inside a word is none.
+MARKUP = re.compile(r"[\\`*\[\]<>|~&$]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def write_table(folder: Path, examples: Sequence[TrainingExample]) -> None:
@@ -55,7 +59,7 @@ def write_card(folder: Path, about: Mapping[str, Any]) -> None:
         configs=[{"config_name": "default", "data_files": TABLE}],
     )
     page = Environment(loader=PackageLoader("stat_train", "curation"), undefined=StrictUndefined, trim_blocks=True)
-    page.filters["cell"] = _cell
+    page.filters |= {"cell": _cell, "place": _place}
     text = page.get_template("dataset_card.md.j2").render(
         about, front=front.to_yaml(), version=__version__, most=SKILLS_SHOWN
     )
@@ -63,8 +67,17 @@ def write_card(folder: Path, about: Mapping[str, Any]) -> None:
 
 
 def _cell(value: object) -> str:
-    """Return a text for the cell of a table: names are the task's or a teacher's, and may hold anything."""
-    return " ".join(str(value).split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
+    """Return a text for the cell of a table: names are the task's or a teacher's, and may hold anything.
+
+    What could be read as markup is written as a character reference, which Markdown never takes for structure.
+    """
+    plain = "".join(letter if letter.isprintable() else " " for letter in str(value))
+    return MARKUP.sub(lambda found: f"&#{ord(found[0])};", " ".join(plain.split()))
+
+
+def _place(value: str) -> str:
+    """Return where something is from; of a path only the name, for a machine's folders are nobody else's business."""
+    return Path(value).name if is_local(value) else value
 
 
 def _size(rows: int) -> str:
@@ -75,12 +88,11 @@ def _size(rows: int) -> str:
 def push(folder: Path, repository: str) -> str:
     """Upload rows, table and card to a data set repository of the hub, made private if it is new; return its address.
 
-    The token is that of the hub's own tools (`hf auth login`, or HF_TOKEN in the environment). Raises UserError when
-    the hub refuses.
+    Files that the repository has already are not sent again. The token is that of the hub's own tools (`hf auth login`,
+    or HF_TOKEN in the environment). Raises UserError when the hub does not take them.
     """
-    from httpx import HTTPError
+    from httpx2 import HTTPError
     from huggingface_hub import CommitOperationAdd, HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     files = {"README.md": CARD, ROWS: ROWS, TABLE: TABLE}
     operations = [CommitOperationAdd(name, str((folder / file).resolve())) for name, file in files.items()]
@@ -88,10 +100,22 @@ def push(folder: Path, repository: str) -> str:
     try:
         api.create_repo(repository, repo_type="dataset", private=True, exist_ok=True)
         done = api.create_commit(repository, operations, commit_message="Add a training set", repo_type="dataset")
-    except (HfHubHTTPError, HFValidationError, HTTPError, OSError) as error:
-        first = str(error).strip().splitlines()[0]
+    except (HTTPError, OSError, ValueError, RuntimeError) as error:
+        # The last two: a reply or a token that cannot be read, and a large file that could not be sent.
         raise UserError(
-            f"push_to_hub = {repository}: the hub refuses it ({first}); expected OWNER/NAME of a data set that your "
-            "token may write to (hf auth login, or HF_TOKEN). The training set itself is made: see the run folder"
+            f"push_to_hub = {repository}: the hub does not take it ({_first_line(error)}); expected OWNER/NAME of a "
+            "data set that your token may write to (hf auth login, or HF_TOKEN). The training set itself is made: see "
+            "the run folder"
         ) from error
     return str(done.repo_url)
+
+
+def _first_line(error: Exception) -> str:
+    """Return what an error says first, without the token, which a header that cannot be sent is quoted with."""
+    from huggingface_hub import get_token
+
+    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    token = get_token() or ""
+    for secret in {token, repr(token)[1:-1], ascii(token)[1:-1], repr(token.encode())[2:-1]} - {""}:
+        said = said.replace(secret, "[token]")
+    return said

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from math import sqrt
+from itertools import product
+from math import comb, prod, sqrt
 from random import Random
 
 import pytest
@@ -121,6 +122,33 @@ def test_what_is_kept_of_a_teacher_that_is_wrong_three_times_in_ten(same: float)
     questions = 8_000
     found, expected = _simulated(0.3, same, questions), kept_solutions(0.3, same)
     assert found == pytest.approx([questions * count for count in expected], abs=4 * sqrt(3 * questions))
+
+
+@pytest.mark.parametrize("rule", [PAPER, Filter(5, 3, 5), Filter(4, 3, 4)])
+@pytest.mark.parametrize(("wrong", "same"), [(0.3, 0.0), (0.3, 0.25), (0.5, 0.5), (0.2, 1.0)])
+def test_every_outcome_weighted_by_its_probability(rule: Filter, wrong: float, same: float) -> None:
+    """A group is kept when it has m of n, and two cannot; what is stopped early could not have reached m.
+
+    Right ones are Binomial(n, 1 - e) and usual errors Binomial(n, e s): on average, the sum over k >= m of
+    k C(n, k) p^k (1 - p)^(n - k) is kept of each.
+    """
+    chances = {"right": 1 - wrong, "usual": wrong * sqrt(same), "own": wrong * (1 - sqrt(same))}
+    outcomes = dict(enumerate(product(chances, repeat=rule.solutions)))
+    answers = {
+        str(n): [f"own {place}" if kind == "own" else kind for place, kind in enumerate(kinds)]
+        for n, kinds in outcomes.items()
+    }
+    kept, found = dict.fromkeys(chances, 0.0), _solve(answers, rule)[0]
+    for n, kinds in outcomes.items():
+        for place in found[str(n)].agreed(rule):
+            kept[kinds[place]] += prod(chances[kind] for kind in kinds)
+    ks = range(rule.must_agree, rule.solutions + 1)
+    for kind in ("right", "usual"):
+        p, n = chances[kind], rule.solutions
+        assert kept[kind] == pytest.approx(sum(k * comb(n, k) * p**k * (1 - p) ** (n - k) for k in ks))
+    assert kept["own"] == 0
+    if rule == PAPER:
+        assert (kept["right"], kept["usual"]) == pytest.approx(kept_solutions(wrong, same))
 
 
 def test_of_independent_errors_less_than_a_twentieth_is_left_and_of_common_ones_a_fifth() -> None:
