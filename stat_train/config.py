@@ -58,6 +58,7 @@ class FieldNames(Node):
     subject: Text | None
     level: Text | None
     skills: Text | None
+    licence: Text | None
 
 
 class TextTask(Node):

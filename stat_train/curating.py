@@ -41,7 +41,7 @@ KINDS = ("leak", "template twin")
 NEAR_COPY_SIMILARITY = 0.7
 # Where a task says nothing of the columns.
 PLAIN_FIELDS = FieldNames(
-    id="id", question="question", answer=None, solution=None, subject=None, level=None, skills=None
+    id="id", question="question", answer=None, solution=None, subject=None, level=None, skills=None, licence=None
 )
 # The prompts that a recipe's rows depend on.
 PROMPTS = {

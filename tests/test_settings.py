@@ -176,19 +176,19 @@ WRONG = {
         [["data_recipe = stat_syn", "data_recipe=stat_sel", "teacher=openai"]],
     ),
     "more to agree than solutions": Wrong(
-        ["data_recipe=stat_syn", "data_recipe.must_agree=4"],
+        ["teacher=openai", "teacher.model=m", "data_recipe=stat_syn", "data_recipe.must_agree=4"],
         [["data_recipe.must_agree = 4", "expected at most data_recipe.solutions = 3"]],
     ),
     "two answers that both agree": Wrong(
-        ["data_recipe=embed_syn", "data_recipe.solutions=4"],
+        ["teacher=openai", "teacher.model=m", "data_recipe=embed_syn", "data_recipe.solutions=4"],
         [["data_recipe.must_agree = 2", "more than half of data_recipe.solutions = 4"]],
     ),
     "more answers than solutions": Wrong(
-        ["data_recipe=stat_syn", "data_recipe.answers_per_question=5"],
+        ["teacher=openai", "teacher.model=m", "data_recipe=stat_syn", "data_recipe.answers_per_question=5"],
         [["data_recipe.answers_per_question = 5", "expected at most data_recipe.solutions = 3"]],
     ),
     "profile of other skills": Wrong(
-        ["data_recipe=skillmix", "data_recipe.skills=teacher"],
+        ["teacher=openai", "teacher.model=m", "data_recipe=skillmix", "data_recipe.skills=teacher"],
         [["data_recipe.skills_from = profile", "data_recipe.skills_from=all"]],
     ),
     "no level": Wrong(
@@ -383,10 +383,13 @@ OPERATIONAL_SETTINGS = {
     "plan.answer_tokens",
     "plan.diagnosis_tokens",
     "plan.difficult_share",
+    "plan.kept_share",
     "plan.label_tokens",
     "plan.output_tokens_per_second",
+    "plan.question_tokens",
     "plan.rewrite_tokens",
     "plan.skills_per_question",
+    "push_to_hub",
     "student.processes",
     "task.grader_timeout_seconds",
     "train.device_batch_size",

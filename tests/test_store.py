@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from stat_train import store
+from stat_train.counts import Count, Counts
 from stat_train.errors import StatTrainError, UserError
 from stat_train.records import Dropped, QuestionSkills
 from stat_train.store import Artifact, RunFolder, chunk_seed, file_hash, lease, make, make_folder
@@ -37,6 +38,7 @@ def build(folder):
     while not gate.exists():
         time.sleep(0.01)
     (folder / "out.txt").write_text("made")
+    return {}
 
 artifact = make(cache, "label", 1, [], {}, build)
 print("reused" if artifact.reused else "made", (artifact.folder / "out.txt").read_text())
@@ -124,8 +126,9 @@ def test_interrupted_build_keeps_its_partial_folder_and_goes_on_in_it(tmp_path: 
 
     found: list[str] = []
 
-    def goes_on(folder: Path) -> None:
+    def goes_on(folder: Path) -> Counts:
         found.extend(path.name for path in folder.iterdir())
+        return {}
 
     artifact = make(tmp_path, "label", 1, [], {}, goes_on)
     assert found == ["first.txt"]
@@ -155,6 +158,7 @@ make(Path(sys.argv[1]), "questions", 1, [], {}, build)
 
     def build(folder: Path) -> Counts:
         store.write_text(folder / "benchmarks" / "standard.jsonl", "row")
+        return {}
 
     artifact = make(tmp_path, "questions", 1, [], {}, build)
     assert [path.name for path in (artifact.folder / "benchmarks").iterdir()] == ["standard.jsonl"]
@@ -391,10 +395,11 @@ def test_holder_that_lost_its_lease_leaves_the_new_holder_s_alone(
 def test_a_process_that_lost_its_lease_does_not_call_its_work_done(tmp_path: Path) -> None:
     """Another is at work on the same folder then; it finishes what is there."""
 
-    def suspended(folder: Path) -> None:
+    def suspended(folder: Path) -> Counts:
         path = folder.with_name(folder.name.replace(".partial", ".lease"))
         path.unlink()
         path.write_text(holder_text("another-host", 1))
+        return {}
 
     with pytest.raises(StatTrainError, match=r"another process took over label-\w+"):
         make(tmp_path, "label", 1, [], {}, suspended)
@@ -430,6 +435,7 @@ def dropping(reason: str) -> Callable[[Path], Counts]:
     def build(folder: Path) -> Counts:
         (folder / "out.txt").write_text(reason)
         store.write_records(folder / "dropped.jsonl", [Dropped(stage=reason, id="1", reason=reason)])
+        return {"question": Count(3, 2)}
 
     return build
 
@@ -538,5 +544,6 @@ def test_dropped_jsonl_gathers_all_stages_and_the_manifest_counts_them(tmp_path:
     assert [row.reason for row in rows] == list(stages.values())
     manifest = json.loads((run.folder / "manifest.json").read_text())
     assert manifest["command"] == ["stat-train", "seed=0"]
-    assert [stage["dropped"] for stage in manifest["stages"]] == [{reason: 1} for reason in stages.values()] + [{}]
+    counted = [{"question": {"total": 3, "kept": 2, "dropped": {reason: 1}}} for reason in stages.values()]
+    assert [stage["counts"] for stage in manifest["stages"]] == [*counted, {}]
     assert [stage["artifact"] for stage in manifest["stages"]] == [artifact.name for artifact in run.made]

@@ -24,6 +24,7 @@ MAX_LINE_BYTES = 1_000_000
 MAX_LEVEL = 10**9
 
 _NO_FIELDS = {"id": None, "answer": None, "solution": None, "subject": None, "level": None, "skills": None}
+_NO_FIELDS |= {"licence": None}
 # The columns of well-known data sets, which `task.fields` does not have to name.
 HUB_FIELDS = {
     "EleutherAI/hendrycks_math": FieldNames.model_validate(
@@ -235,6 +236,7 @@ def _question(row: _Row, fields: FieldNames) -> Question:
         subject=_text(content, fields.subject) or None,
         level=_level(content, fields.level),
         skills=_skills(content, fields.skills),
+        licence=_text(content, fields.licence) or None,
     )
 
 

@@ -18,7 +18,7 @@ from stat_train.tasks.arithmetic.world import Chain
 from stat_train.tasks.load import load_questions, open_pool
 
 BENCHMARKS = ["standard", "unseen_phrasings", "larger_numbers", "longer_chains", "retention"]
-COLUMNS = ("id", "question", "answer", "solution", "subject", "level", "skills")
+COLUMNS = ("id", "question", "answer", "solution", "subject", "level", "skills", "licence")
 
 
 def _arithmetic(**settings: Any) -> ArithmeticTask:

@@ -17,7 +17,7 @@ from stat_train.records import Dropped, Question
 from stat_train.tasks import text
 from stat_train.tasks.text import normalised, read_questions
 
-COLUMNS = ("id", "question", "answer", "solution", "subject", "level", "skills")
+COLUMNS = ("id", "question", "answer", "solution", "subject", "level", "skills", "licence")
 FIELDS = FieldNames.model_validate({name: name for name in COLUMNS})
 
 
