@@ -417,7 +417,13 @@ OPERATIONAL_OF_ENDPOINTS = {
 
 
 # Where 8 is no value.
-VALUES = {"difficult_share": 0.5, "base_url": "http://h/v1", "api_key_env": "THE_KEY"}
+VALUES = {
+    "difficult_share": 0.5,
+    "kept_share": 0.5,
+    "push_to_hub": "me/rows",
+    "base_url": "http://h/v1",
+    "api_key_env": "THE_KEY",
+}
 
 
 def test_what_is_operational_is_not_in_the_identity() -> None:

@@ -42,7 +42,7 @@ def _write(path: Path, *lines: bytes | dict[str, Any]) -> Path:
 
 
 def test_reads_every_column(tmp_path: Path) -> None:
-    values = ("a", "2+2?", "4", "It is 4.", "algebra", 5, ["addition"])
+    values = ("a", "2+2?", "4", "It is 4.", "algebra", 5, ["addition"], "MIT")
     row: dict[str, Any] = dict(zip(COLUMNS, values, strict=True))
     assert _read(_write(tmp_path / "pool.jsonl", row | {"more": [1]})) == [Question(**row)]
 
