@@ -22,7 +22,7 @@ SETTINGS = [
 RESULTS = ["training_set.jsonl", "profile.json", "evaluation.json", "checkpoint/model.safetensors"]
 AFTER_CURATION = Counter(["curate", "train", "benchmark", "evaluate", "report"])
 # The benchmark is answered twice: before the training and after it.
-DIAGNOSIS = Counter(["questions", "label", "answer", "grade", "diagnose", "profile", "benchmark"])
+DIAGNOSIS = Counter(["questions", "label", "answer", "grade", "diagnose", "profile", "decontaminate", "benchmark"])
 EVERY_STAGE = DIAGNOSIS + AFTER_CURATION
 
 

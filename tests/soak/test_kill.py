@@ -103,6 +103,8 @@ LONG = {
         At("diagnose", "before", "dropped.jsonl"),
         At("profile", "half", "profile.json"),
         At("profile", "before", "profile-*"),
+        At("decontaminate", "half", "overlaps.jsonl"),
+        At("decontaminate", "before", "decontaminate-*"),
         At("curate", "after", "training_set.jsonl"),
         At("curate", "before", "curate-*"),
     ],
@@ -126,7 +128,7 @@ LONG = {
         At("report", "after", "report-*"),
     ],
 }
-STAGES = "questions label answer grade diagnose profile curate train benchmark evaluate report"
+STAGES = "questions label answer grade diagnose profile decontaminate curate train benchmark evaluate report"
 
 
 def test_the_long_sequences_have_two_moments_in_every_stage_and_one_between_data_and_completion() -> None:
