@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from stat_train.config import (
@@ -21,7 +22,14 @@ from stat_train.config import (
     is_local,
     local_path,
 )
-from stat_train.recipe_settings import AugmentRecipe, DataRecipe, EmbedSynRecipe, SkillMixRecipe, StatSynRecipe
+from stat_train.recipe_settings import (
+    AugmentRecipe,
+    DataRecipe,
+    EmbedSelRecipe,
+    EmbedSynRecipe,
+    SkillMixRecipe,
+    StatSynRecipe,
+)
 from stat_train.setting_types import Node
 
 
@@ -120,6 +128,8 @@ def _check_recipe(config: Config) -> list[str]:
         problems += _check_without_writer(recipe)
     if isinstance(recipe, StatSynRecipe | EmbedSynRecipe):
         problems += _check_agreement(recipe)
+    if isinstance(recipe, EmbedSelRecipe | EmbedSynRecipe):
+        problems += _check_embedder(recipe)
     if isinstance(recipe, SkillMixRecipe) and (recipe.skills, recipe.skills_from) == ("teacher", "profile"):
         problems.append(
             "data_recipe.skills_from = profile: a profile is of the task's own skills; use data_recipe.skills=map, or "
@@ -130,7 +140,9 @@ def _check_recipe(config: Config) -> list[str]:
 
 def _check_decontamination(config: Config) -> list[str]:
     places = config.decontaminate.against
-    return [problem for place in places if (problem := absent_file("decontaminate.against", place))]
+    problems = [problem for place in places if (problem := absent_file("decontaminate.against", place))]
+    twice = sorted({place for place in places if places.count(place) > 1})
+    return problems + [f"decontaminate.against = {place}: named twice; expected each file once" for place in twice]
 
 
 def _check_without_writer(recipe: DataRecipe) -> list[str]:
@@ -147,6 +159,20 @@ def _check_without_writer(recipe: DataRecipe) -> list[str]:
             "teacher=openai"
         ]
     return []
+
+
+def _check_embedder(recipe: EmbedSelRecipe | EmbedSynRecipe) -> list[str]:
+    problems, given = [], f"data_recipe.embedder = {recipe.embedder}"
+    if recipe.embedder != "tfidf" and find_spec("sentence_transformers") is None:
+        problems.append(f"{given}: needs sentence-transformers; pip install 'stat-train[embed]', or use tfidf")
+    elif recipe.embedder.startswith((".", "/", "~")):
+        problem = absent_file("data_recipe.embedder", recipe.embedder)
+        problems += [problem] if problem else []
+    if isinstance(recipe, EmbedSynRecipe) and recipe.references > recipe.nearest:
+        problems.append(
+            f"data_recipe.references = {recipe.references}: expected at most data_recipe.nearest = {recipe.nearest}"
+        )
+    return problems
 
 
 def _check_agreement(recipe: StatSynRecipe | EmbedSynRecipe) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from stat_train.config import FieldNames, OpenAITeacher, RecordedStudent, TextTask
 from stat_train.counts import Count, Counts
 from stat_train.curation.decontamination import LEAK_PERCENT, SHINGLE_WORDS, Decontaminator, HeldOut, Hit
+from stat_train.curation.embedding import TFIDF
 from stat_train.curation.inputs import held_out, read_diagnosed
 from stat_train.curation.near_copies import NearCopies
 from stat_train.curation.publish import CARD, ROWS, TABLE, licences, push, write_card, write_table
@@ -18,6 +19,7 @@ from stat_train.curation.rows import Tools
 from stat_train.curation.selection import require_levels
 from stat_train.curation.source import make_source
 from stat_train.curation.training_set import TrainingSet, make_training_set, told
+from stat_train.errors import InputError
 from stat_train.models.budget import in_dollars
 from stat_train.models.calls import find_calls
 from stat_train.progress import track
@@ -28,6 +30,7 @@ from stat_train.store import Artifact, write_json, write_records
 from stat_train.tasks.load import open_pool, open_pool_skills
 from stat_train.tasks.text import read_questions
 from stat_train.teacher import skillmix
+from stat_train.teacher.skill_list import names_for, read_skill_list
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -66,9 +69,9 @@ def pool_overlaps(run: Run, questions: Artifact) -> Artifact:
         write_records(folder / "overlaps.jsonl", found)
         write_records(folder / "dropped.jsonl", dropped)
         write_json(folder / "certificate.json", certificate(against, len(pool), found, settings.template_twins))
-        return {"pool question": Count(len(pool), len(pool) - len(dropped))}
+        return {"pool question": Count(len(pool), len(pool) - len({row.id for row in dropped}))}
 
-    places = {place: run.fingerprint(place) for place in settings.against}
+    places = [[place, run.fingerprint(place)] for place in settings.against]
     fields = run.config.task.fields.model_dump() if isinstance(run.config.task, TextTask) and places else None
     identity: Summary = {"against": places, "fields": fields, "template_twins": settings.template_twins}
     identity |= {"thresholds": THRESHOLDS}
@@ -91,11 +94,12 @@ def held_out_questions(run: Run, questions: Artifact) -> list[HeldOut]:
     """Return all that must not be trained on: the run's validation and benchmark questions, and those of more files."""
     task, bad = run.config.task, list[Dropped]()
     fields = task.fields if isinstance(task, TextTask) else PLAIN_FIELDS
-    more = [
-        HeldOut(each.id, each.question, place)
-        for place in run.config.decontaminate.against
-        for each in read_questions(place, "test", fields, bad, 0, "decontaminate.against")
-    ]
+    more: list[HeldOut] = []
+    for place in run.config.decontaminate.against:
+        found = list(read_questions(place, "test", fields, bad, 0, "decontaminate.against"))
+        if not found:
+            raise InputError(f"decontaminate.against = {place}: holds no questions")
+        more += [HeldOut(each.id, each.question, place) for each in found]
     return [*held_out(questions), *more]
 
 
@@ -137,6 +141,7 @@ def certificate(against: Sequence[HeldOut], checked: int, found: Sequence[Overla
         "thresholds": THRESHOLDS,
         "template_twins": twins,
         "pool_hits": dict(hits.most_common()),
+        "pool_hits_by_place": dict(Counter(each.place for each in found).most_common()),
     }
 
 
@@ -180,7 +185,8 @@ def training_set(
         source, unusable = make_source(open_pool(questions.folder), open_pool_skills(skill_map.folder), left_out)
         check = Decontaminator(held_out_questions(run, questions)).check
         tools = Tools(run.teacher, run.grader, check, NearCopies(near_copy_similarity(run)))
-        made = make_training_set(source, diagnosed, recipe, tools, run.prompt, seed)
+        skills = sorted(names_for(read_skill_list(skill_map.folder / "skills.json"), None))
+        made = make_training_set(source, diagnosed, recipe, tools, run.prompt, seed, skills)
         write_records(folder / ROWS, made.examples)
         write_table(folder, made.examples)
         write_records(folder / "dropped.jsonl", [*unusable, *made.dropped])
@@ -188,13 +194,16 @@ def training_set(
         summary = made.summary | {"decontamination": pool | of_new_questions(made)}
         write_json(folder / "curation.json", summary)
         write_card(folder, about(run, summary, made.examples, source.pool))
-        return {"pool question": Count(len(source.pool) - len(left_out), len(source.rows))} | made.counts
+        came = overlapping.counts()["pool question"]["kept"]
+        return {"pool question": Count(came, len(source.rows))} | made.counts
 
     identity: Summary = {
         "recipe": recipe.identity(),
         "teacher": run.teacher_identity(*PROMPTS.get(recipe.name, ("rewrite",))),
     }
+    embedder = getattr(recipe, "embedder", TFIDF)
     identity |= {
+        "embedder": embedder if embedder == TFIDF else run.fingerprint(embedder),
         "near_copy_similarity": near_copy_similarity(run),
         "seed": seed,
         "prompt": run.prompt.model_dump(),
@@ -242,7 +251,11 @@ def cost_in_words(cache_dir: Path, call_ids: set[str]) -> str:
     if not call_ids:
         return "nothing: no call was made"
     calls = find_calls(cache_dir, call_ids).values()
-    priced = all(call.priced for call in calls)
-    usd = sum(payment.usd for call in calls for payment in call.payments)
-    tokens = sum(payment.tokens for call in calls for payment in call.payments)
-    return f"{in_dollars(usd) if priced else 'unknown prices'}: {len(calls):,} calls, {tokens:,} tokens"
+    payments = [payment for call in calls for payment in call.payments]
+    tokens = sum(payment.tokens for payment in payments if payment.settled)
+    words = f"{len(calls):,} calls, {tokens:,} tokens"
+    if not all(call.priced for call in calls):
+        return f"unknown prices: {words}"
+    usd, more = (sum(payment.usd for payment in payments if payment.settled is known) for known in (True, False))
+    # A call that was under way when a run was killed may have been made, and made again.
+    return f"{in_dollars(usd)}: {words}{f'; at most {in_dollars(more)} for interrupted ones' if more else ''}"

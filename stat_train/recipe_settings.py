@@ -80,7 +80,7 @@ class DifficultyTuningRecipe(Node):
     name: Literal["difficulty_tuning"]
     pairs: Positive
     answers: AnswerSource | None
-    answers_per_question: Positive
+    answers_per_question: Annotated[int, Field(ge=2)]
     allow_short: bool
 
 

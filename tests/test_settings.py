@@ -195,6 +195,17 @@ WRONG = {
         ["data_recipe=hard", "data_recipe.levels=[]"],
         [["data_recipe.levels = []", "expected a list that is not empty"]],
     ),
+    "encoder without its package": Wrong(
+        ["data_recipe=embed_sel", "data_recipe.embedder=no/such"],
+        [["data_recipe.embedder = no/such", "pip install 'stat-train[embed]'"]],
+    ),
+    "more references than nearest": Wrong(
+        ["teacher=openai", "teacher.model=m", "data_recipe=embed_syn", "data_recipe.references=9"],
+        [["data_recipe.references = 9", "expected at most data_recipe.nearest = 5"]],
+    ),
+    "benchmark named twice": Wrong(
+        ["decontaminate.against=[owner/name,owner/name]"], [["decontaminate.against = owner/name", "named twice"]]
+    ),
     "benchmark that is not there": Wrong(
         ["decontaminate.against=[nowhere.jsonl]"], [["decontaminate.against = nowhere.jsonl", "no such file"]]
     ),

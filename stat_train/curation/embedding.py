@@ -25,6 +25,13 @@ def nearest_rows(source: Source, questions: Sequence[Question], count: int, embe
     Nearness is the cosine of the vectors of the questions' texts; of rows that are equally near the first counts. It
     ends with the pool, so the last block may have fewer.
     """
+    if not questions:
+        raise UserError(
+            "data_recipe: no validation question is difficult for the student, so there is nothing to be near to. Use "
+            "harder validation questions, another difficulty, or data_recipe=random"
+        )
+    if not len(source.rows):
+        return
     pool, asked = _vectors(source, [question.question for question in questions], embedder)
     known, width = _nearest(pool, asked, 0), 0
     for start in range(0, len(source.rows), count):

@@ -32,12 +32,16 @@ class NearCopies:
         self._similarity = similarity
         self._added: list[tuple[str, frozenset[str]]] = []
         self._equal: dict[str, str] = {}
+        self._ids: set[str] = set()
         rows = _rows_per_band(similarity) if similarity is not None else 0
         self._index = MinHashLSH(num_perm=HASHES, params=(HASHES // rows, rows)) if rows else None
 
     def add(self, id: str, text: str) -> None:
         """Add a text that later ones are compared with; one without words is a near copy of none."""
-        self._equal.setdefault(normalised(text), id)
+        # The same references are shown again and again.
+        if self._equal.setdefault(normalised(text), id) != id or id in self._ids:
+            return
+        self._ids.add(id)
         found = _different_words(text) if self._similarity is not None else None
         if found and self._index:
             self._index.insert(len(self._added), _hashes(found))

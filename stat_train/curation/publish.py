@@ -39,7 +39,7 @@ def licences(examples: Sequence[TrainingExample], of_seed: Mapping[str, str | No
     counts: Counter[str] = Counter()
     for example in examples:
         found = {of_seed.get(id) or "not stated" for id in example.origin.seed_ids} or {"written by the teacher alone"}
-        counts.update(found)
+        counts.update(sorted(found))
     return dict(counts.most_common())
 
 
@@ -54,7 +54,7 @@ def write_card(folder: Path, about: Mapping[str, Any]) -> None:
     front = DatasetCardData(
         language=None,
         task_categories=["text-generation"],
-        tags=["stat-train", "skill-targeted", about["curation"]["recipe"]],
+        tags=["stat-train", about["curation"]["recipe"]],
         size_categories=_size(about["curation"]["pairs"]),
         configs=[{"config_name": "default", "data_files": TABLE}],
     )

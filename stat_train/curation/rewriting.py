@@ -62,16 +62,16 @@ def select(source: Source, diagnosed: Diagnosed, recipe: SelectionRecipe, tools:
     """
     answers = answer_source(recipe, tools.teacher)
     random, left = draws(source, diagnosed, recipe, answers, seed)
-    texts, dropped, drawn, in_vain = list[Text](), list[Dropped](), 0, 0
+    texts, dropped, drawn, in_vain, exhausted = list[Text](), list[Dropped](), 0, 0, False
     while len(texts) < recipe.pairs and in_vain < MOST_DRAWN_IN_VAIN:
         chosen, left = fill(left, recipe.pairs - len(texts), random)
-        if not chosen:
+        if exhausted := not chosen:
             break
-        written = _written(chosen, source, tools, dropped)
+        written = _written(chosen, source, tools, dropped, first=not texts)
         texts, drawn = texts + written, drawn + len(chosen)
         in_vain = 0 if written else in_vain + len(chosen)
     limit = f"; data_recipe.levels = {recipe.levels} leaves fewer" if isinstance(recipe, HardRecipe) else ""
-    require_enough(len(texts), recipe.pairs, recipe.allow_short, source, dropped, limit)
+    require_enough(len(texts), recipe.pairs, recipe.allow_short, source, dropped, exhausted, limit)
     random.shuffle(texts)
     skills = source.skills_at([text.draw.row for text in texts])
     rows = [_row(text, needed) for text, needed in zip(texts, skills, strict=True)]
@@ -89,8 +89,14 @@ def _row(text: Text, skills: list[str]) -> Row:
     return Row(question.question, answer, skills, origin)
 
 
-def _written(chosen: Sequence[Draw], source: Source, tools: Tools, dropped: list[Dropped]) -> list[Text]:
-    """Return the pairs that were drawn, with their texts; those whose rewrite cannot be used go to `dropped`."""
+def _written(chosen: Sequence[Draw], source: Source, tools: Tools, dropped: list[Dropped], first: bool) -> list[Text]:
+    """Return the pairs that were drawn, with their texts; those whose rewrite cannot be used go to `dropped`.
+
+    Of the `first` ones some are tried before the others, so that a teacher that cannot do this is found out early.
+    """
+    if first and len(chosen) > MOST_DRAWN_IN_VAIN:
+        texts = _written(chosen[:MOST_DRAWN_IN_VAIN], source, tools, dropped, first=False)
+        return texts and texts + _written(chosen[MOST_DRAWN_IN_VAIN:], source, tools, dropped, first=False)
     drawn = list(zip(chosen, questions_at(source.pool, [draw.row for draw in chosen]), strict=True))
     wanted = [RewriteRequest(question, draw.answer) for draw, question in drawn if draw.answer != OWN]
     rewrites = _rewritten(wanted, tools) if wanted else iter(())

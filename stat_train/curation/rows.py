@@ -17,6 +17,23 @@ from stat_train.teacher.contract import Teacher
 Check = Callable[[Sequence[str]], list[Hit | None]]
 
 
+# When so many requests, one after the other, give next to nothing, the teacher cannot do what is asked of it.
+MOST_IN_VAIN = 100
+# Next to nothing: one row of so many requests.
+LEAST_YIELD = 100
+GROWTH = 10
+
+
+def wave_limit(made: int, in_vain: int) -> int:
+    """Return how many requests may be made at once: few at first, then more as they have shown to give something."""
+    return max(MOST_IN_VAIN - in_vain, GROWTH * made)
+
+
+def still_in_vain(in_vain: int, asked: int, made: int) -> int:
+    """Return how many requests in a row gave next to nothing, after a wave of which so many rows came."""
+    return 0 if LEAST_YIELD * made >= asked else in_vain + asked
+
+
 class Tools(NamedTuple):
     """Whom a recipe may ask: the teacher, the grader, what tells copies of held-out questions and of one another."""
 

@@ -55,7 +55,7 @@ def stat_sel(
     missing = missing_pairs(diagnosed, recipe.name)
     while True:
         draws = []
-        for question_id, skill, count in _slots(missing, diagnosed, recipe, random):
+        for question_id, skill, count in _slots(source, missing, diagnosed, recipe, random):
             chosen = sample(random, source.rows_by_skill.get(skill, source.rows[:0]), count)
             draws += [Draw(row, answer, skill, question_id) for row in chosen for answer in answers]
         if not draws:
@@ -64,14 +64,23 @@ def stat_sel(
 
 
 def _slots(
-    missing: Sequence[tuple[str, str]], diagnosed: Diagnosed, recipe: StatSelRecipe, random: Random
+    source: Source,
+    missing: Sequence[tuple[str, str]],
+    diagnosed: Diagnosed,
+    recipe: StatSelRecipe,
+    random: Random,
 ) -> list[Slots]:
-    """Return how many questions a pass draws for each (difficult question, missing skill)."""
+    """Return how many questions a pass draws for each (difficult question, missing skill).
+
+    By count, a skill with fewer pool questions than asked gives all it has; weights of other kinds are kept exactly, by
+    drawing for it several times.
+    """
     if recipe.weight == "count":
         return [Slots(question_id, skill, recipe.questions_per_skill) for question_id, skill in missing]
     weights = skill_weights(diagnosed.profile, recipe.weight, random)
     counts = shares(weights, recipe.questions_per_skill * len(missing), random)
-    return spread(counts, missing)
+    most = {skill: min(recipe.questions_per_skill, len(source.rows_by_skill.get(skill, ()))) for skill in counts}
+    return spread(counts, missing, most)
 
 
 def uniform_skill(source: Source, pairs: int, answers: Sequence[int], random: Random) -> Iterator[Pass]:
@@ -94,7 +103,7 @@ def uniform_question(rows: Integers, answers: Sequence[int]) -> Iterator[Pass]:
     """Yield one pass with every answer of every row; the training set is a random subset of it."""
     import numpy
 
-    yield Draws(numpy.repeat(rows, len(answers)), numpy.tile(numpy.array(answers, numpy.int8), len(rows)))
+    yield Draws(numpy.repeat(rows, len(answers)), numpy.tile(numpy.array(answers, numpy.int32), len(rows)))
 
 
 def hard(source: Source, recipe: HardRecipe, answers: Sequence[int]) -> Iterator[Pass]:
@@ -145,12 +154,13 @@ def difficulty_tuning(source: Source, diagnosed: Diagnosed, answers: Sequence[in
     """
     import numpy
 
+    missing_pairs(diagnosed, "difficulty_tuning")
     rates = _fail_rates(source, diagnosed)
     rows = numpy.flatnonzero(rates >= 0)
     highest = max(rates[rows], default=0.0) or 1.0
     counts = numpy.maximum(1, numpy.round(len(answers) * rates[rows] / highest).astype(int))
     places = numpy.arange(counts.sum()) - numpy.repeat(numpy.cumsum(counts) - counts, counts)
-    yield Draws(numpy.repeat(rows, counts), numpy.array(answers, numpy.int8)[places])
+    yield Draws(numpy.repeat(rows, counts), numpy.array(answers, numpy.int32)[places])
 
 
 def _fail_rates(source: Source, diagnosed: Diagnosed) -> Integers:

@@ -65,8 +65,8 @@ def listed_vocabulary(recipe: SkillMixRecipe, teacher: Teacher, tally: Tally) ->
             "teacher.prompts), or use data_recipe.skills=map"
         )
     call_ids: dict[str, Sequence[str]] = {}
-    for listed in _topic_skills(_new_names("topic", topics, {}, tally), recipe, teacher, tally):
-        for name in _new_names("skill", listed, call_ids, tally):
+    for listed in _topic_skills(_new_names("topic", topics, {}, recipe.topics, tally), recipe, teacher, tally):
+        for name in _new_names("skill", listed, call_ids, recipe.skills_per_topic, tally):
             tally.keep("skill")
             call_ids[name] = [*topics.call_ids, *listed.call_ids]
     weights = dict.fromkeys(call_ids, 1)
@@ -89,24 +89,25 @@ def _listed_types(teacher: Teacher, tally: Tally, call_ids: dict[str, Sequence[s
     if listed.error:
         tally.see("query type")
         tally.drop("query type", "all", "no types: no usable reply of the teacher", listed.error)
-    types = _new_names("query type", listed, {}, tally)
+    types = _new_names("query type", listed, {}, QUERY_TYPES_ASKED, tally)
     for name in types:
         tally.keep("query type")
         call_ids[name] = listed.call_ids
     return types
 
 
-def _new_names(item: str, listed: Listed, known: Iterable[str], tally: Tally) -> list[str]:
-    """Return the names that are not known, each once, as they are normally written."""
+def _new_names(item: str, listed: Listed, known: Iterable[str], most: int, tally: Tally) -> list[str]:
+    """Return the names that are not known, each once, as they are normally written; no more than were asked for."""
     before, new = set(known), list[str]()
     tally.see(item, len(listed.names))
     for name in listed.names:
         spelled = normal(name) if item == "skill" else " ".join(name.split()).casefold()
-        if spelled and spelled not in before:
-            before.add(spelled)
-            new.append(spelled)
-        else:
-            tally.drop(item, name, "listed before" if spelled else "no name")
+        reason = "no name" if not spelled else "listed before" if spelled in before else None
+        if reason := reason or ("more than asked for" if len(new) == most else None):
+            tally.drop(item, name, reason)
+            continue
+        before.add(spelled)
+        new.append(spelled)
     return new
 
 

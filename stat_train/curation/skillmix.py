@@ -11,15 +11,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from stat_train.curation.rows import Made, Row, Tally, Tools
+from stat_train.curation.rows import MOST_IN_VAIN, Made, Row, Tally, Tools, still_in_vain, wave_limit
 from stat_train.curation.skill_sets import SetDraws, Vocabulary, known_vocabulary, listed_vocabulary
 from stat_train.errors import UserError
 from stat_train.recipe_settings import SkillMixRecipe
 from stat_train.records import Diagnosed, Origin
 from stat_train.teacher.contract import Draft, QueryRequest
-
-# When so many sets, one after the other, give nothing, the teacher cannot do what is asked of it.
-MOST_SETS_IN_VAIN = 100
 
 
 class _Item(NamedTuple):
@@ -47,7 +44,7 @@ class _Makers(NamedTuple):
 def make_skillmix(recipe: SkillMixRecipe, skills: Sequence[str], diagnosed: Diagnosed, tools: Tools, seed: int) -> Made:
     """Return the recipe's rows, in the order of their places; the same arguments and replies give the same rows.
 
-    `skills` are the names of the task. Each wave asks for as many sets as pairs are missing, so no call is made that no
+    `skills` are the names of the task. No wave asks for more sets than pairs are missing, so no call is made that no
     pair needs; the first waves are small, so that a teacher that cannot do this is found out early.
     """
     tally = Tally()
@@ -59,13 +56,13 @@ def make_skillmix(recipe: SkillMixRecipe, skills: Sequence[str], diagnosed: Diag
     )
     draws = SetDraws(vocabulary, recipe.skills_per_query, seed)
     found, in_vain = dict[int, _Item](), 0
-    while in_vain < MOST_SETS_IN_VAIN and (open_ := [n for n in range(recipe.pairs) if n not in found]):
-        wave = _drawn(draws, open_ if found else open_[: MOST_SETS_IN_VAIN - in_vain])
+    while in_vain < MOST_IN_VAIN and (open_ := [n for n in range(recipe.pairs) if n not in found]):
+        wave = _drawn(draws, open_[: wave_limit(len(found), in_vain)])
         if not wave:
             break
         made = _made(wave, makers, draws)
         found |= {item.place: item for item in made}
-        in_vain = 0 if made else in_vain + len(wave)
+        in_vain = still_in_vain(in_vain, len(wave), len(made))
     _require_enough(len(found), recipe, tally)
     items = [found[place] for place in sorted(found)]
     rows = [_row(item, vocabulary, recipe) for item in items]
@@ -224,7 +221,7 @@ def _row(item: _Item, vocabulary: Vocabulary, recipe: SkillMixRecipe) -> Row:
 def _summary(draws: SetDraws, items: Sequence[_Item]) -> dict[str, Any]:
     scores = Counter(item.score for item in items if item.score is not None)
     return {
-        "answers": "new",
+        "answers": "improved",
         "unique_questions": len({item.draft.query for item in items}),
         "skills": len(draws.vocabulary.weights),
         "distinct_skill_sets": len(draws.distinct),

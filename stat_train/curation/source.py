@@ -175,25 +175,44 @@ def _rest(draws: Pass, kept: Collection[int]) -> Iterator[Pass]:
 
 
 def require_enough(
-    made: int, pairs: int, allow_short: bool, source: Source, unusable: Sequence[Dropped], limit: str = ""
+    made: int,
+    pairs: int,
+    allow_short: bool,
+    source: Source,
+    unusable: Sequence[Dropped],
+    exhausted: bool,
+    limit: str = "",
 ) -> None:
     """Refuse a training set that came out smaller than asked, unless that was allowed.
 
-    `limit` says in words what else of the recipe narrows the pool.
+    `exhausted`: the recipe has no more to draw. `limit` says in words what else of the recipe narrows the pool.
     """
     if not made or (made < pairs and not allow_short):
-        if unusable:
+        # Of an exhausted pool, what was left out explains it only when with it there would have been enough.
+        if unusable and (not exhausted or made + len(unusable) >= pairs):
             different, example = len({row.id for row in unusable}), unusable[0]
+            detail = " ".join(example.detail.split())
             raise UserError(
                 f"data_recipe.pairs = {pairs}: only {made} could be made. {len(unusable)} draws, of {different} "
-                f"questions, gave nothing to train on, such as {example.id}: {example.reason} ({example.detail}). Mend "
+                f"questions, gave nothing to train on, such as {example.id}: {example.reason} ({detail}). Mend "
                 "the teacher (its model, or teacher.prompts), train on the pool's own solutions with "
                 "data_recipe.answers=own, lower data_recipe.pairs, or accept fewer with data_recipe.allow_short=true"
             )
-        carrying = len({row for rows in source.rows_by_skill.values() for row in rows.tolist()})
+        carrying = _how_many_carry_a_skill(source)
+        first = f", such as {unusable[0].id}: {unusable[0].reason}" if unusable else ""
+        why = f"; {len(unusable)} draws gave nothing{first}" if unusable else ""
         raise UserError(
             f"data_recipe.pairs = {pairs}: the pool gives only {made} pairs. Of its {len(source.pool)} "
             f"questions {len(source.rows)} can be trained on (they have a solution, and equal no "
-            f"held-out question), and {carrying} of those carry a skill label{limit}. Lower data_recipe.pairs, "
+            f"held-out question), and {carrying} of those carry a skill label{limit}{why}. Lower data_recipe.pairs, "
             "enlarge or label task.pool, or accept fewer with data_recipe.allow_short=true"
         )
+
+
+def _how_many_carry_a_skill(source: Source) -> int:
+    import numpy
+
+    carrying = numpy.zeros(len(source.pool), bool)
+    for rows in source.rows_by_skill.values():
+        carrying[rows] = True
+    return int(carrying.sum())

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from stat_train.curation.agreement import Filter, Solved, solve
 from stat_train.curation.embedding import nearest_rows
-from stat_train.curation.rows import Made, Row, Tally, Tools
+from stat_train.curation.rows import MOST_IN_VAIN, Made, Row, Tally, Tools, still_in_vain, wave_limit
 from stat_train.curation.source import Source, questions_at, sample
 from stat_train.curation.weights import missing_pairs
 from stat_train.errors import UserError
@@ -19,8 +19,6 @@ from stat_train.records import Diagnosed, Origin, Question
 from stat_train.teacher.contract import QuestionRequest, Teacher
 
 QUESTIONS_PER_REPLY = 2
-# When so many requests, one after the other, give nothing, the teacher cannot write these questions at all.
-MOST_ASKED_IN_VAIN = 100
 # What is counted, and why an item can be left out though nothing is wrong with it.
 REPLY, QUESTION, SOLUTION = "reply with new questions", "new question", "solution"
 SURPLUS = "more than data_recipe.pairs"
@@ -96,21 +94,39 @@ def requests_for(source: Source, seeds: Sequence[Seed]) -> list[QuestionRequest]
 
 def filter_of(recipe: SynthesisRecipe) -> Filter:
     """Return which solutions the recipe trusts and keeps."""
-    return Filter(recipe.solutions, recipe.must_agree, min(recipe.answers_per_question, recipe.solutions))
+    return Filter(recipe.solutions, recipe.must_agree, recipe.answers_per_question)
+
+
+def require_reachable(source: Source, diagnosed: Diagnosed, recipe: SynthesisRecipe) -> None:
+    """Refuse more pairs than the pool can lead to, before anything is asked."""
+    if isinstance(recipe, StatSynRecipe) or recipe.allow_short or not diagnosed.difficult:
+        return
+    blocks = -(-len(source.rows) // recipe.nearest)
+    most = len(diagnosed.difficult) * recipe.questions_per_difficult * blocks * filter_of(recipe).kept
+    if recipe.pairs > most:
+        raise UserError(
+            f"data_recipe.pairs = {recipe.pairs}: at most {most:,} can be made: {len(diagnosed.difficult)} difficult "
+            f"questions with {recipe.questions_per_difficult} new ones for each {recipe.nearest} of "
+            f"{len(source.rows):,} pool questions. Lower it, raise data_recipe.questions_per_difficult, enlarge the "
+            "pool, or accept fewer with data_recipe.allow_short=true"
+        )
 
 
 def synthesize(source: Source, diagnosed: Diagnosed, recipe: SynthesisRecipe, tools: Tools, seed: int) -> Made:
     """Return rows of new questions with solutions that agree.
 
-    Requests are made in waves of as many as would fill the set if every question were kept, so nothing is paid for
-    that is not needed. A question is checked against the held-out ones before its solutions are paid for. Raises
-    UserError when fewer rows can be made than asked.
+    Requests are made in waves, none larger than would fill the set if every question were kept, so nothing is paid for
+    that is not needed; the first ones are small, so that a teacher that cannot do this is found out early. A question
+    is checked against the held-out ones before its solutions are paid for. Raises UserError when fewer rows can be made
+    than asked.
     """
+    require_reachable(source, diagnosed, recipe)
     random = Random(f"{seed}/curate/{recipe.name}")
     seeds, rule, in_vain = seeds_for(source, diagnosed, recipe, random), filter_of(recipe), 0
     rows, tally = list[Row](), Tally()
-    while (missing := recipe.pairs - len(rows)) > 0 and in_vain < MOST_ASKED_IN_VAIN:
-        wave = list(islice(seeds, -(-missing // (QUESTIONS_PER_REPLY * rule.kept))))
+    while (missing := recipe.pairs - len(rows)) > 0 and in_vain < MOST_IN_VAIN:
+        wanted = -(-missing // (QUESTIONS_PER_REPLY * rule.kept))
+        wave = list(islice(seeds, min(wanted, wave_limit(len(rows), in_vain))))
         if not wave:
             break
         new = _original(_written(source, wave, tools.teacher, tally), tools, tally)
@@ -118,7 +134,7 @@ def synthesize(source: Source, diagnosed: Diagnosed, recipe: SynthesisRecipe, to
         before = len(rows)
         for each, found in zip(new, solved, strict=True):
             rows += _rows(each, found, rule, source, recipe.pairs - len(rows), tally)
-        in_vain = 0 if len(rows) > before else in_vain + len(wave)
+        in_vain = still_in_vain(in_vain, len(wave), len(rows) - before)
     _require_enough(len(rows), recipe, tally)
     random.shuffle(rows)
     summary = {"answers": "new", "unique_questions": len({row.question for row in rows})}

@@ -13,11 +13,11 @@ from stat_train.curation.rows import Made, Row, Tools
 from stat_train.curation.skillmix import make_skillmix
 from stat_train.curation.source import Source
 from stat_train.curation.synthesis import synthesize
-from stat_train.recipe_settings import EmbedSynRecipe, SelectionRecipe, SkillMixRecipe, StatSynRecipe
+from stat_train.recipe_settings import SelectionRecipe, SkillMixRecipe, SynthesisRecipe
 from stat_train.records import Diagnosed, Dropped, TrainingExample
 from stat_train.tasks.prompts import messages
 
-Recipe = SelectionRecipe | StatSynRecipe | EmbedSynRecipe | SkillMixRecipe
+Recipe = SelectionRecipe | SynthesisRecipe | SkillMixRecipe
 
 
 class TrainingSet(NamedTuple):
@@ -30,23 +30,36 @@ class TrainingSet(NamedTuple):
 
 
 def make_training_set(
-    source: Source, diagnosed: Diagnosed, recipe: Recipe, tools: Tools, prompt: Prompt, seed: int
+    source: Source,
+    diagnosed: Diagnosed,
+    recipe: Recipe,
+    tools: Tools,
+    prompt: Prompt,
+    seed: int,
+    skills: Sequence[str] = (),
 ) -> TrainingSet:
     """Return the recipe's training rows; the same arguments and the same replies of the teacher give the same rows.
 
+    `skills` are the names of the task's list, for a recipe that needs no question of the pool for them.
     Raises UserError when fewer can be made than asked, unless the recipe allows it.
     """
-    made = _made(source, diagnosed, recipe, tools, seed)
+    made = (
+        make_skillmix(recipe, skills, diagnosed, tools, seed)
+        if isinstance(recipe, SkillMixRecipe)
+        else _after_the_pool(source, diagnosed, recipe, tools, seed)
+    )
     examples = [_example(index, row, recipe.name, prompt) for index, row in enumerate(made.rows)]
-    about = {"recipe": recipe.name, "pairs": len(examples), "usable_pool_questions": len(source.rows)}
+    different = len({(row.question, row.answer) for row in made.rows})
+    about = {"recipe": recipe.name, "pairs": len(examples), "asked": recipe.pairs, "different_pairs": different}
+    about |= {"usable_pool_questions": len(source.rows)}
     return TrainingSet(examples, made.dropped, made.counts, about | made.summary | _skill_counts(made.rows))
 
 
-def _made(source: Source, diagnosed: Diagnosed, recipe: Recipe, tools: Tools, seed: int) -> Made:
-    if isinstance(recipe, StatSynRecipe | EmbedSynRecipe):
+def _after_the_pool(
+    source: Source, diagnosed: Diagnosed, recipe: SelectionRecipe | SynthesisRecipe, tools: Tools, seed: int
+) -> Made:
+    if isinstance(recipe, SynthesisRecipe):
         return synthesize(source, diagnosed, recipe, tools, seed)
-    if isinstance(recipe, SkillMixRecipe):
-        return make_skillmix(recipe, sorted(source.rows_by_skill), diagnosed, tools, seed)
     return select(source, diagnosed, recipe, tools, seed)
 
 
@@ -73,7 +86,11 @@ def _skill_counts(rows: Sequence[Row]) -> dict[str, Any]:
 
 def told(summary: Mapping[str, Any]) -> list[str]:
     """Return in words how many pairs there are, and which missing skills have too few questions in the pool."""
-    said = [f"{summary['pairs']} pairs from {summary['unique_questions']} questions, answers: {summary['answers']}"]
+    pairs, asked, different = summary["pairs"], summary["asked"], summary["different_pairs"]
+    short = f" (of {asked:,} asked)" if pairs < asked else ""
+    said = [f"{pairs:,} pairs{short} from {summary['unique_questions']:,} questions, answers: {summary['answers']}"]
+    if 2 * different < pairs:
+        said.append(f"only {different:,} of the pairs are different: the same ones are drawn again and again")
     for skill, count in summary.get("shortfalls", {}).items():
         few = f"only {count} pool questions carry it, so all of them are drawn each time"
         none = "no pool question carries it, so none is selected; data_recipe=stat_syn writes new ones"

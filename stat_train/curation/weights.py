@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from random import Random
 from typing import Literal, NamedTuple
 
@@ -59,14 +59,21 @@ def shares(weights: Mapping[str, float], total: int, random: Random) -> dict[str
     return counts
 
 
-def spread(counts: Mapping[str, int], missing: Iterable[tuple[str, str]]) -> list[Slots]:
-    """Return the draws of each skill spread evenly over the difficult questions that miss it."""
+def spread(counts: Mapping[str, int], missing: Iterable[tuple[str, str]], most: Mapping[str, int]) -> list[Slots]:
+    """Return the draws of each skill spread evenly over the difficult questions that miss it.
+
+    A slot has at most `most` questions of a skill (as many as there are, or are asked for at a time); where a skill has
+    more draws than that, its difficult questions have several slots each. A skill without pool questions has none.
+    """
     by_skill: dict[str, list[str | None]] = {}
     for question_id, skill in missing:
         by_skill.setdefault(skill, []).append(question_id)
     slots = []
     for skill, count in counts.items():
-        asking: Sequence[str | None] = by_skill.get(skill, [None])
+        if not most[skill]:
+            continue
+        asking: list[str | None] = by_skill.get(skill, [None])
+        asking = asking * max(1, -(-count // (len(asking) * most[skill])))
         parts = [count // len(asking) + (place < count % len(asking)) for place in range(len(asking))]
         slots += [Slots(id, skill, part) for id, part in zip(asking, parts, strict=True) if part]
     return slots

@@ -45,7 +45,8 @@ def asked_to_mix(look: Look, teacher: OpenAITeacher, known: Known, recipe: Skill
         query_request(prompts, writing, each).request for each in (asked if known.profiled else asked[:EXAMPLES])
     ]
     yield _asked("mix", queries, len(asked), plan.rewrite_tokens + QUERY_TOKENS, every)
-    drafts, usual = [_draft(each, plan.rewrite_tokens) for each in asked[:EXAMPLES]], "answers of plan.rewrite_tokens"
+    drafts = [_draft(each, plan.rewrite_tokens) for each in asked[:EXAMPLES]]
+    usual = f"answers are taken to be {plan.rewrite_tokens} tokens long (plan.rewrite_tokens)"
     if recipe.critique:
         requests = [critique_request(prompts, judging, each).request for each in drafts]
         yield _asked("criticise", requests, len(asked), plan.diagnosis_tokens, f"criticise: {usual}")

@@ -13,7 +13,14 @@ from stat_train.curating import left_out_rows
 from stat_train.curation.inputs import read_diagnosed
 from stat_train.curation.rewriting import answer_source, draws
 from stat_train.curation.source import OWN, Source, fill, make_source, questions_at
-from stat_train.curation.synthesis import QUESTIONS_PER_REPLY, Seed, filter_of, requests_for, seeds_for
+from stat_train.curation.synthesis import (
+    QUESTIONS_PER_REPLY,
+    Seed,
+    filter_of,
+    requests_for,
+    require_reachable,
+    seeds_for,
+)
 from stat_train.models.generator import Request, Sampling
 from stat_train.plan.known import Asked, Known
 from stat_train.plan.look import Look
@@ -116,9 +123,9 @@ def _new_questions(look: Look, known: Known, recipe: SynthesisRecipe, writing: S
     solutions = round(recipe.pairs / plan.kept_share)
     questions = round(solutions / max(rule.must_agree, rule.kept))
     replies = -(-questions // QUESTIONS_PER_REPLY)
-    shown = _seed_requests(look, known, recipe) if known.profiled else _usual_requests(look, known, recipe)
+    shown = _seed_requests(look, known, recipe, replies) if known.profiled else _usual_requests(look, known, recipe)
     written = [new_question_request(look.prompts, writing, each).request for each in shown]
-    of_share = f"solve: {plan.kept_share:.0%} of the solutions are kept (plan.kept_share): the others disagree"
+    of_share = f"solve: {plan.kept_share:.0%} of the solutions are kept (plan.kept_share), and none was paid for before"
     of_form = f"write: {questions:,} new questions, {QUESTIONS_PER_REPLY} a reply, none of them a copy or a twin"
     yield Asked("write", "teacher", written, replies, plan.question_tokens, (of_form,))
     solved = [SolveRequest(each.id, each.question, 0) for each in _examples(known)]
@@ -126,11 +133,12 @@ def _new_questions(look: Look, known: Known, recipe: SynthesisRecipe, writing: S
     yield Asked("solve", "teacher", asked, solutions, plan.rewrite_tokens, (of_share,))
 
 
-def _seed_requests(look: Look, known: Known, recipe: SynthesisRecipe) -> list[QuestionRequest]:
+def _seed_requests(look: Look, known: Known, recipe: SynthesisRecipe, replies: int) -> list[QuestionRequest]:
     """Return the first requests that the recipe makes."""
     source, diagnosed = _source(look, known)
+    require_reachable(source, diagnosed, recipe)
     random = Random(f"{look.config.seed}/curate/{recipe.name}")
-    seeds: list[Seed] = list(islice(seeds_for(source, diagnosed, recipe, random), EXAMPLES))
+    seeds: list[Seed] = list(islice(seeds_for(source, diagnosed, recipe, random), replies))
     return requests_for(source, seeds)
 
 

@@ -117,11 +117,16 @@ def _read(part: Part, value: Any) -> Value | None:
     if part.kind == "lines":
         if not isinstance(value, list) or not all(isinstance(line, str) for line in value):
             return None
-        lines = [BULLET.sub("", line).strip() for line in value]
+        lines = [BULLET.sub("", _in_whole_characters(line)).strip() for line in value]
         return [line for line in lines if line.casefold() not in NOTHING]
     if not isinstance(value, str) or not value.strip():
         return None
     if part.kind == "text":
-        return value.strip()
+        return _in_whole_characters(value.strip())
     chosen = value.strip().strip(".*\"'`").casefold()
     return chosen if chosen in part.choices else None
+
+
+def _in_whole_characters(text: str) -> str:
+    """Return a text with `?` for each half of a character pair: JSON can escape one, and no file can hold it."""
+    return text.encode("utf-8", "replace").decode()

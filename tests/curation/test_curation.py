@@ -397,7 +397,7 @@ def test_a_teacher_that_never_gives_anything_ends_the_drawing(source: Source) ->
     with pytest.raises(
         UserError, match=r"only 0 could be made. 100 draws, of \d+ questions, .*: no usable rewrite \(the"
     ):
-        _make(source, _recipe("stat_sel", answers="rewrites"), teacher=teacher)
+        _make(source, _recipe("stat_sel", answers="rewrites", pairs=5000), teacher=teacher)
     assert len(teacher.asked) == 100 == MOST_DRAWN_IN_VAIN
 
 

@@ -106,6 +106,8 @@ def _about(rows: Sequence[TrainingExample], **more: Any) -> dict[str, Any]:
         "recipe": "stat_sel",
         "pairs": len(rows),
         "unique_questions": len({row.question for row in rows}),
+        "asked": len(rows) + 1,
+        "different_pairs": len({(row.question, row.answer) for row in rows}),
         "usable_pool_questions": 7,
         "answers": "own",
         "pairs_carrying_skill": dict(carried),
@@ -116,6 +118,7 @@ def _about(rows: Sequence[TrainingExample], **more: Any) -> dict[str, Any]:
             "thresholds": {"shingle_words": 13, "leak_percent": 50},
             "template_twins": "flag",
             "pool_hits": {"leak, equal": 2, "template twin, equal but for numbers": 1},
+            "pool_hits_by_place": {"a_benchmark": 3},
             "new_questions_checked": 0,
             "new_question_hits": {},
         },
@@ -205,7 +208,7 @@ def test_what_a_card_says(tmp_path: Path) -> None:
         ["paid for these rows", "$0.25: 3 calls, 40 tokens"],
         ["pool", "owner/pool, 7 usable questions"],
     ]
-    assert against[1:] == [["a_benchmark", "5"]]
+    assert against[1:] == [["a_benchmark", "5", "3"]]
     assert hits[1:] == [
         ["pool, leak, equal", "2"],
         ["pool, template twin, equal but for numbers (flagged, may be in the rows)", "1"],

@@ -19,9 +19,9 @@ from scipy.stats import chisquare
 from stat_train.compose import config_dir
 from stat_train.config import ArithmeticTeacher, OpenAITeacher
 from stat_train.curation.decontamination import HeldOut, Hit
-from stat_train.curation.rows import Made
+from stat_train.curation.rows import MOST_IN_VAIN, Made
 from stat_train.curation.skill_sets import known_vocabulary
-from stat_train.curation.skillmix import MOST_SETS_IN_VAIN, different_sets, first_wave, make_skillmix
+from stat_train.curation.skillmix import different_sets, first_wave, make_skillmix
 from stat_train.errors import UserError
 from stat_train.models.generator import Completion, Request
 from stat_train.models.scripted import ScriptedGenerator
@@ -200,7 +200,7 @@ def test_every_wave_asks_for_as_many_as_are_missing() -> None:
     used, missing = {pair.origin.call_ids[0] for pair in made.rows}, 400
     for number, wave in enumerate(teacher.queries):
         # Before anything is known of the teacher, a wave is as large as what may be in vain.
-        assert len(wave) == (missing if number else MOST_SETS_IN_VAIN)
+        assert len(wave) == (missing if number else MOST_IN_VAIN)
         missing -= sum(f"query {each.id}" in used for each in wave)
     assert missing == 0 and len(teacher.queries) > 3 and len(made.rows) == len(used) == 400
 
@@ -455,7 +455,7 @@ def test_a_teacher_that_never_gives_anything_ends_it(short: bool) -> None:
     teacher = _Teacher(shirk=1.0)
     with pytest.raises(UserError) as refused:
         _make(teacher, _recipe(pairs=5000, allow_short=short))
-    assert sum(map(len, teacher.queries)) == MOST_SETS_IN_VAIN
+    assert sum(map(len, teacher.queries)) == MOST_IN_VAIN
     said = str(refused.value)
     assert "data_recipe.pairs = 5000: only 0 could be made" in said and "100 x answer: score below 6" in said
     assert "3: so it is" in said and "data_recipe.min_score = 6" in said and "allow_short=true" in said

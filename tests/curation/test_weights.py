@@ -101,9 +101,34 @@ def test_shares_are_exact_on_average_and_off_by_less_than_one(total: int) -> Non
 
 def test_a_skills_questions_are_spread_over_those_that_miss_it() -> None:
     missing = [("q1", "a"), ("q2", "a"), ("q3", "b")]
-    assert spread({"a": 5, "b": 2, "c": 1}, missing) == [
+    assert spread({"a": 5, "b": 2, "c": 1, "d": 4}, missing, {"a": 5, "b": 5, "c": 5, "d": 0}) == [
         Slots("q1", "a", 3),
         Slots("q2", "a", 2),
         Slots("q3", "b", 2),
         Slots(None, "c", 1),
     ]
+
+
+def test_a_skill_with_more_draws_than_a_slot_may_have_gets_several_slots_a_question() -> None:
+    """10 draws over two questions with at most 3 a slot: two slots each, of 3, 3, 2 and 2."""
+    found = spread({"a": 10}, [("q1", "a"), ("q2", "a")], {"a": 3})
+    assert [(slot.question_id, slot.questions) for slot in found] == [("q1", 3), ("q2", 3), ("q1", 2), ("q2", 2)]
+
+
+def test_weights_are_kept_by_a_skill_that_one_question_misses_and_by_one_with_few_pool_questions() -> None:
+    """a: missing in 1 of 1; b: in 10 of 100, with 2 pool questions. By rate that is ten to one: 50 and 5 of 55."""
+    missed = {"qa": ["a"]} | {f"qb{n}": ["b"] for n in range(10)}
+    diagnosed = diagnosed_of(missed, {f"r{n}": ["b"] for n in range(90)})
+    pool = [Question(id=f"a{n}", question=f"a {n}?", solution="1", skills=["a"]) for n in range(8)]
+    pool += [Question(id=f"b{n}", question=f"b {n}?", solution="1", skills=["b"]) for n in range(2)]
+    recipe = StatSelRecipe(
+        name="stat_sel",
+        pairs=1,
+        questions_per_skill=5,
+        weight="rate",
+        answers=None,
+        answers_per_question=1,
+        allow_short=False,
+    )
+    draws = next(stat_sel(source_of(pool), diagnosed, recipe, [OWN], Random(0)))
+    assert Counter(draw.skill for draw in draws) == {"a": 50, "b": 5}
