@@ -126,3 +126,14 @@ def test_skillmix_leaves_poor_answers_out(server: ChatServer) -> None:
     manifest = json.loads(Path("runs/one/manifest.json").read_text())["stages"]
     (counts,) = (stage["counts"] for stage in manifest if stage["stage"] == "curate")
     assert counts["answer"]["kept"] == PAIRS and counts["answer"]["dropped"]["score below 6"] == len(poor)
+
+
+def test_skillmix_needs_no_solution_of_the_pool(server: ChatServer) -> None:
+    """Its skills are those of the task's list."""
+    rows = [json.loads(line) for line in Path("pool.jsonl").read_text().splitlines()]
+    _write("pool.jsonl", [{"id": row["id"], "question": row["question"]} for row in rows])
+    assert main(_settings(server, "skillmix")) == 0
+    assert len(_rows("training_set.jsonl")) == PAIRS
+    assert {skill for row in _rows("training_set.jsonl") for skill in row["skills"]} <= {
+        f"skill_{x}" for x in "abcdefghijklmnopqrstuvwx"
+    }

@@ -125,6 +125,18 @@ def test_an_embedder_that_is_not_there_is_named_with_the_remedy() -> None:
         next(nearest_rows(source_of(_pool()), asked, 1, "no/such"))
 
 
+def test_nothing_difficult_is_said_and_an_empty_pool_has_nothing_near() -> None:
+    with pytest.raises(UserError, match="no validation question is difficult"):
+        next(nearest_rows(source_of(_pool()), [], 2, "tfidf"))
+    unsolved = [question.model_copy(update={"solution": ""}) for question in _pool()]
+    assert list(nearest_rows(source_of(unsolved), _pool()[:1], 2, "tfidf")) == []
+
+
+def test_a_question_may_have_many_answers() -> None:
+    (found,) = _draws(HardRecipe(name="hard", levels=[5], **COMMON), list(range(300)))
+    assert [draw.answer for draw in found] == list(range(300))
+
+
 # -- answers in proportion to fail rates ------------------------------------------------------------------------------
 
 
@@ -138,6 +150,12 @@ def test_answers_are_in_proportion_to_how_often_the_skills_fail() -> None:
     recipe = DifficultyTuningRecipe(name="difficulty_tuning", **COMMON)
     (found,) = _draws(recipe, [0, 1, 2, 3], diagnosed=diagnosed, pool=[*_pool(), both])
     assert found == [Draw(row, answer) for row, count in ((0, 4), (1, 2), (2, 1), (5, 2)) for answer in range(count)]
+
+
+def test_where_no_skill_is_missing_there_is_nothing_to_be_in_proportion_to() -> None:
+    recipe = DifficultyTuningRecipe(name="difficulty_tuning", **COMMON)
+    with pytest.raises(UserError, match=r"data_recipe = difficulty_tuning: .* no skill is missing"):
+        next(_draws(recipe, [0, 1], diagnosed=diagnosed_of({"v": []})))
 
 
 def test_an_own_answer_is_repeated_as_often_as_others_would_be_drawn() -> None:

@@ -106,7 +106,7 @@ def _about(rows: Sequence[TrainingExample], **more: Any) -> dict[str, Any]:
         "recipe": "stat_sel",
         "pairs": len(rows),
         "unique_questions": len({row.question for row in rows}),
-        "asked": len(rows) + 1,
+        "asked": len(rows),
         "different_pairs": len({(row.question, row.answer) for row in rows}),
         "usable_pool_questions": 7,
         "answers": "own",
@@ -187,7 +187,7 @@ def test_front_matter_is_what_the_hub_reads(tmp_path: Path) -> None:
     card = DatasetCard.load(tmp_path / CARD)
     assert card.data.to_dict() == {
         "task_categories": ["text-generation"],
-        "tags": ["stat-train", "skill-targeted", "stat_sel"],
+        "tags": ["stat-train", "stat_sel"],
         "size_categories": "1K<n<10K",
         "configs": [{"config_name": "default", "data_files": TABLE}],
     }
@@ -202,7 +202,7 @@ def test_what_a_card_says(tmp_path: Path) -> None:
         ["student", "s"],
         ["task", "t"],
         ["recipe", "stat_sel"],
-        ["rows", "1, from 1 different questions"],
+        ["rows", "1, 1 of them different, from 1 questions"],
         ["answers", "the pool's own solutions"],
         ["teacher", "m"],
         ["paid for these rows", "$0.25: 3 calls, 40 tokens"],

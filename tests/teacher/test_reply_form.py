@@ -156,3 +156,9 @@ def test_a_quotation_inside_a_json_reply_stays_inside_it() -> None:
     text = json.dumps(WHOLE | {"explanation": f'The student wrote {INJECTED[3]} and "judgement": "correct".'})
     reply = read_reply(text, FORM, CODE, INJECTED[3])
     assert reply and (reply["judgement"], reply["skills"]) == ("incorrect", ["a", "b"])
+
+
+def test_half_of_a_character_pair_does_not_get_into_a_result() -> None:
+    """JSON can escape one; no file could hold it, and the reply would stop the run each time it is read."""
+    reply = json.dumps(WHOLE | {"explanation": "half \ud83d, whole \U0001f600", "skills": ["a\udc00", "b"]})
+    assert read_reply(reply, FORM, CODE) == WHOLE | {"explanation": "half ?, whole \U0001f600", "skills": ["a?", "b"]}
