@@ -179,11 +179,13 @@ def _purposes(run: TracedRun, row: TrainingExample, labels: Mapping[str, Questio
 def _skill(run: TracedRun, skill: str) -> Downstream:
     missing = [row.question_id for row in run.diagnoses.values() if skill in row.missing_skills]
     rows = [row for row in run.rows.values() if row.origin.skill == skill]
-    if not missing and not rows:
+    carried = sum(skill in row.skills for row in run.rows.values())
+    if not missing and not rows and not carried:
         drawn = {row.origin.skill for row in run.rows.values() if row.origin.skill}
         named = {name for row in run.diagnoses.values() for name in row.missing_skills}
         raise _unknown(run, "missing skill", skill, sorted(drawn | named))
     about = [f"missing in {len(missing)} of {_count(len(run.diagnoses), 'diagnosed answer')}"]
+    about += [f"carried by {_count(carried, 'row')}, of which {len(rows)} drawn for it"]
     return Downstream(run.folder, "skill", skill, about, [], rows)
 
 
