@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from stat_train.tasks.answers import extract_final
-from stat_train.tasks.graders import Grader, Pair, given_answer
+from stat_train.tasks.graders import Grader, Pair, given_answer, same_group
 from stat_train.teacher.contract import SolveRequest, Written
 
 
@@ -81,15 +81,12 @@ def solve(
 def _join(solutions: Sequence[tuple[Solved, Written]], grader: Grader) -> None:
     """Put each solution to those of its question that end alike, or beside them."""
     ends = [_end(written, grader) for _, written in solutions]
-    places, pairs = list[tuple[int, list[int]]](), list[Pair]()
-    for index, ((each, _), end) in enumerate(zip(solutions, ends, strict=True)):
-        for group in each.groups if end else ():
-            places.append((index, group))
-            pairs.append(Pair(each.question, _end(each.solutions[group[0]], grader), end))
-    same: dict[int, list[int]] = {}
-    for (index, group), found in zip(places, grader.compare(pairs) if pairs else [], strict=True):
-        if found.verdict == "correct":
-            same.setdefault(index, group)
+    asked = [
+        (index, group, Pair(each.question, _end(each.solutions[group[0]], grader), end))
+        for index, ((each, _), end) in enumerate(zip(solutions, ends, strict=True))
+        for group in (each.groups if end else ())
+    ]
+    same = same_group(asked, grader)
     for index, (each, written) in enumerate(solutions):
         each.solutions.append(written)
         if index in same:

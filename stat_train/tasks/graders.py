@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from stat_train.records import Answer, Dropped, Grade, Question
 from stat_train.tasks.answers import BuiltInGrader, Judgement, compare
+
+K = TypeVar("K")
+G = TypeVar("G")
 
 
 class Pair(NamedTuple):
@@ -103,6 +106,16 @@ def agreements(
     return {id: _largest(settled[id] + groups[id]) for id in groups}
 
 
+def same_group(asked: Sequence[tuple[K, G, Pair]], grader: Grader) -> dict[K, G]:
+    """Return for each key the first of its groups that says the same; all pairs are compared at once."""
+    same: dict[K, G] = {}
+    verdicts = grader.compare([pair for _, _, pair in asked]) if asked else []
+    for (key, group, _), found in zip(asked, verdicts, strict=True):
+        if found.verdict == "correct":
+            same.setdefault(key, group)
+    return same
+
+
 def _largest(groups: Iterable[Sequence[str]]) -> int:
     return max(map(len, groups), default=0)
 
@@ -114,12 +127,8 @@ def _join(
     grader: Grader,
 ) -> None:
     """Put each question's group of equal texts to the group that says the same, or beside them all."""
-    places = [(id, group) for id in heads for group in settled[id]]
-    pairs = [Pair(questions[id].question, group[0], heads[id][0]) for id, group in places]
-    same: dict[str, list[str]] = {}
-    for (id, group), found in zip(places, grader.compare(pairs) if pairs else [], strict=True):
-        if found.verdict == "correct":
-            same.setdefault(id, group)
+    asked = [(id, group, Pair(questions[id].question, group[0], heads[id][0])) for id in heads for group in settled[id]]
+    same = same_group(asked, grader)
     for id, head in heads.items():
         if id in same:
             same[id].extend(head)
