@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from chat_server import ChatServer
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +17,11 @@ def shared_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip(f"real data: set STAT_TRAIN_DATA to its folder (now {folder!r})")
     return Path(folder)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ChatServer]:
+    """Start a served model that plays the teacher."""
+    started = ChatServer(tmp_path / "server", {"words": "teacher", "latency_seconds": 0.001})
+    yield started
+    started.stop()

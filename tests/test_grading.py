@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +34,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _write("test.jsonl", [row | {"skills": ["words"]} for row in rows])
     _write("pool.jsonl", [row | {"id": f"p{row['id']}", "skills": ["words"], "solution": "s"} for row in rows])
     _write("student.jsonl", [{"id": f"t{n}", "responses": [text]} for n, text in enumerate(texts)])
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[ChatServer]:
-    started = ChatServer(tmp_path / "server", {"words": "teacher", "latency_seconds": 0.001})
-    yield started
-    started.stop()
 
 
 def _write(name: str, rows: list[Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,9 @@ MARKS = {
 }
 
 
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
-    """Start a teacher; the working folder holds questions, and recorded answers that are all wrong."""
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put questions, and recorded answers that are all wrong, into the working folder."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     rows = [
@@ -42,9 +41,6 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServ
         _write(f"{name}.jsonl", content)
     _write("student.jsonl", [{"id": f"t{n}", "responses": ["\\boxed{-1}"]} for n in range(VALIDATION)])
     Path("skills.json").write_text(json.dumps([f"skill_{letter}" for letter in "abcdefghijklmnopqrstuvwx"]))
-    started = ChatServer(tmp_path / "server", {"words": "teacher", "latency_seconds": 0.001})
-    yield started
-    started.stop()
 
 
 def _write(name: str, rows: list[Any]) -> None:

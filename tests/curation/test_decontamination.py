@@ -7,10 +7,8 @@ Questions of made-up words (`w0 w1 ...`) make the expected numbers easy to deriv
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from hash_seeds import said_under_two_hash_seeds
 
 from stat_train.curation.decontamination import (
     LEAK_PERCENT,
@@ -282,7 +281,7 @@ def test_empty_texts_match_nothing(empty: str) -> None:
     assert _against(empty).check([]) == []
 
 
-def test_what_is_found_does_not_depend_on_the_process(tmp_path: Path) -> None:
+def test_what_is_found_does_not_depend_on_the_process() -> None:
     script = (
         "from stat_train.curation.decontamination import *\n"
         "text = 'Give all {} of the {} numbers so that x{}+1 is {} times y'\n"
@@ -291,25 +290,17 @@ def test_what_is_found_does_not_depend_on_the_process(tmp_path: Path) -> None:
         "rows = [f'{a} and {b}' for a, b in zip(held_out, reversed(held_out))] + [text + '0' for text in held_out]\n"
         "print(check.check(rows))"
     )
-    said = [
-        subprocess.run(
-            [sys.executable, "-c", script],
-            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    ]
-    assert said[0] == said[1]
-    assert said[0].count("Hit(") > 99
+    said, again = said_under_two_hash_seeds(script)
+    assert said == again
+    assert said.count("Hit(") > 99
 
 
 @pytest.mark.parametrize("part", ["\\(", "\\[", "$", "$a ", "{", " ", "\\ ", "1,", " + ", "'", "\n"])
 def test_a_hostile_text_takes_no_time(part: str) -> None:
-    # Looking from each mark to the end of the text would take minutes.
-    _against(FORMULA).check([part * 20_000])
+    """Looking from each mark to the end of the text would take minutes."""
+    started = time.monotonic()
+    assert _against(FORMULA).check([part * 20_000]) == [None]
+    assert time.monotonic() - started < 20
 
 
 # -- MATH -------------------------------------------------------------------------------------------------------------

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections import defaultdict
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+from hash_seeds import said_under_two_hash_seeds
 
 from stat_train.curation.near_copies import HASHES, MISSED_SHARE, NearCopies, _rows_per_band
 from stat_train.curation.text_forms import digits_masked
@@ -90,7 +88,7 @@ def test_few_near_copies_are_missed_at_every_threshold() -> None:
     assert _rows_per_band(0.0) == 0
 
 
-def test_what_is_found_does_not_depend_on_the_process(tmp_path: Path) -> None:
+def test_what_is_found_does_not_depend_on_the_process() -> None:
     script = (
         "from stat_train.curation.near_copies import NearCopies, _different_words, _hashes\n"
         "copies = NearCopies(0.5)\n"
@@ -98,19 +96,9 @@ def test_what_is_found_does_not_depend_on_the_process(tmp_path: Path) -> None:
         "for n, text in enumerate(texts):\n    print(n, copies.find(text))\n    copies.add(str(n), text)\n"
         "print([_hashes(_different_words(text)).hashvalues.tolist() for text in texts])"
     )
-    said = [
-        subprocess.run(
-            [sys.executable, "-c", script],
-            env=os.environ | {"PYTHONHASHSEED": seed},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    ]
-    assert said[0] == said[1]
-    assert said[0].count("None") < 60
+    said, again = said_under_two_hash_seeds(script)
+    assert said == again
+    assert said.count("None") < 60
 
 
 # -- real questions ---------------------------------------------------------------------------------------------------
