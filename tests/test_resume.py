@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -118,6 +119,22 @@ def test_run_until_a_stage_repeated_does_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_finished_run_repeated_does_nothing(finished: Run) -> None:
     repeat(finished)
+
+
+@pytest.mark.slow
+def test_counts_add_up_over_a_full_run(finished: Run) -> None:
+    """From the questions to the answers after training; what the report says was checked is the whole pool."""
+    stages = json.loads((finished.folder / "manifest.json").read_text())["stages"]
+    counts = {(stage["stage"], item): found for stage in stages for item, found in stage["counts"].items()}
+    assert {name for name, _ in counts} == set(EVERY_STAGE) - {"report"}
+    assert all(found["total"] == found["kept"] + sum(found["dropped"].values()) for found in counts.values())
+    left_out = sum(sum(found["dropped"].values()) for found in counts.values())
+    assert left_out == len((finished.folder / "dropped.jsonl").read_text().splitlines())
+    assert counts["decontaminate", "pool question"]["kept"] == counts["curate", "pool question"]["total"]
+    assert counts["curate", "pair"]["kept"] == counts["train", "training row"]["total"] == 96
+    certificate = json.loads((finished.folder / "report.json").read_text())["decontamination"]
+    assert certificate["pool_questions_checked"] == counts["decontaminate", "pool question"]["total"] == 600
+    assert "What must not be trained on" in (finished.folder / "report.html").read_text()
 
 
 @pytest.mark.slow
