@@ -1,6 +1,7 @@
 """The method, top to bottom: which stage comes after which, and what each takes and gives.
 
-    questions -> label -> answer -> grade -> diagnose -> profile -> curate -> train -> evaluate -> report
+    questions -> label -> answer -> grade -> diagnose -> profile -> decontaminate -> curate -> train -> evaluate
+    -> report
 
 Each stage is one short function here; what it does is in the room that it calls. A stage whose inputs and settings did
 not change is not run again, whichever run made it.
@@ -115,7 +116,8 @@ def method(run: Run) -> Iterator[Artifact]:
     if run.config.audit.sample:
         audit(run, questions, skill_map, answers, diagnoses)
     yield profiled
-    made = curate(run, questions, skill_map, diagnoses, profiled)
+    yield (overlapping := decontaminate(run, questions))
+    made = curate(run, questions, skill_map, overlapping, diagnoses, profiled)
     publish(run, made)
     yield made
     checkpoint = None
@@ -125,7 +127,7 @@ def method(run: Run) -> Iterator[Artifact]:
         return
     evaluation = None
     if isinstance(run.config.student, LocalStudent):
-        yield (evaluation := evaluate(run, questions, skill_map, checkpoint))
+        yield (evaluation := evaluate(run, questions, skill_map, overlapping, checkpoint))
     yield report(run, profiled, made, evaluation)
 
 
@@ -285,9 +287,11 @@ def decontaminate(run: Run, questions: Artifact) -> Artifact:
     return pool_overlaps(run, questions)
 
 
-def curate(run: Run, questions: Artifact, skill_map: Artifact, diagnoses: Artifact, profiled: Artifact) -> Artifact:
+def curate(
+    run: Run, questions: Artifact, skill_map: Artifact, overlapping: Artifact, diagnoses: Artifact, profiled: Artifact
+) -> Artifact:
     """Stage 3: a training set for what is missing, with no question of the benchmarks in it."""
-    return training_set(run, questions, skill_map, decontaminate(run, questions), diagnoses, profiled)
+    return training_set(run, questions, skill_map, overlapping, diagnoses, profiled)
 
 
 def train(run: Run, settings: SftTraining, trained_on: Artifact) -> Artifact:
@@ -316,7 +320,9 @@ def train(run: Run, settings: SftTraining, trained_on: Artifact) -> Artifact:
     return run.make("train", 2, [], identity, build, "checkpoint", "metrics.jsonl", "training.json")
 
 
-def evaluate(run: Run, questions: Artifact, skill_map: Artifact, checkpoint: Artifact | None) -> Artifact:
+def evaluate(
+    run: Run, questions: Artifact, skill_map: Artifact, overlapping: Artifact, checkpoint: Artifact | None
+) -> Artifact:
     """Stage 5: what the student could do before, and can do now; and without training, with examples in its prompt."""
     student = run.config.student
     assert isinstance(student, LocalStudent)
@@ -327,7 +333,8 @@ def evaluate(run: Run, questions: Artifact, skill_map: Artifact, checkpoint: Art
     benchmarks = sorted((questions.folder / "benchmarks").iterdir())
     made = {(arm, place): benchmark_answers(run, arm, place, *arms[arm]) for arm in arms for place in benchmarks}
     if run.config.evaluate.prompting == "adaptmi":
-        prompted = prompted_answers(run, questions, skill_map, {place: made["base", place] for place in benchmarks})
+        base = {place: made["base", place] for place in benchmarks}
+        prompted = prompted_answers(run, questions, skill_map, overlapping, base)
         made |= {("adaptmi", place): answers for place, answers in prompted.items()}
 
     def build(folder: Path) -> Counts:

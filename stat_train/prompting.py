@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stat_train.config import LocalStudent, OpenAITeacher
 from stat_train.counts import Count, Counts, seen
-from stat_train.curating import left_out_rows, pool_overlaps
+from stat_train.curating import left_out_rows
 from stat_train.curation.source import make_source
 from stat_train.diagnosis.answering import EXEMPLARS_FILE, PROMPTS_FILE, worked_example
 from stat_train.diagnosis.difficulty import find_difficult
@@ -33,31 +33,33 @@ from stat_train.teacher.skill_list import read_skill_list
 Answered = Mapping[Path, Artifact]
 
 
-def prompted_answers(run: Run, questions: Artifact, skill_map: Artifact, base: Answered) -> dict[Path, Artifact]:
+def prompted_answers(
+    run: Run, questions: Artifact, skill_map: Artifact, overlapping: Artifact, base: Answered
+) -> dict[Path, Artifact]:
     """Return the answers of the student as it is, after worked examples; `base` are those that it gave without."""
-    prompts = exemplar_prompts(run, questions, skill_map, base)
+    prompts = exemplar_prompts(run, questions, skill_map, overlapping, base)
     weights = model_place(_student(run).model)
     known_by = run.fingerprint(weights)
     return {place: benchmark_answers(run, PROMPTED, place, weights, known_by, prompts.folder) for place in base}
 
 
-def prompts_after_base(run: Run, questions: Artifact, skill_map: Artifact) -> Artifact:
+def prompts_after_base(run: Run, questions: Artifact, skill_map: Artifact, overlapping: Artifact) -> Artifact:
     """Return the prompts where only questions and their skills are at hand: the base answers the benchmarks first."""
     weights = model_place(_student(run).model)
     known_by, places = run.fingerprint(weights), sorted((questions.folder / "benchmarks").iterdir())
     base = {place: benchmark_answers(run, BASE, place, weights, known_by) for place in places}
-    return exemplar_prompts(run, questions, skill_map, base)
+    return exemplar_prompts(run, questions, skill_map, overlapping, base)
 
 
-def exemplar_prompts(run: Run, questions: Artifact, skill_map: Artifact, base: Answered) -> Artifact:
+def exemplar_prompts(
+    run: Run, questions: Artifact, skill_map: Artifact, overlapping: Artifact, base: Answered
+) -> Artifact:
     """Return which worked examples stand before each benchmark question: `adaptmi_prompts.jsonl`, `exemplars.jsonl`.
 
     What is difficult is told by the run's own rule from the base's answers; no gold answer of a benchmark is used.
     """
     count, seed = run.config.evaluate.exemplars, run.config.seed
     scores = {place: step_scores(run, place, answers) for place, answers in base.items()}
-
-    overlapping = _overlaps(run, questions)
 
     def build(folder: Path) -> Counts:
         asked = {question.id: question for place in base for question in read_records(place, Question)}
@@ -87,12 +89,6 @@ def _identity(run: Run) -> Summary:
     tokens |= {"prompt": run.prompt.model_dump(), "max_new_tokens": student.max_new_tokens}
     chosen: Summary = {"exemplars": run.config.evaluate.exemplars, "seed": run.config.seed}
     return tokens | chosen | {"difficulty": rule, "teacher": asked}
-
-
-def _overlaps(run: Run, questions: Artifact) -> Artifact:
-    """Return which pool questions are copies of held-out ones: as curation found before, in a run that came so far."""
-    found = (artifact for artifact in run.folder.made if artifact.stage == "decontaminate")
-    return next(found, None) or pool_overlaps(run, questions)
 
 
 def _counts_of_labels(judged: Judged, unlabelled: Sequence[Dropped]) -> Counts:

@@ -57,7 +57,9 @@ def asked_of(look: Look) -> Iterator[Asked]:
         yield from _audit(look, known)
     if config.evaluate.prompting == "adaptmi" and config.reaches("evaluate"):
         yield from _labels_of_benchmarks(look, teacher, known)
-    made = look.made(pipeline.curate, known.questions, known.skill_map, known.diagnoses, known.profiled)
+    made = look.made(
+        pipeline.curate, known.questions, known.skill_map, known.overlapping, known.diagnoses, known.profiled
+    )
     if made is None and config.reaches("curate"):
         yield from asked_to_curate(look, teacher, known)
 
@@ -69,9 +71,11 @@ def _known(look: Look) -> Known:
     grades = look.made(pipeline.grade, questions, answers)
     diagnoses = look.made(pipeline.diagnose, questions, skill_map, answers, grades)
     profiled = look.made(pipeline.profile, questions, skill_map, diagnoses)
+    # A look at a large pool takes a while, and before there is a profile nothing is drawn from it.
+    overlapping = look.made(pipeline.decontaminate, questions) if profiled else None
     place = skill_map.folder if skill_map else questions.folder
     skills = read_skill_list(place / "skills.json") or labels(_all_questions(questions))
-    return Known(questions, skills, skill_map, answers, grades, diagnoses, profiled)
+    return Known(questions, skills, skill_map, answers, grades, diagnoses, profiled, overlapping)
 
 
 def _judging(teacher: OpenAITeacher) -> Sampling:
@@ -116,7 +120,7 @@ def _labels(look: Look, teacher: OpenAITeacher, known: Known) -> Asked:
 
 def _labels_of_benchmarks(look: Look, teacher: OpenAITeacher, known: Known) -> Iterator[Asked]:
     """Yield the labels that worked examples are chosen by, as if the student found every question difficult."""
-    if look.made(prompts_after_base, known.questions, known.skill_map):
+    if look.made(prompts_after_base, known.questions, known.skill_map, known.overlapping):
         return
     skills, judging = _usual_list(known, teacher), _judging(teacher)
     unlabelled = [question for question in _benchmark_questions(known) if not question.skills]

@@ -33,3 +33,4 @@ class Known(NamedTuple):
     grades: Artifact | None
     diagnoses: Artifact | None
     profiled: Artifact | None
+    overlapping: Artifact | None

@@ -7,7 +7,6 @@ from itertools import islice
 from random import Random
 from typing import Any
 
-from stat_train import pipeline
 from stat_train.config import OpenAITeacher
 from stat_train.curating import left_out_rows
 from stat_train.curation.inputs import read_diagnosed
@@ -58,8 +57,8 @@ def judged_note(look: Look) -> str | None:
 
 def _source(look: Look, known: Known) -> tuple[Source, Diagnosed]:
     """Return what the recipe will draw from, and what it will draw for."""
-    assert known.skill_map and known.diagnoses and known.profiled
-    left_out = left_out_rows(look, pipeline.decontaminate(look, known.questions))
+    assert known.skill_map and known.diagnoses and known.profiled and known.overlapping
+    left_out = left_out_rows(look, known.overlapping)
     source, _ = make_source(open_pool(known.questions.folder), open_pool_skills(known.skill_map.folder), left_out)
     return source, read_diagnosed(known.questions, known.diagnoses, known.profiled)
 
