@@ -17,17 +17,17 @@ from stat_train.setting_types import (
     HubName,
     Node,
     Positive,
-    Rate,
     Seed,
     Share,
     Temperature,
     Text,
     Url,
 )
+from stat_train.train_settings import Reinforcement, Strategy, Training
 
-STAGES = ("label", "answer", "grade", "diagnose", "profile", "curate", "train", "evaluate", "report")
+STAGES = ("label", "answer", "grade", "diagnose", "profile", "curate", "train", "rl", "evaluate", "report")
 
-Stage = Literal["label", "answer", "grade", "diagnose", "profile", "curate", "train", "evaluate", "report"]
+Stage = Literal["label", "answer", "grade", "diagnose", "profile", "curate", "train", "rl", "evaluate", "report"]
 
 
 class ArithmeticTask(Node):
@@ -223,27 +223,6 @@ class LengthDifficulty(Node):
     min_words: Positive
 
 
-class SftTraining(Node):
-    """Supervised fine-tuning with TRL."""
-
-    name: Literal["sft"]
-    epochs: Positive
-    learning_rate: Rate
-    effective_batch_size: Positive
-    max_length: Positive
-    warmup_share: Share
-    weight_decay: Annotated[float, Field(ge=0)]
-    gradient_clip: Rate
-    device_batch_size: Annotated[int, Field(ge=1), OPERATIONAL]
-    checkpoints: Annotated[int, Field(ge=1), OPERATIONAL]
-
-
-class NoTraining(Node):
-    """The run ends with the training set."""
-
-    name: Literal["none"]
-
-
 class BudgetCaps(Node):
     """What a run may spend on calls, over all its restarts; None for no cap."""
 
@@ -288,7 +267,6 @@ Teacher = Annotated[ArithmeticTeacher | LabelsTeacher | OpenAITeacher, Field(dis
 Difficulty = Annotated[
     GoldDifficulty | StepRewardDifficulty | ConsistencyDifficulty | LengthDifficulty, Field(discriminator="name")
 ]
-Training = Annotated[SftTraining | NoTraining, Field(discriminator="name")]
 
 
 class Config(Node):
@@ -307,6 +285,8 @@ class Config(Node):
     decontaminate: Decontamination
     push_to_hub: Annotated[HubName | None, OPERATIONAL]
     train: Training
+    rl: Reinforcement
+    deepspeed: Annotated[Strategy, OPERATIONAL]
     budget: BudgetCaps
     plan: PlanAssumptions
     evaluate: Evaluation

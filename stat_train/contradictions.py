@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+from stat_train.batches import cannot_split
 from stat_train.config import (
     ArithmeticTask,
     Config,
@@ -14,7 +15,6 @@ from stat_train.config import (
     GoldDifficulty,
     LengthDifficulty,
     LocalStudent,
-    NoTraining,
     OpenAITeacher,
     RecordedStudent,
     RewardModel,
@@ -31,6 +31,7 @@ from stat_train.recipe_settings import (
     StatSynRecipe,
 )
 from stat_train.setting_types import Node
+from stat_train.train_settings import SftTraining
 
 
 def contradictions(config: Config) -> list[str]:
@@ -190,15 +191,10 @@ def _check_agreement(recipe: StatSynRecipe | EmbedSynRecipe) -> list[str]:
 
 def _check_training(config: Config) -> list[str]:
     train = config.train
-    if (
-        isinstance(train, NoTraining)
-        or train.effective_batch_size % min(train.device_batch_size, train.effective_batch_size) == 0
-    ):
+    if not isinstance(train, SftTraining) or train.processes is None:
         return []
-    return [
-        f"train.effective_batch_size = {train.effective_batch_size}: expected a multiple of "
-        f"train.device_batch_size = {train.device_batch_size}, or at most that"
-    ]
+    processes, rows = train.processes * train.nodes, train.effective_batch_size
+    return [f"train.effective_batch_size = {rows}: {cannot_split(rows, processes)}"] if rows % processes else []
 
 
 def _check_prompting(config: Config) -> list[str]:

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+STOPPED = 75
+
 
 class StatTrainError(Exception):
     """A stage could not do its work; the message says what to do about it."""
 
     exit_code = 1
+
+
+def stopped(message: str) -> StatTrainError:
+    """Return the error of a run that was asked to stop and saved its state: whoever started it may start it again."""
+    error = StatTrainError(message)
+    error.exit_code = STOPPED
+    return error
 
 
 class UserError(StatTrainError):

@@ -22,7 +22,6 @@ from stat_train.config import (
     Endpoint,
     LocalStudent,
     RecordedStudent,
-    SftTraining,
     TextTask,
 )
 from stat_train.counts import Count, Counts, dropped_counts
@@ -71,9 +70,13 @@ from stat_train.teacher.skill_list import (
     names_for,
     read_skill_list,
 )
+from stat_train.train_settings import SftTraining
 from stat_train.training.job import TrainJob
+from stat_train.training.world import world_of
 
 PLACES = ("pool", "benchmark", "validation")
+# A file of this name in the run folder asks a training to save its state and end.
+STOP = "STOP"
 
 
 def run(settings: Settings, command: Sequence[str], console: Console) -> Path:
@@ -306,18 +309,21 @@ def train(run: Run, settings: SftTraining, trained_on: Artifact) -> Artifact:
         revision=student.revision,
         prompt=run.prompt,
         settings=settings,
+        strategy=run.config.deepspeed,
         seed=run.config.seed,
+        stop_file=run.folder.folder.absolute() / STOP,
     )
+    world = world_of(settings)
     identity: Summary = {"train": settings.identity(), "prompt": run.prompt.model_dump(), "seed": run.config.seed}
     identity |= {"model": run.fingerprint(weights), "revision": student.revision}
     identity |= {"training_set": file_hash(job.training_set, run.cache_dir)}
 
     def build(folder: Path) -> Counts:
-        stage.launch("train", job.model_copy(update={"folder": folder}), folder)
+        stage.train("train", job.model_copy(update={"folder": folder}), folder, world, job.strategy)
         rows = json.loads((folder / "training.json").read_text())["rows"]
         return {"training row": Count(len(read_records(job.training_set, TrainingExample)), rows)}
 
-    return run.make("train", 2, [], identity, build, "checkpoint", "metrics.jsonl", "training.json")
+    return run.make("train", 3, [], identity, build, "checkpoint", "metrics.jsonl", "training.json")
 
 
 def evaluate(

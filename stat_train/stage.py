@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -25,8 +26,11 @@ from stat_train import store
 from stat_train.chunks import Chunked, join_chunks
 from stat_train.diagnosis.answering import AnswerJob, answer_with_weights, answers_file
 from stat_train.diagnosis.step_rewards import ScoreJob, rewards_file, score_with_weights
-from stat_train.errors import StatTrainError, UserError
+from stat_train.errors import STOPPED, StatTrainError, UserError, stopped
 from stat_train.gpus import visible_gpus
+from stat_train.train_settings import Strategy
+from stat_train.training import launch as launcher
+from stat_train.training.world import World, require_launchable
 
 QUIET = {"DS_ACCELERATOR": "cpu", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
 JOB_FILE = "job.json"
@@ -52,6 +56,33 @@ def score(job: ScoreJob, processes: int | None) -> None:
     _make_chunks("score", job, rewards_file(job), processes)
 
 
+def train(
+    name: str, job: BaseModel, folder: Path, world: World, strategy: Strategy, output: IO[bytes] | None = None
+) -> None:
+    """Train in this world of processes: a stage alone, or what `accelerate` starts on each node.
+
+    Raises StatTrainError on failure, or with the exit code 75 when the training was asked to stop and saved its state.
+    """
+    require_launchable(world, strategy)
+    if world.size == 1 and strategy.name == "none":
+        launch(name, job, folder, output=output)
+        return
+    cores = len(os.sched_getaffinity(0))
+    threads = {"OMP_NUM_THREADS": str(max(1, cores // world.processes))}
+    environment = threads | _environment(",".join(visible_gpus()))
+    command = launcher.command(world, name, folder / JOB_FILE, _port(world))
+    launch(name, job, folder, [environment], output, command)
+
+
+def _port(world: World) -> int:
+    """Return where the processes meet: a free port, or on several nodes one that this job alone uses."""
+    if world.nodes > 1:
+        return launcher.PORT + int(os.environ.get("SLURM_JOB_ID", 0)) % 1000
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 def _make_chunks(name: str, job: BaseModel, chunked: Chunked, processes: int | None) -> None:
     folder = chunked.file.parent
     if left := chunked.left():
@@ -70,6 +101,7 @@ def launch(
     folder: Path,
     environments: Sequence[Mapping[str, str]] = (),
     output: IO[bytes] | None = None,
+    command: Sequence[str] | None = None,
 ) -> None:
     """Run a stage in its own process group, or in one for each environment, and wait; raises StatTrainError on failure.
 
@@ -84,7 +116,7 @@ def launch(
         for environment in environments or [_environment()]:
             # Only one of several is shown as it speaks, or every bar and warning would be there many times.
             words = held.enter_context(TemporaryFile()) if running else output
-            running.append(_start([name, str(job_file)], environment, words))
+            running.append(_start(command or _stage(name, job_file), environment, words))
         failed = _wait(running, folder)
         if failed:
             _show_words(failed, running[0])
@@ -92,6 +124,8 @@ def launch(
     code = failed.process.returncode if failed else 0
     if code == UserError.exit_code:
         raise UserError(f"stage {name} was refused; the reason is above")
+    if code == STOPPED:
+        raise stopped(f"stage {name} was asked to stop and saved its state; the same command goes on from there")
     if code:
         raise StatTrainError(f"stage {name} failed with exit code {code}; its last words are above")
 
@@ -103,8 +137,11 @@ class _Running(NamedTuple):
     words: IO[bytes] | None
 
 
-def _start(arguments: Sequence[str], environment: Mapping[str, str], words: IO[bytes] | None) -> _Running:
-    command = [sys.executable, "-m", "stat_train.stage", *arguments]
+def _stage(name: str, job_file: Path) -> list[str]:
+    return [sys.executable, "-m", "stat_train.stage", name, str(job_file)]
+
+
+def _start(command: Sequence[str], environment: Mapping[str, str], words: IO[bytes] | None) -> _Running:
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=words, stderr=words, start_new_session=True, env=environment
     )
@@ -173,14 +210,22 @@ def main(arguments: list[str]) -> int:
         elif name == "score":
             score_with_weights(ScoreJob.model_validate_json(text), launched)
         elif name == "train":
+            from stat_train.training import sft
             from stat_train.training.job import TrainJob
-            from stat_train.training.sft import train
 
-            train(TrainJob.model_validate_json(text))
+            sft.train(TrainJob.model_validate_json(text))
+        elif name == "rl":
+            from stat_train.training import grpo
+            from stat_train.training.job import RlJob
+
+            grpo.train(RlJob.model_validate_json(text))
         else:
-            raise UserError(f"no stage {name!r}; expected answer, score or train")
+            raise UserError(f"no stage {name!r}; expected answer, score, train or rl")
     except StatTrainError as error:
-        print(f"stat-train: {error}", file=sys.stderr)
+        if rank := int(os.environ.get("RANK", 0)):
+            # The first process says it too if it meets the same, and the launcher ends this one meanwhile.
+            time.sleep(SECONDS_TO_FAIL_ALIKE)
+        print(f"stat-train: {f'rank {rank}: ' if rank else ''}{error}", file=sys.stderr)
         return error.exit_code
     return 0
 

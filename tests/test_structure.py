@@ -21,8 +21,8 @@ PACKAGE = ROOT / "stat_train"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # Each may import what stands before it, and what stands beside it.
 ORDER = (
-    {"records", "errors", "intervals", "counts", "progress", "gpus"},
-    {"setting_types", "recipe_settings", "config", "contradictions", "store", "chunks", "compose"},
+    {"records", "errors", "intervals", "counts", "progress", "gpus", "batches"},
+    {"setting_types", "recipe_settings", "train_settings", "config", "contradictions", "store", "chunks", "compose"},
     {"tasks", "models"},
     {"teacher"},
     {"diagnosis", "curation"},

@@ -15,8 +15,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from stat_train import __version__
-from stat_train.config import Config, EndpointStudent, LocalStudent, OpenAITeacher, SftTraining
+from stat_train.config import Config, EndpointStudent, LocalStudent, OpenAITeacher
 from stat_train.doctor.check import Check
+from stat_train.train_settings import SftTraining
 
 DISTRIBUTION = "stat-train"
 LEAST_FREE_BYTES = 10**9

@@ -11,7 +11,7 @@ from typing import IO, NamedTuple
 from httpx2 import HTTPError
 
 from stat_train import stage
-from stat_train.config import Config, LocalStudent, SftTraining
+from stat_train.config import Config, LocalStudent
 from stat_train.doctor.check import Check
 from stat_train.doctor.machine import loads_reward_model, loads_weights, nearest_folder, trains
 from stat_train.errors import StatTrainError
@@ -19,6 +19,7 @@ from stat_train.models.places import model_place
 from stat_train.records import Origin, TrainingExample
 from stat_train.store import lease, write_records
 from stat_train.tasks.prompts import messages
+from stat_train.train_settings import SftTraining, Strategy
 from stat_train.training.job import TrainJob
 
 NAME, STEP, REWARDS = "student files", "training step", "reward model"
@@ -198,6 +199,7 @@ def _job(folder: Path, student: LocalStudent, settings: SftTraining, seed: int) 
         revision=student.revision,
         prompt=student.prompt,
         settings=settings.model_copy(update=few),
+        strategy=Strategy(name="none", config={}),
         seed=seed,
     )
 

@@ -13,7 +13,6 @@ from stat_train.config import (
     LocalStudent,
     OpenAITeacher,
     RecordedStudent,
-    SftTraining,
 )
 from stat_train.diagnosis.answering import answer_requests, how_asked
 from stat_train.diagnosis.audit import sampled, to_ask_again
@@ -33,6 +32,7 @@ from stat_train.teacher.discovery import NAMES_PER_CALL, naming
 from stat_train.teacher.judge import judge_requests
 from stat_train.teacher.llm import diagnosis_query, label_query
 from stat_train.teacher.skill_list import SkillList, labels, read_skill_list
+from stat_train.train_settings import SftTraining
 
 # A name of about the usual length, where the list is not known yet.
 USUAL_NAME = "a_skill_of_the_usual_length"

@@ -1,4 +1,4 @@
-"""What the training process is told."""
+"""What the training processes are told."""
 
 from __future__ import annotations
 
@@ -6,16 +6,40 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from stat_train.config import Prompt, SftTraining
+from stat_train.config import Prompt
+from stat_train.train_settings import GrpoTraining, SftTraining, Strategy
 
 
 class TrainJob(BaseModel):
-    """One training: which student on which rows, with which settings, into which folder."""
+    """One fine-tuning: which student on which rows, with which settings, into which folder.
+
+    `replay` has rows that are trained on beside the training set. A file at `stop_file` asks the training to save its
+    state and end.
+    """
 
     folder: Path
     training_set: Path
+    replay: Path | None = None
     model: str
     revision: str | None
     prompt: Prompt
     settings: SftTraining
+    strategy: Strategy
     seed: int
+    stop_file: Path | None = None
+
+
+class RlJob(BaseModel):
+    """One reinforcement learning: which student on which questions (JSONL of `Question`), graded by which grader."""
+
+    folder: Path
+    questions: Path
+    model: str
+    revision: str | None
+    prompt: Prompt
+    settings: GrpoTraining
+    strategy: Strategy
+    grader: str
+    grader_timeout_seconds: float
+    seed: int
+    stop_file: Path | None = None

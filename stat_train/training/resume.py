@@ -1,0 +1,92 @@
+"""Where an interrupted training goes on: at its last whole state, or at the weights of one of other processes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import Trainer
+
+from stat_train.train_settings import Strategy
+from stat_train.training.distributed import is_deepspeed, rank, world_size
+
+
+class Start(NamedTuple):
+    """Where a training starts: at a saved state, or without one at the model's own weights.
+
+    `weights_only`: the state is of other processes, whose shards of the optimizer's state do not fit these.
+    """
+
+    state: Path | None
+    weights_only: bool
+
+
+def state_folder(folder: Path, strategy: Strategy) -> Path:
+    """Return where this training's states are: sharded ones are kept apart by the processes that they belong to."""
+    sharded = is_deepspeed(strategy) or strategy.name == "fsdp2"
+    return folder / "trainer" / (f"{strategy.name}-{world_size()}" if sharded else "whole")
+
+
+def find_start(folder: Path, strategy: Strategy) -> Start:
+    """Return where to start: at the newest whole state of all that are there; every process finds the same."""
+    own = state_folder(folder, strategy)
+    found = [state for place in sorted((folder / "trainer").glob("*")) if (state := _last_whole(place))]
+    newest = max(found, key=lambda state: (_step(state), state.parent == own), default=None)
+    return Start(newest, weights_only=newest is not None and newest.parent != own)
+
+
+def say_start(start: Start) -> None:
+    """Say where the training goes on, unless it starts anew."""
+    if start.state is None or rank() != 0:
+        return
+    step = _step(start.state)
+    if start.weights_only:
+        print(
+            f"the saved state is of other processes ({start.state.parent.name}), which these cannot use: going on at "
+            f"step {step} with its weights and a new optimizer",
+            flush=True,
+        )
+    else:
+        print(f"going on at step {step}", flush=True)
+
+
+def _last_whole(place: Path) -> Path | None:
+    """Return the newest state that was written to its end.
+
+    The trainer writes `trainer_state.json` last, so a state without a readable one is not whole. The first process
+    takes it away; the others only pass it over.
+    """
+    for state in sorted(place.glob("checkpoint-*"), key=_step, reverse=True):
+        try:
+            json.loads((state / "trainer_state.json").read_text())
+            return state
+        except (FileNotFoundError, json.JSONDecodeError):
+            if rank() == 0:
+                shutil.rmtree(state, ignore_errors=True)
+    return None
+
+
+def _step(state: Path) -> int:
+    return int(state.name.rpartition("-")[2])
+
+
+class ResumableTrainer(Trainer):  # type: ignore[misc]
+    """A trainer that can also go on from the weights of a state whose optimizer it cannot use."""
+
+    weights_only = False
+
+    def resume(self, start: Start) -> Any:
+        """Train from where it starts to the end; return what the library's trainer does."""
+        self.weights_only = start.weights_only
+        return self.train(resume_from_checkpoint=str(start.state) if start.state else None)
+
+    def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: str | None) -> Any:
+        if not (self.weights_only and resume_from_checkpoint):
+            return super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
+        prepared = super()._prepare_for_training(max_steps, train_dataloader, None)
+        schedule = torch.load(Path(resume_from_checkpoint) / "scheduler.pt", weights_only=True)
+        self.lr_scheduler.load_state_dict(schedule)
+        return prepared

@@ -1,0 +1,48 @@
+"""How many processes train, on how many nodes: known before any of them is started."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from stat_train.errors import UserError
+from stat_train.gpus import visible_gpus
+from stat_train.train_settings import Processes, Strategy
+
+
+class World(NamedTuple):
+    """The processes of a training: `processes` on each of the `nodes`."""
+
+    nodes: int
+    processes: int
+
+    @property
+    def size(self) -> int:
+        """Return how many processes there are in all: the world size, which is the data-parallel size too."""
+        return self.nodes * self.processes
+
+
+def world_of(settings: Processes) -> World:
+    """Return the processes that a training has: as many as are asked for, or one per visible GPU."""
+    return World(settings.nodes, settings.processes or len(visible_gpus()) or 1)
+
+
+def require_launchable(world: World, strategy: Strategy) -> None:
+    """Raise UserError when the processes cannot be started here."""
+    gpus = len(visible_gpus())
+    if strategy.name == "fsdp2" and not gpus:
+        raise UserError("deepspeed = fsdp2: works on GPUs only, and none is visible; use deepspeed=zero2 or zero3")
+    if gpus and world.processes > gpus:
+        raise UserError(
+            f"train.processes = {world.processes}: {gpus} GPUs are visible here, and each process needs one; use null "
+            "or a smaller number, or check CUDA_VISIBLE_DEVICES"
+        )
+    if world.nodes == 1:
+        return
+    allocated = os.environ.get("SLURM_JOB_NUM_NODES")
+    if allocated != str(world.nodes):
+        has = f"has {allocated}" if allocated else "is outside of one"
+        raise UserError(
+            f"train.nodes = {world.nodes}: expected to run inside a Slurm allocation of {world.nodes} nodes (sbatch or "
+            f"salloc --nodes={world.nodes}), and this process {has}"
+        )
