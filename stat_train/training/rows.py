@@ -62,7 +62,8 @@ class ByLength(LengthGroupedSampler):  # type: ignore[misc]
         self.seed = seed
 
     def __len__(self) -> int:
-        return math.ceil(len(self.lengths) / self.batch_size) * int(self.batch_size)
+        rows, step = len(self.lengths), int(self.batch_size)
+        return math.ceil(rows / step) * step
 
     def set_epoch(self, epoch: int) -> None:
         """Take the order of another epoch."""
