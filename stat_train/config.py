@@ -30,6 +30,10 @@ STAGES = ("label", "answer", "grade", "diagnose", "profile", "curate", "train", 
 Stage = Literal["label", "answer", "grade", "diagnose", "profile", "curate", "train", "rl", "evaluate", "report"]
 
 
+# The settings that name a file of questions.
+QUESTION_KEYS = ("task.pool", "task.benchmark", "task.validation", "decontaminate.against", "rl.prompts")
+
+
 class ArithmeticTask(Node):
     """The embedded task; pool, validation and benchmark are numbers of questions to make."""
 
@@ -309,3 +313,12 @@ def local_path(place: str) -> Path:
     """Return the path of a file or folder; `FOLDER:CONFIG@REVISION` is a local folder laid out as on the hub."""
     path, folder = Path(place).expanduser(), Path(re.split("[:@]", place)[0]).expanduser()
     return folder if folder.is_dir() and folder != Path() and not path.exists() else path
+
+
+def absent_file(key: str, place: str, remedy: str = "") -> str | None:
+    """Return the problem when `place` names a local file that is not there."""
+    is_questions = key in QUESTION_KEYS
+    path = local_path(place) if is_questions else Path(place).expanduser()
+    if path.exists() or not (is_local(place) or key in ("student.path", "task.skills")):
+        return None
+    return f"{key} = {place}: no such file (looked in {path.absolute().parent}){remedy}"

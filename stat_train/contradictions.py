@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from pathlib import Path
 
-from stat_train.batches import cannot_split
 from stat_train.config import (
     ArithmeticTask,
     Config,
@@ -19,8 +17,7 @@ from stat_train.config import (
     RecordedStudent,
     RewardModel,
     StepRewardDifficulty,
-    is_local,
-    local_path,
+    absent_file,
 )
 from stat_train.recipe_settings import (
     AugmentRecipe,
@@ -31,7 +28,7 @@ from stat_train.recipe_settings import (
     StatSynRecipe,
 )
 from stat_train.setting_types import Node
-from stat_train.train_settings import SftTraining
+from stat_train.train_contradictions import check_reinforcement, check_training
 
 
 def contradictions(config: Config) -> list[str]:
@@ -42,7 +39,8 @@ def contradictions(config: Config) -> list[str]:
         _check_difficulty,
         _check_recipe,
         _check_decontamination,
-        _check_training,
+        check_training,
+        check_reinforcement,
         _check_prompting,
         _check_audit,
         _check_budget,
@@ -77,15 +75,18 @@ def _check_student(config: Config) -> list[str]:
     student = config.student
     if isinstance(student, RecordedStudent):
         problem = absent_file("student.path", student.path, remedy="; give a JSONL file of id and responses")
-        problems = [problem] if problem else []
-        if config.reaches("train") and config.train.name != "none":
-            problems.append("student = recorded: it has no weights to train; add until=curate or train=none")
-        return problems
+        return ([problem] if problem else []) + _untrainable(config, "it has no weights to train")
     if isinstance(student, EndpointStudent):
-        trained = config.reaches("train") and config.train.name != "none"
-        return ["student = endpoint: its weights cannot be trained; add until=curate or train=none"] if trained else []
+        return _untrainable(config, "its weights cannot be trained")
     problem = absent_file("student.model", student.model) if student.model.startswith((".", "/", "~")) else None
     return [problem] if problem else []
+
+
+def _untrainable(config: Config, why: str) -> list[str]:
+    """Return why a student without weights here can neither be fine-tuned nor reinforced."""
+    given, asked = f"student = {config.student.name}: {why}", {"train": config.train.name, "rl": config.rl.name}
+    wanted = [f"{group}=none" for group, name in asked.items() if name != "none" and config.reaches(group)]
+    return [f"{given}; add until=curate or {' '.join(wanted)}"] if wanted else []
 
 
 def _check_difficulty(config: Config) -> list[str]:
@@ -189,14 +190,6 @@ def _check_agreement(recipe: StatSynRecipe | EmbedSynRecipe) -> list[str]:
     return problems
 
 
-def _check_training(config: Config) -> list[str]:
-    train = config.train
-    if not isinstance(train, SftTraining) or train.processes is None:
-        return []
-    processes, rows = train.processes * train.nodes, train.effective_batch_size
-    return [f"train.effective_batch_size = {rows}: {cannot_split(rows, processes)}"] if rows % processes else []
-
-
 def _check_prompting(config: Config) -> list[str]:
     """Return why prompts cannot be chosen by what the student finds difficult among the benchmark's questions."""
     if config.evaluate.prompting == "plain" or not config.reaches("evaluate"):
@@ -242,12 +235,3 @@ def _check_budget(config: Config) -> list[str]:
         return []
     given = f"budget.max_usd = {config.budget.max_usd}"
     return [f"{given}: needs the price of what is asked; give {' and '.join(unpriced)} (0 for a server of your own)"]
-
-
-def absent_file(key: str, place: str, remedy: str = "") -> str | None:
-    """Return the problem when `place` names a local file that is not there."""
-    is_questions = key in ("task.pool", "task.benchmark", "task.validation", "decontaminate.against")
-    path = local_path(place) if is_questions else Path(place).expanduser()
-    if path.exists() or not (is_local(place) or key in ("student.path", "task.skills")):
-        return None
-    return f"{key} = {place}: no such file (looked in {path.absolute().parent}){remedy}"

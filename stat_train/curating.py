@@ -12,9 +12,11 @@ from stat_train.config import FieldNames, OpenAITeacher, RecordedStudent, TextTa
 from stat_train.counts import Count, Counts
 from stat_train.curation.decontamination import LEAK_PERCENT, SHINGLE_WORDS, Decontaminator, HeldOut, Hit
 from stat_train.curation.embedding import TFIDF
-from stat_train.curation.inputs import held_out, read_diagnosed
+from stat_train.curation.inputs import held_out, read_diagnosed, read_profile
 from stat_train.curation.near_copies import NearCopies
 from stat_train.curation.publish import CARD, ROWS, TABLE, licences, push, write_card, write_table
+from stat_train.curation.replay import make_replay
+from stat_train.curation.replay import told as replay_told
 from stat_train.curation.rows import Tools
 from stat_train.curation.selection import require_levels
 from stat_train.curation.source import make_source
@@ -26,16 +28,18 @@ from stat_train.progress import track
 from stat_train.recipe_settings import HardRecipe
 from stat_train.records import Dropped, Overlap, TrainingExample
 from stat_train.run import Run, Summary
-from stat_train.store import Artifact, write_json, write_records
+from stat_train.store import Artifact, file_hash, read_records, write_json, write_records
 from stat_train.tasks.load import open_pool, open_pool_skills
 from stat_train.tasks.text import read_questions
 from stat_train.teacher import skillmix
 from stat_train.teacher.skill_list import names_for, read_skill_list
+from stat_train.train_settings import SftTraining
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 ROWS_AT_A_TIME = 10_000
+REPLAY = "replay.jsonl"
 THRESHOLDS = {"shingle_words": SHINGLE_WORDS, "leak_percent": LEAK_PERCENT}
 # What a teacher writes that is checked, and the two classes of hits, as they are named where something is left out.
 WRITTEN = ("new question", "query")
@@ -259,3 +263,27 @@ def cost_in_words(cache_dir: Path, call_ids: set[str]) -> str:
     usd, more = (sum(payment.usd for payment in payments if payment.settled is known) for known in (True, False))
     # A call that was under way when a run was killed may have been made, and made again.
     return f"{in_dollars(usd)}: {words}{f'; at most {in_dollars(more)} for interrupted ones' if more else ''}"
+
+
+def replay(
+    run: Run, questions: Artifact, skill_map: Artifact, overlapping: Artifact, profiled: Artifact, made: Artifact
+) -> Artifact:
+    """Return the rows that protect what the student can do: `replay.jsonl`, trained on beside the set `made`."""
+    share = run.config.train.replay_fraction if isinstance(run.config.train, SftTraining) else 0.0
+    trained_on = made.folder / ROWS
+
+    def build(folder: Path) -> Counts:
+        pool, skills = open_pool(questions.folder), open_pool_skills(skill_map.folder)
+        source, _ = make_source(pool, skills, left_out_rows(run, overlapping))
+        rows, profile = read_records(trained_on, TrainingExample), read_profile(profiled)
+        chosen = make_replay(source, profile, rows, share, run.prompt, run.config.seed)
+        write_records(folder / REPLAY, chosen.examples)
+        write_json(folder / "replay.json", chosen.summary)
+        return {"replay row": Count(len(chosen.examples), len(chosen.examples))}
+
+    identity: Summary = {"share": share, "seed": run.config.seed, "prompt": run.prompt.model_dump()}
+    # The rows of the training set count, not how they came about: arms may share one.
+    identity |= {"training_set": file_hash(trained_on, run.cache_dir)}
+    artifact = run.make("replay", 1, [questions, skill_map, overlapping, profiled], identity, build, REPLAY)
+    run.say(replay_told(json.loads((artifact.folder / "replay.json").read_text())))
+    return artifact

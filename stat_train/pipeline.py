@@ -1,7 +1,7 @@
 """The method, top to bottom: which stage comes after which, and what each takes and gives.
 
-    questions -> label -> answer -> grade -> diagnose -> profile -> decontaminate -> curate -> train -> evaluate
-    -> report
+    questions -> label -> answer -> grade -> diagnose -> profile -> decontaminate -> curate -> train -> rl
+    -> evaluate -> report
 
 Each stage is one short function here; what it does is in the room that it calls. A stage whose inputs and settings did
 not change is not run again, whichever run made it.
@@ -10,13 +10,11 @@ not change is not run again, whichever run made it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from stat_train import stage
 from stat_train.compose import Settings
 from stat_train.config import (
     Endpoint,
@@ -24,8 +22,8 @@ from stat_train.config import (
     RecordedStudent,
     TextTask,
 )
-from stat_train.counts import Count, Counts, dropped_counts
-from stat_train.curating import pool_overlaps, publish, require_usable, training_set
+from stat_train.counts import Count, Counts
+from stat_train.curating import pool_overlaps, publish, replay, require_usable, training_set
 from stat_train.curation.inputs import read_profile
 from stat_train.diagnosis.answering import unfinished
 from stat_train.diagnosis.audit import agreement, ask_again, sampled, to_ask_again
@@ -34,15 +32,13 @@ from stat_train.diagnosis.difficulty_quality import Evidence, difficulty_quality
 from stat_train.diagnosis.missing_skills import NAME, diagnosed_counts, find_missing, named
 from stat_train.diagnosis.profile import skill_profile
 from stat_train.diagnosis.skill_map import with_skills
+from stat_train.evaluating import evaluation_of, report_of
 from stat_train.evaluation.audit_table import print_audit
 from stat_train.evaluation.difficulty_table import print_difficulty
-from stat_train.evaluation.report import report_numbers
-from stat_train.evaluation.results import write_evaluation, write_report
-from stat_train.evaluation.terminal import print_profile, print_summary
+from stat_train.evaluation.summary import BASE
+from stat_train.evaluation.terminal import print_profile
 from stat_train.labelling import skill_labels
-from stat_train.models.places import model_place
 from stat_train.models.recorded import read_recording
-from stat_train.prompting import prompted_answers
 from stat_train.records import (
     Answer,
     Diagnosis,
@@ -50,12 +46,12 @@ from stat_train.records import (
     Grade,
     Question,
     QuestionSkills,
-    TrainingExample,
 )
+from stat_train.reinforcing import reinforced, require_prompts, rl_questions
 from stat_train.run import Run, Summary
 from stat_train.scoring import step_rewards_of, step_scores
-from stat_train.store import Artifact, file_hash, read_records, write_json, write_records
-from stat_train.student import benchmark_answers, validation_answers
+from stat_train.store import Artifact, write_json, write_records
+from stat_train.student import validation_answers
 from stat_train.tasks.graders import grade as grade_answers
 from stat_train.tasks.graders import unscored
 from stat_train.tasks.load import (
@@ -70,19 +66,25 @@ from stat_train.teacher.skill_list import (
     names_for,
     read_skill_list,
 )
-from stat_train.train_settings import SftTraining
-from stat_train.training.job import TrainJob
-from stat_train.training.world import world_of
+from stat_train.train_settings import ExternalTraining, GrpoTraining, SftTraining
+from stat_train.tuning import (
+    Weights,
+    external_weights,
+    fine_tuned,
+    require_choosable,
+    require_trainable,
+    student_weights,
+)
 
 PLACES = ("pool", "benchmark", "validation")
-# A file of this name in the run folder asks a training to save its state and end.
-STOP = "STOP"
 
 
 def run(settings: Settings, command: Sequence[str], console: Console) -> Path:
     """Carry out the method as far as `until`; return the run folder."""
     with Run(settings, command, console) as this:
+        require_trainable(this)
         this.folder.open(settings.yaml)
+        this.clear_stop()
         for artifact in method(this):
             if artifact.stage == this.config.until:
                 break
@@ -123,15 +125,31 @@ def method(run: Run) -> Iterator[Artifact]:
     made = curate(run, questions, skill_map, overlapping, diagnoses, profiled)
     publish(run, made)
     yield made
-    checkpoint = None
-    if isinstance(run.config.train, SftTraining):
-        yield (checkpoint := train(run, run.config.train, made))
-    if run.config.until == "train":
+    arms = train_arms(run, questions, skill_map, overlapping, profiled, made)
+    if not run.config.reaches("evaluate"):
         return
     evaluation = None
-    if isinstance(run.config.student, LocalStudent):
-        yield (evaluation := evaluate(run, questions, skill_map, overlapping, checkpoint))
+    if arms:
+        yield (evaluation := evaluate(run, questions, skill_map, overlapping, arms))
     yield report(run, profiled, made, evaluation)
+
+
+def train_arms(
+    run: Run, questions: Artifact, skill_map: Artifact, overlapping: Artifact, profiled: Artifact, made: Artifact
+) -> dict[str, Weights]:
+    """Return the models to be compared, as far as the run goes: the student as it was, then after each training.
+
+    A student without weights here has none.
+    """
+    if not isinstance(run.config.student, LocalStudent):
+        return {}
+    arms = {BASE: student_weights(run)}
+    if trained := train(run, questions, skill_map, overlapping, profiled, made):
+        arms["sft"] = trained
+    if isinstance(run.config.rl, GrpoTraining) and run.config.reaches("rl"):
+        asked = rl_questions(run, run.config.rl, questions, skill_map, overlapping, profiled, made)
+        arms["rl"] = reinforce(run, run.config.rl, trained or arms[BASE], asked)
+    return arms
 
 
 # -- the questions, and which skills they need ------------------------------------------------------------------------
@@ -161,6 +179,8 @@ def load(run: Run) -> Artifact:
     require_usable(run, artifact)
     if run.config.reaches("diagnose"):
         require_gold(run.config.difficulty, artifact.records("validation.jsonl", Question), run.grader)
+    require_choosable(run, artifact)
+    require_prompts(run, artifact)
     run.say(in_words(open_pool(artifact.folder)))
     return artifact
 
@@ -297,96 +317,32 @@ def curate(
     return training_set(run, questions, skill_map, overlapping, diagnoses, profiled)
 
 
-def train(run: Run, settings: SftTraining, trained_on: Artifact) -> Artifact:
-    """Stage 4: fine-tune the student on the training set, known by its content: arms may share one."""
-    student = run.config.student
-    assert isinstance(student, LocalStudent)
-    weights = model_place(student.model)
-    job = TrainJob(
-        folder=Path(),
-        training_set=trained_on.folder / "training_set.jsonl",
-        model=weights,
-        revision=student.revision,
-        prompt=run.prompt,
-        settings=settings,
-        strategy=run.config.deepspeed,
-        seed=run.config.seed,
-        stop_file=run.folder.folder.absolute() / STOP,
-    )
-    world = world_of(settings)
-    identity: Summary = {"train": settings.identity(), "prompt": run.prompt.model_dump(), "seed": run.config.seed}
-    identity |= {"model": run.fingerprint(weights), "revision": student.revision}
-    identity |= {"training_set": file_hash(job.training_set, run.cache_dir)}
+def train(
+    run: Run, questions: Artifact, skill_map: Artifact, overlapping: Artifact, profiled: Artifact, made: Artifact
+) -> Weights | None:
+    """Stage 4: fine-tune the student on the training set, and on some of what it can do already; or take it trained."""
+    settings = run.config.train
+    if isinstance(settings, ExternalTraining):
+        return external_weights(run, settings)
+    if not isinstance(settings, SftTraining):
+        return None
+    protects = settings.replay_fraction > 0
+    rows = replay(run, questions, skill_map, overlapping, profiled, made) if protects else None
+    return fine_tuned(run, settings, questions, made, rows)
 
-    def build(folder: Path) -> Counts:
-        stage.train("train", job.model_copy(update={"folder": folder}), folder, world, job.strategy)
-        rows = json.loads((folder / "training.json").read_text())["rows"]
-        return {"training row": Count(len(read_records(job.training_set, TrainingExample)), rows)}
 
-    return run.make("train", 3, [], identity, build, "checkpoint", "metrics.jsonl", "training.json")
+def reinforce(run: Run, settings: GrpoTraining, start: Weights, asked: Artifact) -> Weights:
+    """Stage 4: reinforcement learning on questions of which the right answer is known, after fine-tuning or without."""
+    return reinforced(run, settings, start, asked)
 
 
 def evaluate(
-    run: Run, questions: Artifact, skill_map: Artifact, overlapping: Artifact, checkpoint: Artifact | None
+    run: Run, questions: Artifact, skill_map: Artifact, overlapping: Artifact, arms: Mapping[str, Weights]
 ) -> Artifact:
     """Stage 5: what the student could do before, and can do now; and without training, with examples in its prompt."""
-    student = run.config.student
-    assert isinstance(student, LocalStudent)
-    before = model_place(student.model)
-    arms = {"base": (before, run.fingerprint(before))}
-    if checkpoint:
-        arms["sft"] = (str(checkpoint.folder / "checkpoint"), checkpoint.name)
-    benchmarks = sorted((questions.folder / "benchmarks").iterdir())
-    made = {(arm, place): benchmark_answers(run, arm, place, *arms[arm]) for arm in arms for place in benchmarks}
-    if run.config.evaluate.prompting == "adaptmi":
-        base = {place: made["base", place] for place in benchmarks}
-        prompted = prompted_answers(run, questions, skill_map, overlapping, base)
-        made |= {("adaptmi", place): answers for place, answers in prompted.items()}
-
-    def build(folder: Path) -> Counts:
-        graded: dict[str, dict[str, Any]] = {arm: {} for arm, _ in made}
-        for (arm, place), answers in made.items():
-            asked = read_records(place, Question)
-            known = {question.id: question for question in asked}
-            given = answers.records("answers.jsonl", Answer)
-            graded[arm][place.stem] = (asked, grade_answers(known, given, run.grader))
-        write_evaluation(folder, graded)
-        every = sum(len(grades) for found in graded.values() for _, grades in found.values())
-        return {"answer": Count(sum(len(a.records("answers.jsonl", Answer)) for a in made.values()), every)}
-
-    identity = {"arms": [[arm, place.stem] for arm, place in made], "grader": run.grader_identity()}
-    inputs = [questions, *made.values()]
-    return run.make("evaluate", 3, inputs, identity, build, "evaluation.json", "benchmark_grades.jsonl")
+    return evaluation_of(run, questions, skill_map, overlapping, arms)
 
 
 def report(run: Run, profiled: Artifact, trained_on: Artifact, evaluation: Artifact | None) -> Artifact:
     """Write the result for people: a page, the same as numbers, and a summary on the terminal."""
-    made = list(run.folder.made)
-    stages = [{"name": a.stage, "hash": a.hash, "seconds": a.seconds} for a in made]
-
-    def build(folder: Path) -> Counts:
-        curation = json.loads((trained_on.folder / "curation.json").read_text())
-        scores = json.loads((evaluation.folder / "evaluation.json").read_text()) if evaluation else None
-        numbers = report_numbers(
-            config=run.config.model_dump(),
-            profile=read_profile(profiled),
-            curation=curation,
-            evaluation=scores,
-            dropped={a.stage: dropped_counts(a.dropped()) for a in made if a.dropped()},
-            stages=stages,
-            difficulty=_found_in(made, "difficulty_quality.json"),
-            audit=_found_in(made, "audit.json"),
-        )
-        write_report(folder, numbers)
-        return {}
-
-    identity = {"settings": run.config.model_dump(), "stages": stages}
-    artifact = run.make("report", 4, [], identity, build, "report.json", "report.html")
-    print_summary(json.loads((artifact.folder / "report.json").read_text()), run.folder.folder, run.console)
-    return artifact
-
-
-def _found_in(made: Sequence[Artifact], name: str) -> Any:
-    """Return the content of a JSON file that a stage of the run left, or None when none did."""
-    place = next((artifact.folder / name for artifact in made if (artifact.folder / name).is_file()), None)
-    return json.loads(place.read_text(encoding="utf-8")) if place else None
+    return report_of(run, profiled, trained_on, evaluation)

@@ -25,6 +25,7 @@ from stat_train.config import (
     local_path,
 )
 from stat_train.counts import Counts, dropped_counts
+from stat_train.errors import stopped
 from stat_train.models.budget import Budget
 from stat_train.models.ledger import Ledger
 from stat_train.setting_types import Node
@@ -40,6 +41,8 @@ from stat_train.teacher.second import Second, second_teacher
 Build = Callable[[Path], Counts]
 Summary = dict[str, Any]
 Asked = Literal["teacher", "audit"]
+# A file of this name in the run folder asks the run to stop: a training saves its state first.
+STOP = "STOP"
 PLAIN_GRADERS = ("exact", "numeric", "choice")
 
 
@@ -72,13 +75,31 @@ class Run:
     def make(
         self, name: str, version: int, inputs: Sequence[Artifact], identity: Summary, build: Build, *links: str
     ) -> Artifact:
-        """Make a stage's artifact, or find it made; link its files into the run folder and say so."""
+        """Make a stage's artifact, or find it made; link its files into the run folder and say so.
+
+        Raises StatTrainError with the exit code of a stopped run when the run was asked to stop meanwhile.
+        """
+        if self.stop_file.exists():
+            raise stopped(
+                f"stopped before stage {name}, as asked ({self.stop_file}); the same command goes on from there"
+            )
         artifact = make(self.cache_dir, name, version, inputs, identity, build)
         self.folder.add(artifact, links)
         state = "done before" if artifact.reused else f"{artifact.seconds:.1f} s"
         left_out = ", ".join(f"{count:,} x {reason}" for reason, count in dropped_counts(artifact.dropped()).items())
         self.console.print(f"{name:<13} {state:>11}{'  left out: ' + left_out if left_out else ''}", highlight=False)
         return artifact
+
+    @property
+    def stop_file(self) -> Path:
+        """Return the file that asks the run to stop when it appears."""
+        return self.folder.folder.absolute() / STOP
+
+    def clear_stop(self) -> None:
+        """Take away what asked an earlier run to stop, and say so: this one was started after it."""
+        if self.stop_file.exists():
+            self.stop_file.unlink()
+            self.console.print(f"removed {self.stop_file}, which had asked an earlier run to stop", highlight=False)
 
     def link(self, name: str, target: Path) -> None:
         """Show a folder in the run folder under a name."""

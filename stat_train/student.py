@@ -47,17 +47,24 @@ def validation_answers(run: Run, questions: Artifact) -> Artifact:
 
 
 def benchmark_answers(
-    run: Run, arm: str, questions: Path, weights: str, fingerprint: str, exemplars: Path | None = None
+    run: Run,
+    arm: str,
+    questions: Path,
+    weights: str,
+    fingerprint: str,
+    exemplars: Path | None = None,
+    name: str = "benchmark",
 ) -> Artifact:
     """Return the answers of one arm (weights, known by their fingerprint) to the questions of a benchmark.
 
-    `exemplars` is the folder that says which worked examples stand before each question, where some do.
+    `exemplars` is the folder that says which worked examples stand before each question, where some do. `name` is that
+    of the stage.
     """
     settings, student = run.config.evaluate, run.config.student
     assert isinstance(student, LocalStudent)
     sampling = Sampling(settings.temperature, student.max_new_tokens)
     job = _job(run, questions, weights, sampling, 1, settings.batch_size or student.batch_size)
-    made = _answer(run, "benchmark", job.model_copy(update={"exemplars": exemplars}), fingerprint)
+    made = _answer(run, name, job.model_copy(update={"exemplars": exemplars}), fingerprint)
     run.say(f"{arm} on {questions.stem}")
     return made
 

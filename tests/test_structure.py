@@ -22,12 +22,25 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each may import what stands before it, and what stands beside it.
 ORDER = (
     {"records", "errors", "intervals", "counts", "progress", "gpus", "batches"},
-    {"setting_types", "recipe_settings", "train_settings", "config", "contradictions", "store", "chunks", "compose"},
+    {"setting_types", "recipe_settings", "train_settings", "config", "train_contradictions", "contradictions", "store"}
+    | {"chunks", "compose"},
     {"tasks", "models"},
     {"teacher"},
     {"diagnosis", "curation"},
     {"training", "evaluation"},
-    {"run", "labelling", "student", "scoring", "prompting", "curating", "pipeline", "stage", "doctor", "plan", "trace"},
+    {
+        "run",
+        "labelling",
+        "student",
+        "scoring",
+        "prompting",
+        "curating",
+        "tuning",
+        "reinforcing",
+        "evaluating",
+        "pipeline",
+    }
+    | {"stage", "doctor", "plan", "trace"},
     {"cli"},
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
@@ -199,6 +212,7 @@ COMPANIONS = {
     ("student", "endpoint"): ["student.base_url=http://localhost:8000/v1", "student.model=m", "until=curate"],
     ("difficulty", "length"): ["student.max_new_tokens=2048"],
     ("teacher", "openai"): ["teacher.model=m"],
+    ("train", "external"): ["train.checkpoint={folder}"],
 }
 # Choices that are another one's settings in another form.
 NAMES = {("difficulty", "prm"): "step_rewards", ("difficulty", "token_prm"): "step_rewards"}

@@ -59,14 +59,14 @@ def write_card(folder: Path, about: Mapping[str, Any]) -> None:
         configs=[{"config_name": "default", "data_files": TABLE}],
     )
     page = Environment(loader=PackageLoader("stat_train", "curation"), undefined=StrictUndefined, trim_blocks=True)
-    page.filters |= {"cell": _cell, "place": _place}
+    page.filters |= {"cell": cell, "place": place}
     text = page.get_template("dataset_card.md.j2").render(
         about, front=front.to_yaml(), version=__version__, most=SKILLS_SHOWN
     )
     write_text(folder / CARD, text)
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
     """Return a text for the cell of a table: names are the task's or a teacher's, and may hold anything.
 
     What could be read as markup is written as a character reference, which Markdown never takes for structure.
@@ -75,7 +75,7 @@ def _cell(value: object) -> str:
     return MARKUP.sub(lambda found: f"&#{ord(found[0])};", " ".join(plain.split()))
 
 
-def _place(value: str) -> str:
+def place(value: str) -> str:
     """Return where something is from; of a path only the name, for a machine's folders are nobody else's business."""
     return Path(value).name if is_local(value) else value
 

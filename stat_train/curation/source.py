@@ -75,31 +75,44 @@ class Draws(Sequence[Draw]):
 Pass = Sequence[Draw]
 
 
-def make_source(pool: Dataset, skill_map: Dataset, left_out: Collection[int]) -> tuple[Source, list[Dropped]]:
-    """Return what may be drawn of a pool, less the rows that are `left_out`, and the rows that cannot be trained on.
+def make_source(
+    pool: Dataset, skill_map: Dataset, left_out: Collection[int], needed: str = "solution", stage: str = "curate"
+) -> tuple[Source, list[Dropped]]:
+    """Return what may be drawn of a pool, less the rows that are `left_out`, and the rows that lack what is `needed`.
 
-    A row without a solution is one: there is nothing to train on, and nothing to rewrite. `skill_map` has a column
-    `skills`, row by row like the pool.
+    Without a solution there is nothing to train on, and nothing to rewrite. `skill_map` has a column `skills`, row by
+    row like the pool.
     """
     import numpy
 
     usable = numpy.ones(len(pool), bool)
     usable[list(left_out)] = False
-    solved = _with_text(pool, "solution")
+    solved = with_text(pool, needed)
     unsolved = numpy.flatnonzero(usable & ~solved)
     ids = pool.select_columns(["id"])[unsolved.tolist()]["id"] if len(unsolved) else []
-    dropped = [Dropped(stage="curate", id=id, reason="no solution", item="pool question") for id in ids]
+    dropped = [Dropped(stage=stage, id=id, reason=f"no {needed}", item="pool question") for id in ids]
     usable &= solved
     return Source(pool, skill_map, numpy.flatnonzero(usable), rows_by_skill(skill_map, usable)), dropped
 
 
-def _with_text(pool: Dataset, column: str) -> Mask:
+def with_text(pool: Dataset, column: str) -> Mask:
     """Tell for each row whether a column holds text; lengths are read, texts are not."""
     import numpy
     from pyarrow import compute
 
     lengths = compute.fill_null(compute.binary_length(pool.data.column(column)), 0)
     return numpy.asarray(lengths.to_numpy()) > 0
+
+
+def rows_asking(pool: Dataset, texts: Collection[str]) -> Mask:
+    """Tell for each row of a pool whether its question is one of these texts."""
+    import numpy
+    import pyarrow  # type: ignore[import-untyped]
+    from pyarrow import compute
+
+    sought = pyarrow.array(sorted(texts), pyarrow.string())
+    column = pool.data.column("question").cast(pyarrow.string())
+    return numpy.array(compute.is_in(column, value_set=sought).to_numpy())
 
 
 def rows_by_skill(skill_map: Dataset, usable: Mask) -> dict[str, Integers]:

@@ -9,7 +9,7 @@ from stat_train.doctor.check import Check
 from stat_train.doctor.endpoints import audit_checks, student_checks, teacher_checks
 from stat_train.doctor.grader import grader_check
 from stat_train.doctor.machine import cache_check, gpu_check, package_checks, run_dir_check
-from stat_train.doctor.student import find_reward_model, find_student, training_step
+from stat_train.doctor.student import find_checkpoint, find_reward_model, find_student, training_step
 from stat_train.errors import UserError
 from stat_train.teacher.prompt_files import read_prompts
 
@@ -32,6 +32,7 @@ def examine(config: Config) -> Iterator[Check]:
     student = find_student(config)
     cache = cache_check(config, student.parameters)
     yield from (cache, run_dir_check(config), gpu_check(config), student.check, find_reward_model(config))
+    yield find_checkpoint(config)
     yield grader_check(config)
     yield from student_checks(config)
     yield prompts_check(config)

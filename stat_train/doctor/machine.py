@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from stat_train import __version__
 from stat_train.config import Config, EndpointStudent, LocalStudent, OpenAITeacher
 from stat_train.doctor.check import Check
-from stat_train.train_settings import SftTraining
+from stat_train.train_settings import GrpoTraining, SftTraining
 
 DISTRIBUTION = "stat-train"
 LEAST_FREE_BYTES = 10**9
@@ -39,8 +39,13 @@ def loads_reward_model(config: Config) -> bool:
 
 
 def trains(config: Config) -> bool:
-    """Tell whether the run trains the student."""
+    """Tell whether the run fine-tunes the student."""
     return isinstance(config.train, SftTraining) and config.reaches("train")
+
+
+def reinforces(config: Config) -> bool:
+    """Tell whether the run goes on to reinforcement learning."""
+    return isinstance(config.rl, GrpoTraining) and config.reaches("rl")
 
 
 # -- packages ---------------------------------------------------------------------------------------------------------
@@ -75,8 +80,7 @@ def packages_used(config: Config) -> set[str]:
         used |= {"openai", "httpx2", "tenacity"}
     if loads_weights(config) or loads_reward_model(config):
         used |= {"jinja2", "torch", "transformers"}
-    if trains(config):
-        used |= {"accelerate", "trl"}
+    used |= _packages_of_training(config) if trains(config) or reinforces(config) else set()
     if config.task.grader == "math" and config.reaches("grade"):
         used |= {"math-verify", "pebble"}
     if config.reaches("profile"):
@@ -84,6 +88,18 @@ def packages_used(config: Config) -> set[str]:
     if config.reaches("report"):
         used.add("jinja2")
     return used
+
+
+def _packages_of_training(config: Config) -> set[str]:
+    used, train, rl = {"accelerate", "trl"}, config.train, config.rl
+    if isinstance(train, SftTraining) and trains(config):
+        used |= {"peft"} if train.lora else set()
+        used |= {"bitsandbytes"} if train.load_in_4bit or train.optimizer == "paged_adamw_8bit" else set()
+        used |= {"liger-kernel"} if train.liger else set()
+    if isinstance(rl, GrpoTraining) and reinforces(config):
+        used |= {"vllm"} if rl.engine == "vllm" else set()
+        used |= {"liger-kernel"} if rl.liger else set()
+    return used | ({"deepspeed"} if config.deepspeed.name.startswith("zero") else set())
 
 
 def _ranges() -> tuple[dict[str, SpecifierSet], str]:
@@ -109,10 +125,10 @@ def _version_check(name: str, version: str, wanted: SpecifierSet, remedy: str) -
 def cache_check(config: Config, parameters: int | None) -> Check:
     """Check the room where artifacts are kept; a student that is trained needs some for its `parameters`."""
     needed, why = LEAST_FREE_BYTES, ""
-    if trains(config) and parameters:
+    if (trains(config) or reinforces(config)) and parameters:
         needed += parameters * TRAINING_BYTES_PER_PARAMETER
         why = " to train this student"
-    elif trains(config):
+    elif trains(config) or reinforces(config):
         why = " and more for the training: the size of the student is not known"
     return _disk("cache_dir", config.cache_dir, needed, why)
 

@@ -6,7 +6,7 @@ import json
 import math
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from httpx2 import HTTPError
 
@@ -19,10 +19,10 @@ from stat_train.models.places import model_place
 from stat_train.records import Origin, TrainingExample
 from stat_train.store import lease, write_records
 from stat_train.tasks.prompts import messages
-from stat_train.train_settings import SftTraining, Strategy
+from stat_train.train_settings import ExternalTraining, SftTraining, Strategy
 from stat_train.training.job import TrainJob
 
-NAME, STEP, REWARDS = "student files", "training step", "reward model"
+NAME, STEP, REWARDS, CHECKPOINT = "student files", "training step", "reward model", "checkpoint"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 HUB_SECONDS = 10.0
 ROWS = (("What is 1 + 1?", "1 + 1 = 2"), ("What is 2 + 3?", "2 + 3 = 5"))
@@ -57,6 +57,21 @@ def find_reward_model(config: Config) -> Check:
     return _find(REWARDS, "difficulty.prm", model.model, model.revision).check
 
 
+def find_checkpoint(config: Config) -> Check:
+    """Check the files of a checkpoint that was trained elsewhere."""
+    train = config.train
+    if not isinstance(train, ExternalTraining) or not config.reaches("train"):
+        return Check(CHECKPOINT, "skipped", "this run takes none from elsewhere")
+    folder = Path(model_place(train.checkpoint))
+    if not folder.is_dir():
+        return _on_hub(CHECKPOINT, "train", train.checkpoint, None).check
+    remedy = "give train.checkpoint=FOLDER of a whole checkpoint (config, tokenizer, weights), or a hub model"
+    problem = what_is_wrong_with(folder)
+    return (
+        Check(CHECKPOINT, "failed", f"{folder}: {problem}", remedy) if problem else Check(CHECKPOINT, "ok", str(folder))
+    )
+
+
 def _find(check: str, key: str, model: str, revision: str | None) -> Student:
     """Check a model's files; `key` is the group of settings that names it."""
     folder = Path(model_place(model))
@@ -81,6 +96,32 @@ def what_is_wrong(folder: Path) -> str | None:
     except (KeyError, TypeError, AttributeError) as error:
         return f"its weights or their index are in no form that is known ({type(error).__name__}: {error})"
     return None
+
+
+def what_is_wrong_with(checkpoint: Path) -> str | None:
+    """Return what a trained checkpoint lacks; unlike a student it may be an adapter alone that names its base."""
+    if (checkpoint / "config.json").is_file() or not (checkpoint / "adapter_config.json").is_file():
+        return what_is_wrong(checkpoint)
+    base = adapter_base(checkpoint)
+    if base is None:
+        return "an adapter that does not name its base (base_model_name_or_path in adapter_config.json)"
+    if Path(base).is_absolute() and not Path(base).is_dir():
+        return f"an adapter whose base is absent: {base}"
+    if not (checkpoint / "adapter_model.safetensors").is_file():
+        return "an adapter without its weights (adapter_model.safetensors)"
+    return None if [*checkpoint.glob("tokenizer*")] else "there is no tokenizer (tokenizer.json, tokenizer.model)"
+
+
+def adapter_base(checkpoint: Path) -> str | None:
+    """Return the model that an adapter belongs to; None when the folder is a whole model, or names none."""
+    about = checkpoint / "adapter_config.json"
+    if (checkpoint / "config.json").is_file() or not about.is_file():
+        return None
+    try:
+        named = json.loads(about.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (ValueError, AttributeError):
+        return None
+    return str(named) if named else None
 
 
 def parameters(folder: Path) -> int:
@@ -190,15 +231,21 @@ def _job(folder: Path, student: LocalStudent, settings: SftTraining, seed: int) 
     """Write the rows; return the job, its settings as they are but for one step's worth."""
     rows = [_row(index, student, *row) for index, row in enumerate(ROWS)]
     write_records(folder / "training_set.jsonl", rows)
-    few = {"epochs": 1, "effective_batch_size": len(ROWS), "checkpoints": 1}
+    few = {"epochs": 1, "effective_batch_size": len(ROWS), "checkpoints": 1, "keep_checkpoints": 1}
     few["device_batch_size"] = min(settings.device_batch_size, len(ROWS))
+    # One process trains here, with the first of several rates.
+    few |= {"processes": 1, "nodes": 1}
+    rates: dict[str, Any] = {
+        "learning_rates": None,
+        "learning_rate": (settings.learning_rates or [settings.learning_rate])[0],
+    }
     return TrainJob(
         folder=folder,
         training_set=folder / "training_set.jsonl",
         model=student.model,
         revision=student.revision,
         prompt=student.prompt,
-        settings=settings.model_copy(update=few),
+        settings=settings.model_copy(update=few | rates),
         strategy=Strategy(name="none", config={}),
         seed=seed,
     )

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stat_train.errors import UserError, did_you_mean
 from stat_train.evaluation.report import percent, points, probability
 from stat_train.evaluation.statistics import PairedDifference
-from stat_train.evaluation.summary import BASE, PROMPTED, as_numbers, difference, headline_benchmark, trained_arm
+from stat_train.evaluation.summary import (
+    BASE,
+    FINE_TUNED,
+    PROMPTED,
+    as_numbers,
+    difference,
+    headline_benchmark,
+    trained_arms,
+)
 from stat_train.intervals import Interval
 from stat_train.records import Verdict
 
@@ -22,7 +30,7 @@ Verdicts = dict[str, dict[str, dict[str, Verdict]]]
 
 
 class RunResult(NamedTuple):
-    """What a comparison needs of a finished run; `arms` are those beside the base, that of the trained model first."""
+    """What a comparison needs of a finished run; `arms` are those beside the base, the last trained first."""
 
     name: str
     config: dict[str, Any]
@@ -36,11 +44,13 @@ class Row(NamedTuple):
     """One arm of a run on one benchmark; `to_first` is None for the first row.
 
     `trained` is the arm's accuracy: the trained model's, or with `arm` "adaptmi" that of the untrained one with worked
-    examples in its prompt, which has no `pairs`.
+    examples in its prompt, which has no `pairs`. `training` is the choice of `train=`: none has no pairs either, and of
+    an external checkpoint they are not known.
     """
 
     name: str
     arm: str
+    training: str
     recipe: str
     pairs: int
     benchmark: str
@@ -74,8 +84,8 @@ def require_run(run_dir: Path) -> None:
 def compare(run_dirs: list[Path], benchmark: str | None = None) -> list[Row]:
     """Return the rows of the runs on a benchmark that all have; by default the one that the first run is judged by.
 
-    A run has a row for its trained model and one for worked examples in the prompt, where it has them. Two are compared
-    on the questions that both scored.
+    A run has a row for each trained model, the last one first, and one for worked examples in the prompt, where it has
+    them. Two are compared on the questions that both scored.
     """
     runs = [load_run(run_dir) for run_dir in run_dirs]
     if not runs:
@@ -105,8 +115,7 @@ def print_comparison(rows: list[Row], console: Console) -> None:
     for name in ("n", "before", "after", "gain", "against first"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        made_by = "untrained, prompted" if row.arm == PROMPTED else f"{row.recipe}, {row.pairs} pairs"
-        run = f"{row.name}\n{made_by}"
+        run = f"{row.name}\n{_made_by(row)}"
         scores = (_accuracy(row.base), _accuracy(row.trained), _change(row.gain), _change(row.to_first))
         table.add_row(*(Text(cell) for cell in (run, str(row.n), *scores)), end_section=True)
     console.print(table)
@@ -115,7 +124,7 @@ def print_comparison(rows: list[Row], console: Console) -> None:
 def _read_run(run_dir: Path) -> RunResult:
     config = _config(run_dir / "config.yaml")
     evaluation = json.loads((run_dir / "evaluation.json").read_text(encoding="utf-8"))
-    arms = [arm for arm in (trained_arm(evaluation["arms"]), PROMPTED) if arm and arm in evaluation["arms"]]
+    arms = [arm for arm in (*trained_arms(evaluation["arms"]), PROMPTED) if arm in evaluation["arms"]]
     if not arms:
         raise UserError(f"{run_dir}: only its base was evaluated; run it with train=sft until=evaluate")
     if absent := [arm for arm in arms if f"{arm} - {BASE}" not in evaluation["differences"]]:
@@ -145,8 +154,22 @@ def _verdicts(path: Path) -> Verdicts:
     return verdicts
 
 
+def _training(config: Mapping[str, Any]) -> str:
+    return str(config.get("train", {}).get("name", "sft"))
+
+
+def _made_by(row: Row) -> str:
+    """Return in words how the model of a row came about."""
+    if row.arm == PROMPTED:
+        return "untrained, prompted"
+    trained = {"none": "", "external": "trained elsewhere"}.get(row.training, f"{row.recipe}, {row.pairs} pairs")
+    return trained if row.arm == FINE_TUNED else ", then ".join(filter(None, (trained, "rl")))
+
+
 def _pairs(run_dir: Path, config: Mapping[str, Any]) -> int:
     """Return how many pairs were trained on: fewer than drawn when some are longer than train.max_length."""
+    if _training(config) in ("none", "external"):
+        return 0
     trained = run_dir / "training.json"
     if trained.is_file():
         return int(json.loads(trained.read_text(encoding="utf-8"))["rows"])
@@ -175,6 +198,7 @@ def _row(run: RunResult, arm: str, benchmark: str, first: tuple[RunResult, str] 
     return Row(
         name=run.name,
         arm=arm,
+        training=_training(run.config),
         recipe=str(run.config["data_recipe"]["name"]),
         pairs=0 if arm == PROMPTED else run.pairs,
         benchmark=benchmark,

@@ -5,16 +5,31 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from stat_train import __version__
 from stat_train.evaluation.heat_maps import sweep_map, together_map
-from stat_train.evaluation.summary import BASE, PROMPTED, headline_benchmark, trained_arm
+from stat_train.evaluation.summary import BASE, FINE_TUNED, PROMPTED, REINFORCED, headline_benchmark, trained_arm
 from stat_train.records import SkillGap, SkillProfile, as_json
 
 Numbers = dict[str, Any]
-# The accuracy as it is, then that of each other arm with its change: after training, and with examples in the prompt.
-ARM_NUMBERS = ("before", "after", "change", "prompted", "prompted_change")
+# The accuracy as it is, then that of other arms with their change: after training, with examples in the prompt, and
+# where reinforcement learning came last also before that (`added` is what it added).
+ARM_NUMBERS = ("before", "after", "change", "prompted", "prompted_change", "fine_tuned", "fine_tuned_change", "added")
+
+
+class Findings(NamedTuple):
+    """What stages found beside their results.
+
+    How well strategies find what is difficult (`difficulty`), how far diagnoses agree when they are asked again
+    (`audit`), and which of several checkpoints was taken (`choice`).
+    """
+
+    difficulty: Numbers | None = None
+    audit: Numbers | None = None
+    choice: Numbers | None = None
+
+
 _PLAIN = re.compile(r"[A-Za-z_./][\w./-]*")
 _NOT_TEXT = {"null", "true", "false", "nan", "inf", "yes", "no", "on", "off"}
 
@@ -26,14 +41,12 @@ def report_numbers(
     evaluation: Numbers | None,
     dropped: dict[str, dict[str, int]],
     stages: list[Numbers],
-    difficulty: Numbers | None = None,
-    audit: Numbers | None = None,
+    findings: Findings = Findings(),  # noqa: B008
 ) -> Numbers:
     """Return the content of `report.json`: every number that the page and the terminal show.
 
     `curation` is what there is to say of the training set, with the certificate of what it was checked against. A run
-    that ended before the evaluation (`evaluation` None) has no benchmarks and a `headline` of None. `difficulty` is how
-    well strategies find what is difficult, `audit` how far the diagnoses agree when they are asked again.
+    that ended before the evaluation (`evaluation` None) has no benchmarks and a `headline` of None.
     """
     benchmarks = _benchmarks(config, evaluation or {})
     headline = benchmarks[0] if benchmarks and benchmarks[0]["change"] else None
@@ -45,8 +58,9 @@ def report_numbers(
         "profile": _profile_counts(profile),
         "subjects": [as_json(gap) for gap in profile.subjects] if profile else [],
         "together": together_map(profile) if profile else None,
-        "difficulty": difficulty,
-        "audit": audit,
+        "difficulty": findings.difficulty,
+        "audit": findings.audit,
+        "choice": findings.choice,
         "decontamination": curation.get("decontamination"),
         "skills": _skills(profile, curation.get("pairs_carrying_skill", {}), evaluation or {}, benchmarks),
         "dropped": {stage: dict(sorted(reasons.items())) for stage, reasons in dropped.items()},
@@ -128,12 +142,16 @@ def _benchmarks(config: Numbers, evaluation: Numbers) -> list[Numbers]:
 def _arm_numbers(evaluation: Numbers, benchmark: str) -> dict[str, Numbers | None]:
     """Return what each arm scored on a benchmark, and the changes from the base; None for what was not evaluated."""
     arms, changes, trained = evaluation["arms"], evaluation["differences"], trained_arm(evaluation["arms"])
+    earlier = FINE_TUNED if trained == REINFORCED else None
     found = (
         arms.get(BASE),
         arms.get(trained),
         changes.get(f"{trained} - {BASE}"),
         arms.get(PROMPTED),
         changes.get(f"{PROMPTED} - {BASE}"),
+        arms.get(earlier),
+        changes.get(f"{earlier} - {BASE}"),
+        changes.get(f"{trained} - {earlier}"),
     )
     return {name: (each or {}).get(benchmark) for name, each in zip(ARM_NUMBERS, found, strict=True)}
 

@@ -15,7 +15,8 @@ Groups = dict[str, list[str]]
 BASE = "base"
 # The untrained student with worked examples in its prompt.
 PROMPTED = "adaptmi"
-ARMS = (BASE, PROMPTED, "sft", "rl")
+FINE_TUNED, REINFORCED = "sft", "rl"
+ARMS = (BASE, PROMPTED, FINE_TUNED, REINFORCED)
 
 
 def summarise(questions: list[Question], grades: list[Grade]) -> dict[str, Any]:
@@ -41,17 +42,23 @@ def evaluation(arms: Mapping[str, Mapping[str, Graded]]) -> dict[str, Any]:
     difference of the two accuracies. Benchmarks keep their order: the first is the one that headlines report.
     """
     ordered = sorted(arms, key=lambda arm: (ARMS.index(arm) if arm in ARMS else len(ARMS), arm))
+    pairs = [(arm, BASE) for arm in ordered if BASE in arms and arm != BASE]
+    # What reinforcement learning adds to fine-tuning.
+    pairs += [(REINFORCED, FINE_TUNED)] if {REINFORCED, FINE_TUNED} <= arms.keys() else []
     return {
         "arms": {arm: {name: summarise(*graded) for name, graded in arms[arm].items()} for arm in ordered},
-        "differences": {
-            f"{arm} - {BASE}": _differences(arms[BASE], arms[arm]) for arm in ordered if BASE in arms and arm != BASE
-        },
+        "differences": {f"{after} - {before}": _differences(arms[before], arms[after]) for after, before in pairs},
     }
+
+
+def trained_arms(arms: Mapping[str, Any]) -> list[str]:
+    """Return the arms that were trained, the one that training ended with first."""
+    return [arm for arm in (REINFORCED, FINE_TUNED) if arm in arms]
 
 
 def trained_arm(arms: Mapping[str, Any]) -> str | None:
     """Return the arm that training ended with, or None when no trained model was scored."""
-    return next((arm for arm in reversed(ARMS) if arm not in (BASE, PROMPTED) and arm in arms), None)
+    return next(iter(trained_arms(arms)), None)
 
 
 def headline_benchmark(config: Mapping[str, Any], names: list[str]) -> str | None:

@@ -103,8 +103,11 @@ def _rate(gap: SkillGap | SubjectGap) -> str:
 def print_summary(numbers: Mapping[str, Any], run_dir: Path, console: Console) -> None:
     """Print a run's result in at most 25 lines: the gain, the skills that were missing most, where to read on."""
     say(console, headline(numbers), "bold")
-    if numbers["benchmarks"] and numbers["benchmarks"][0]["prompted_change"]:
-        say(console, prompted(numbers["benchmarks"][0]))
+    for row in numbers["benchmarks"][:1]:
+        if row["fine_tuned_change"]:
+            say(console, other_arm(row, "fine_tuned", "fine-tuned, before reinforcement learning"))
+        if row["prompted_change"]:
+            say(console, other_arm(row, "prompted", "untrained, examples in prompt"))
     shown = [row for row in numbers["skills"] if row["before"] or row["rate"] is not None][:SKILLS_SHOWN]
     if shown:
         console.print(fit_names(_skill_table(shown, console.width >= ROOMY), console.width))
@@ -129,12 +132,12 @@ def headline(numbers: Mapping[str, Any]) -> str:
     )
 
 
-def prompted(row: Mapping[str, Any]) -> str:
-    """Return what worked examples in the prompt did on a benchmark, without training, on one line."""
-    change, before, after = row["prompted_change"], row["before"], row["prompted"]
+def other_arm(row: Mapping[str, Any], arm: str, what: str) -> str:
+    """Return what another arm than the last scored on a benchmark, on one line."""
+    change, before, after = row[f"{arm}_change"], row["before"], row[arm]
     interval = f" [{points(change['low'])}, {points(change['high'])}]" if change["low"] is not None else ""
     accuracies = f"{percent(before['accuracy'])} -> {percent(after['accuracy'])}"
-    return f"untrained, examples in prompt: {accuracies}, {points(change['difference'])} points{interval}"
+    return f"{what}: {accuracies}, {points(change['difference'])} points{interval}"
 
 
 def _skill_table(rows: list[Mapping[str, Any]], roomy: bool) -> Table:

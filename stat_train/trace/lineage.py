@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from stat_train import records
+from stat_train.curation.replay import RECIPE as REPLAY
 from stat_train.errors import UserError, did_you_mean
 from stat_train.models.calls import Call, find_calls
 from stat_train.records import Answer, Diagnosis, Difficulty, Grade, Question, QuestionSkills, TrainingExample
@@ -134,6 +135,8 @@ def _drawn(row: TrainingExample) -> str:
     question, skill = row.origin.question_id, row.origin.skill
     if question:
         return f"for the difficult question {question}{f', missing skill {skill}' if skill else ''}"
+    if row.recipe == REPLAY:
+        return f"to protect the skill {skill}, which the student does not miss (train.replay_fraction)"
     for_skill = f"for the skill {skill}, " if skill else ""
     if row.recipe in UNTARGETED:
         return f"{for_skill}without regard to the student, as the recipe {row.recipe} does"

@@ -24,6 +24,9 @@ from stat_train.store import read_records
 A = TypeVar("A", Answer, Grade, StepRewards)
 NEEDED = ("training_set", "skill_map", "answers", "grades", "difficulty", "diagnoses")
 
+# What is trained on; a run may have no rows that protect what the student can do.
+ROWS = ("training_set.jsonl", "replay.jsonl")
+
 
 class TracedRun(NamedTuple):
     """A run that has a training set: rows by their id, all else by the id of the validation question.
@@ -63,7 +66,7 @@ def _read(run_dir: Path) -> TracedRun:
         folder=run_dir,
         # A run's files are links to cache_dir/artifacts/STAGE-HASH/NAME, wherever the run was started.
         cache_dir=(run_dir / "training_set.jsonl").resolve().parent.parent.parent,
-        rows={row.id: row for row in read_records(run_dir / "training_set.jsonl", TrainingExample)},
+        rows={row.id: row for name in ROWS for row in _rows(run_dir / name)},
         questions={row.id: row for row in read_records(run_dir / "questions" / "validation.jsonl", Question)},
         difficulty=difficulty,
         answers=_of_attempts(read_records(run_dir / "answers.jsonl", Answer), judged),
@@ -71,6 +74,10 @@ def _read(run_dir: Path) -> TracedRun:
         step_rewards=_of_attempts(scored, judged),
         diagnoses={row.question_id: row for row in read_records(run_dir / "diagnoses.jsonl", Diagnosis)},
     )
+
+
+def _rows(path: Path) -> list[TrainingExample]:
+    return read_records(path, TrainingExample) if path.exists() else []
 
 
 def _of_attempts(rows: Iterable[A], judged: Collection[tuple[str, int]]) -> dict[str, A]:

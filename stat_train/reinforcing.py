@@ -1,0 +1,157 @@
+"""Reinforcement learning as artifacts: the questions that are asked, and the training on the answers to them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+
+from stat_train import stage
+from stat_train.config import FieldNames, TextTask
+from stat_train.counts import Count, Counts, seen
+from stat_train.curating import held_out_questions, left_out_rows
+from stat_train.curation.decontamination import Decontaminator
+from stat_train.curation.inputs import read_profile
+from stat_train.curation.rl_questions import (
+    Askable,
+    answered_pool,
+    of_file,
+    of_pool,
+    of_profile,
+    of_training_set,
+    require_answers,
+)
+from stat_train.errors import InputError
+from stat_train.records import Dropped, Question, TrainingExample
+from stat_train.run import Run, Summary
+from stat_train.store import Artifact, file_hash, read_records, write_json, write_records
+from stat_train.tasks.load import open_pool, open_pool_skills
+from stat_train.tasks.text import read_questions
+from stat_train.train_contradictions import PROMPTS
+from stat_train.train_settings import GrpoTraining
+from stat_train.training.job import RlJob
+from stat_train.training.world import world_of
+from stat_train.tuning import Weights
+
+# Where a task says nothing of the columns.
+USUAL_FIELDS = FieldNames(
+    **{name: name for name in ("id", "question", "answer", "solution", "subject", "level", "skills", "licence")}
+)
+
+
+def require_prompts(run: Run, questions: Artifact) -> None:
+    """Refuse questions for reinforcement learning that cannot be read, or be rewarded, first of all."""
+    settings = run.config.rl
+    if not isinstance(settings, GrpoTraining) or not run.config.reaches("rl"):
+        return
+    if settings.prompts in ("pool", "profile"):
+        require_answers(open_pool(questions.folder))
+    elif settings.prompts not in PROMPTS:
+        _file_questions(run, settings.prompts, [])
+
+
+def rl_questions(
+    run: Run,
+    settings: GrpoTraining,
+    questions: Artifact,
+    skill_map: Artifact,
+    overlapping: Artifact,
+    profiled: Artifact,
+    trained_on: Artifact,
+) -> Artifact:
+    """Return the questions that are asked: `questions.jsonl`, each with a gold answer and the skills that it needs."""
+    known = settings.prompts in PROMPTS
+    pool_rows = trained_on.folder / "training_set.jsonl"
+
+    def build(folder: Path) -> Counts:
+        random, count = Random(f"{run.config.seed}/rl"), settings.questions
+        bad = list[Dropped]()
+        if not known:
+            given = _file_questions(run, settings.prompts, bad)
+            twins = run.config.decontaminate.template_twins == "drop"
+            found = of_file(given, Decontaminator(held_out_questions(run, questions)).check, twins, count, random)
+            return _write(folder, found, bad, {})
+        pool, skills = open_pool(questions.folder), open_pool_skills(skill_map.folder)
+        source, unanswered = answered_pool(pool, skills, left_out_rows(run, overlapping))
+        usable = {"pool question": Count(len(source.rows) + len(unanswered), len(source.rows))}
+        if settings.prompts == "training_set":
+            found = of_training_set(read_records(pool_rows, TrainingExample), source, count, random)
+        elif settings.prompts == "profile":
+            found = of_profile(source, read_profile(profiled), count, random)
+        else:
+            found = of_pool(source, count, random)
+        return _write(folder, found, unanswered, usable)
+
+    identity: Summary = {"questions": settings.questions, "seed": run.config.seed}
+    identity |= {"prompts": settings.prompts if known else run.fingerprint(settings.prompts)}
+    inputs = [questions, skill_map, overlapping]
+    if settings.prompts == "profile":
+        inputs.append(profiled)
+    if settings.prompts == "training_set":
+        identity |= {"training_set": file_hash(pool_rows, run.cache_dir)}
+    if not known:
+        identity |= {"held_out": [[place, run.fingerprint(place)] for place in run.config.decontaminate.against]}
+        identity |= {"fields": _fields(run).model_dump(), "template_twins": run.config.decontaminate.template_twins}
+    artifact = run.make("rl_questions", 1, inputs, identity, build)
+    run.link("rl_questions.jsonl", artifact.folder / "questions.jsonl")
+    about = json.loads((artifact.folder / "about.json").read_text())
+    run.say(f"{about['questions']:,} of {about['available']:,} questions (rl.prompts = {settings.prompts})")
+    return artifact
+
+
+def _write(folder: Path, found: Askable, more_dropped: list[Dropped], counts: Counts) -> Counts:
+    """Write the questions; what could be asked of them is kept, though fewer may be wanted."""
+    write_records(folder / "questions.jsonl", found.questions)
+    write_json(folder / "about.json", {"questions": len(found.questions), "available": found.available})
+    dropped = [*more_dropped, *found.dropped]
+    write_records(folder / "dropped.jsonl", dropped)
+    return counts | {"question": seen(found.available, dropped, "question")}
+
+
+def _file_questions(run: Run, place: str, bad: list[Dropped]) -> list[Question]:
+    task = run.config.task
+    most_bad = task.max_bad_rows if isinstance(task, TextTask) else 0
+    found = list(read_questions(place, "train", _fields(run), bad, most_bad, "rl.prompts"))
+    if not any(question.answer for question in found):
+        raise InputError(f"rl.prompts = {place}: none of {len(found)} questions has a gold answer to reward by")
+    return found
+
+
+def _fields(run: Run) -> FieldNames:
+    return run.config.task.fields if isinstance(run.config.task, TextTask) else USUAL_FIELDS
+
+
+def reinforced(run: Run, settings: GrpoTraining, start: Weights, asked: Artifact) -> Weights:
+    """Return the model after reinforcement learning from these weights, on these questions."""
+    job = RlJob(
+        folder=Path(),
+        questions=asked.folder / "questions.jsonl",
+        model=start.place,
+        revision=start.revision,
+        prompt=run.prompt,
+        settings=settings,
+        strategy=run.config.deepspeed,
+        grader=run.config.task.grader,
+        grader_timeout_seconds=run.config.task.grader_timeout_seconds,
+        seed=run.config.seed,
+        stop_file=run.stop_file,
+    )
+    # Which questions they are counts, not how they came about.
+    known_by = {name: value for name, value in settings.identity().items() if name not in ("prompts", "questions")}
+    identity: Summary = {"rl": known_by, "prompt": run.prompt.model_dump(), "seed": run.config.seed}
+    identity |= {"model": start.known_by, "revision": start.revision, "grader": run.grader_identity()}
+    identity |= {"questions": file_hash(job.questions, run.cache_dir)}
+
+    def build(folder: Path) -> Counts:
+        stage.train("rl", job.model_copy(update={"folder": folder}), folder, world_of(settings), job.strategy)
+        given = read_records(job.questions, Question)
+        return {"question": Count(len(given), json.loads((folder / "training.json").read_text())["questions"])}
+
+    made = run.make("rl", 1, [], identity, build)
+    for name, file in (
+        ("rl_checkpoint", "checkpoint"),
+        ("rl_metrics.jsonl", "metrics.jsonl"),
+        ("rl_training.json", "training.json"),
+    ):
+        run.link(name, made.folder / file)
+    return Weights(str(made.folder / "checkpoint"), None, made.name, made)
