@@ -66,8 +66,64 @@ WRONG = {
         [["student.prompt.template = 'Answer this:'", "expected a text that contains {question}"]],
     ),
     "batch that cannot be split": Wrong(
-        ["train.effective_batch_size=48"],
-        [["train.effective_batch_size = 48", "expected a multiple of", "train.device_batch_size = 32"]],
+        ["train.effective_batch_size=48", "train.processes=5"],
+        [["train.effective_batch_size = 48", "equally over 5 processes", "expected a multiple of 5, such as 50"]],
+    ),
+    "batch that cannot be split over nodes": Wrong(
+        ["train.processes=8", "train.nodes=3"],
+        [["train.effective_batch_size = 32", "equally over 24 processes", "at most 32"]],
+    ),
+    "rate named twice": Wrong(
+        ["train.learning_rates=[0.001,0.0001,0.001]"],
+        [["train.learning_rates = [0.001, 0.0001, 0.001]", "0.001 is named twice"]],
+    ),
+    "no rate": Wrong(["train.learning_rates=[]"], [["train.learning_rates = []", "expected a list that is not empty"]]),
+    "all rows replayed": Wrong(
+        ["train.replay_fraction=1.0"], [["train.replay_fraction = 1.0", "expected less than 1"]]
+    ),
+    "checkpoint that is absent": Wrong(
+        ["train=external", "train.checkpoint=runs/gone/checkpoint"],
+        [["train.checkpoint = runs/gone/checkpoint", "no such folder", "or the name of a hub model"]],
+    ),
+    "required checkpoint": Wrong(["train=external"], [["train.checkpoint: is required", "train.checkpoint=..."]]),
+    "adapters that are not given": Wrong(
+        ["train=sft_lora", "train.lora=null"], [["train.lora = null", "train=sft_lora trains adapters", "or train=sft"]]
+    ),
+    "whole weights of 4 bits": Wrong(
+        ["train.load_in_4bit=true"], [["train.load_in_4bit = true", "cannot be trained", "use train=sft_qlora"]]
+    ),
+    "4 bits spread over processes": Wrong(
+        ["train=sft_qlora", "deepspeed=zero3"],
+        [["train.load_in_4bit = true", "deepspeed=zero3 cannot spread", "use deepspeed=zero2 or train=sft_lora"]],
+    ),
+    "misspelt prompts": Wrong(
+        ["rl=grpo", "rl.prompts=profil"],
+        [["rl.prompts = profil", "expected pool, profile, training_set", 'Did you mean "profile"?']],
+    ),
+    "prompts that are absent": Wrong(
+        ["rl=grpo", "rl.prompts=gone.jsonl"], [["rl.prompts = gone.jsonl", "no such file", "looked in"]]
+    ),
+    "questions of a batch and of an update": Wrong(
+        ["rl=grpo", "rl.questions_per_batch=50"],
+        [["rl.questions_per_batch = 50", "a multiple of rl.questions_per_update = 48"]],
+    ),
+    "answers that cannot be split": Wrong(
+        ["rl=grpo", "rl.processes=5"],
+        [["rl.questions_per_update = 48", "384 answers an update", "equally over 5 processes"]],
+    ),
+    "adapter that goes on": Wrong(
+        ["train=sft_lora", "train.lora.merge=false", "rl=grpo"], [["rl = grpo", "use train.lora.merge=true"]]
+    ),
+    "rewards by the teacher": Wrong(
+        [
+            *("task=gsm8k", "teacher=openai", "teacher.model=m", "difficulty=gold"),
+            *("task.grader=judge", "rl=grpo"),
+        ],
+        [["rl = grpo", "task.grader=judge would ask the teacher", "or rl=none"]],
+    ),
+    "recorded student that cannot be reinforced": Wrong(
+        ["student=recorded", f"student.path={__file__}", "train=none", "rl=grpo"],
+        [["student = recorded", "no weights to train", "until=curate or rl=none"]],
     ),
     "agreement of more than all": Wrong(
         ["student=tiny", "difficulty=consistency", "difficulty.min_agreement=6"],
@@ -109,7 +165,7 @@ WRONG = {
         ["data_recipe=stat_sell"],
         [["data_recipe = stat_sell", "expected one of", "uniform_skill", 'Did you mean "stat_sel"?']],
     ),
-    "unknown choice, none near": Wrong(["train=xyz"], [["train = xyz", "no such choice", "expected one of none, sft"]]),
+    "unknown choice, none near": Wrong(["train=xyz"], [["train = xyz", "no such choice", "expected one of external, none, sft"]]),
     "unknown word": Wrong(["until=currate"], [["until = 'currate'", "expected 'label'", 'Did you mean "curate"?']]),
     "unknown word in a list": Wrong(
         ["task.benchmarks=[standard,retentoin]"],
@@ -404,12 +460,23 @@ OPERATIONAL_SETTINGS = {
     "student.processes",
     "task.grader_timeout_seconds",
     "train.device_batch_size",
+    "train.processes",
+    "train.nodes",
     "train.checkpoints",
+    "train.gradient_checkpointing",
+    "train.attention",
+    "train.liger",
+    "deepspeed.name",
+    "deepspeed.config",
     "evaluate.batch_size",
     "budget.max_usd",
     "budget.max_calls",
     "budget.max_tokens",
 }
+# What comes with deepspeed=CHOICE: the weights that training gives are the same, to the last digits of a sum.
+OF_A_CHOICE = {"deepspeed.name", "deepspeed.config"}
+# How reinforcement learning makes its answers; which answers are likely does not depend on it.
+OPERATIONAL_OF_VLLM = {"mode", "memory_share", "tensor_parallel_size", "server_gpus"}
 # Where an endpoint is, how it is asked and what that costs, whoever it is.
 OPERATIONAL_OF_ENDPOINTS = {
     "base_url",
@@ -429,6 +496,9 @@ OPERATIONAL_OF_ENDPOINTS = {
 
 # Where 8 is no value.
 VALUES = {
+    "gradient_checkpointing": True,
+    "liger": True,
+    "attention": "eager",
     "difficult_share": 0.5,
     "kept_share": 0.5,
     "push_to_hub": "me/rows",
@@ -443,7 +513,7 @@ def test_what_is_operational_is_not_in_the_identity() -> None:
     assert every - {key for key, _ in leaves(config.identity())} == OPERATIONAL_SETTINGS
 
 
-@pytest.mark.parametrize("key", sorted(OPERATIONAL_SETTINGS))
+@pytest.mark.parametrize("key", sorted(OPERATIONAL_SETTINGS - OF_A_CHOICE))
 def test_an_operational_setting_does_not_change_the_identity(key: str) -> None:
     value = VALUES.get(key.rpartition(".")[2], 8)
     changed = read_settings([f"{key}={value}"]).config
@@ -461,8 +531,22 @@ def test_any_other_setting_changes_the_identity(key: str) -> None:
 def test_only_settings_that_say_so_are_operational() -> None:
     marked = {name for node in nodes() for name, field in node.model_fields.items() if OPERATIONAL in field.metadata}
     # Where prompts are does not count, and what they say does: it is in the identity of the stages that ask them.
-    expected = {key.rpartition(".")[2] for key in OPERATIONAL_SETTINGS} | OPERATIONAL_OF_ENDPOINTS | {"prompts"}
-    assert marked == expected
+    expected = {key.rpartition(".")[2] for key in OPERATIONAL_SETTINGS - OF_A_CHOICE} | OPERATIONAL_OF_ENDPOINTS
+    # `prompts` of reinforcement learning are another setting, and count.
+    assert marked == expected | OPERATIONAL_OF_VLLM | {"prompts", "deepspeed"}
+    assert "prompts" in read_settings(["rl=grpo"]).config.rl.identity()
+
+
+def test_how_training_is_spread_over_processes_does_not_change_the_identity() -> None:
+    usual, spread = read_settings([]).config, read_settings(["deepspeed=zero3"]).config
+    assert (spread.deepspeed.name, spread.identity()) == ("zero3", usual.identity())
+
+
+def test_how_reinforcement_learning_is_spread_does_not_change_the_identity() -> None:
+    usual = read_settings(["rl=grpo"]).config.rl.identity()
+    ways = ["rl.processes=2", "rl.nodes=2", "rl.device_batch_size=2", "rl.vllm.mode=server", "rl.vllm.server_gpus=2"]
+    assert read_settings(["rl=grpo", *ways]).config.rl.identity() == usual
+    assert read_settings(["rl=grpo", "rl.rollouts=4"]).config.rl.identity() != usual
 
 
 @pytest.mark.parametrize("role", ["teacher=openai", "student=endpoint"])
