@@ -82,6 +82,7 @@ def _train(job: RlJob, grader: Grader) -> None:
             asked,
             grader,
             Drift(job.folder / "trainer" / "start.json"),
+            job.settings.generation_batch_size,
             model=_student(job, start, asked.stops),
             args=arguments,
             processing_class=asked.renderer.tokenizer,
@@ -265,8 +266,8 @@ def _student(job: RlJob, start: Start, stops: set[int]) -> Any:
 class _Trainer(ResumableTrainer, GRPOTrainer):  # type: ignore[misc]
     """The library's trainer, with our prompts, our order of questions, and our numbers of each batch of answers."""
 
-    def __init__(self, asked: Asked, grader: Grader, drift: Drift, **arguments: Any) -> None:
-        self.asked, self.grader, self.drift = asked, grader, drift
+    def __init__(self, asked: Asked, grader: Grader, drift: Drift, at_a_time: int, **arguments: Any) -> None:
+        self.asked, self.grader, self.drift, self.generated_at_a_time = asked, grader, drift, at_a_time
         self.batch_numbers: dict[str, float | None] = {}
         rows = Dataset.from_dict({"prompt": asked.texts, "row": range(len(asked.texts))})
         super().__init__(reward_funcs=self._reward, train_dataset=rows, **arguments)
@@ -283,6 +284,31 @@ class _Trainer(ResumableTrainer, GRPOTrainer):  # type: ignore[misc]
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         """Return the token ids that the student is asked with elsewhere: the library would add special tokens again."""
         return [self.asked.renderer.token_ids(text) for text in prompts], None, {}
+
+    def _generate_single_turn(
+        self, prompt_ids: list[list[int]], images: None, fields: dict[str, Any], rollouts: int, **_: Any
+    ) -> tuple[list[list[int]], Any]:
+        """Return the answers; transformers makes those to questions of similar length at a time."""
+        if self.use_vllm:
+            made: tuple[list[list[int]], Any] = super()._generate_single_turn(prompt_ids, images, fields, rollouts)
+            return made
+        order = sorted(range(len(prompt_ids)), key=lambda index: len(prompt_ids[index]))
+        found: dict[int, list[int]] = {}
+        for start in range(0, len(order), self.generated_at_a_time):
+            part = order[start : start + self.generated_at_a_time]
+            answers, _ = super()._generate_single_turn([prompt_ids[index] for index in part], images, fields, rollouts)
+            found |= zip(part, answers, strict=True)
+        return [found[index] for index in range(len(prompt_ids))], None
+
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
+        """Return the rows of a forward pass without the padding that only longer rows of other passes need."""
+        before = self._buffered_inputs
+        inputs: dict[str, Any] = super()._prepare_inputs(generation_batch)
+        # The mean of a pass' tokens, not of an update's, is the loss there: which rows meet would count.
+        if self._buffered_inputs is not before and self.loss_type != "bnpo":
+            self._buffered_inputs = by_length(self._buffered_inputs, self.args.gradient_accumulation_steps)
+            inputs = self._buffered_inputs[0]
+        return without_padding(inputs)
 
     def _reward(self, completion_ids: list[list[int]], row: list[int], **_: Any) -> list[float | None]:
         texts = [reply_text(ids, self.asked.stops, self.processing_class) for ids in completion_ids]
@@ -318,6 +344,44 @@ class _Trainer(ResumableTrainer, GRPOTrainer):  # type: ignore[misc]
             for name, value in numbers.items():
                 self._metrics["train"][name] = [math.nan if value is None else value]
         super().log(logs, start_time)
+
+
+def by_length(passes: list[dict[str, Any]], accumulated: int) -> list[dict[str, Any]]:
+    """Return the forward passes of a batch of answers with rows of similar length together, each in its own update.
+
+    An update's gradient is of the same rows as before, `accumulated` passes of them.
+    """
+    sorted_passes = []
+    for start in range(0, len(passes), accumulated):
+        update = passes[start : start + accumulated]
+        rows = {
+            name: torch.cat([one[name] for one in update]) if _has_rows(value) else value
+            for name, value in update[0].items()
+        }
+        order = (rows["prompt_mask"].sum(1) + rows["completion_mask"].sum(1)).argsort(stable=True)
+        for part in order.chunk(len(update)):
+            sorted_passes.append({name: value[part] if _has_rows(value) else value for name, value in rows.items()})
+    return sorted_passes
+
+
+def without_padding(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return the rows of a pass without the columns that are padding in all of them, left of prompts, right of answers."""
+    prompt, answer = (_width(inputs[f"{part}_mask"]) for part in ("prompt", "completion"))
+    length = inputs["completion_mask"].size(1)
+    trimmed = {name: inputs[name][:, -prompt:] for name in ("prompt_ids", "prompt_mask")}
+    for name, value in inputs.items():
+        if name not in trimmed and isinstance(value, torch.Tensor) and value.dim() == 2 and value.size(1) == length:
+            trimmed[name] = value[:, :answer]
+    return inputs | trimmed
+
+
+def _has_rows(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.dim() > 0
+
+
+def _width(mask: torch.Tensor) -> int:
+    """Return the length of the longest row, at least 1."""
+    return max(1, int(mask.sum(1).max()))
 
 
 class _Order(RepeatSampler):  # type: ignore[misc]
