@@ -1,10 +1,444 @@
-"""Reinforcement learning with TRL's GRPO."""
+"""Reinforcement learning with TRL's GRPO: the student is rewarded for answers that the task's grader finds right."""
 
 from __future__ import annotations
 
+import json
+import logging
+import math
+import os
+import shutil
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from datasets import Dataset, disable_progress_bars
+from transformers import PrinterCallback
+from transformers.utils import logging as library_logging
+from trl import GRPOConfig, GRPOTrainer
+from trl.import_utils import is_liger_kernel_available
+from trl.trainer.utils import RepeatSampler
+
+from stat_train.batches import split_batch
+from stat_train.errors import StatTrainError, UserError
+from stat_train.models.places import model_place
+from stat_train.models.transformers import context_tokens, load_model, load_tokenizer
+from stat_train.records import Dropped, Question
+from stat_train.store import chunk_seed, read_records, write_json, write_records, write_text
+from stat_train.tasks.graders import Grader
+from stat_train.tasks.prompts import PromptRenderer, messages
+from stat_train.train_settings import GrpoTraining
+from stat_train.training.callbacks import ShowProgress
+from stat_train.training.distributed import join_processes, leave_processes, rank, strategy_arguments, world_size
+from stat_train.training.drift import Drift
 from stat_train.training.job import RlJob
+from stat_train.training.resume import ResumableTrainer, Start, find_start, say_start, state_folder
+from stat_train.training.rewards import batch_numbers, mean, open_grader, reply_text, rewards
+from stat_train.training.rollouts import engine_arguments, limited_handshake, require_server, uses_vllm
+from stat_train.training.stopping import StopRequests
+
+# What is kept of what the library logs, and under which name.
+LOGGED = {
+    **{name: name for name in ("step", "epoch", "loss", "grad_norm", "learning_rate", "entropy", "kl")},
+    "clip_ratio/region_mean": "clip_share",
+    "sampling/importance_sampling_ratio/mean": "importance_ratio",
+}
+
+
+class Asked(NamedTuple):
+    """The questions that are trained on, the rendered text of each, and what ends an answer to it."""
+
+    questions: list[Question]
+    texts: list[str]
+    renderer: PromptRenderer
+    stops: set[int]
 
 
 def train(job: RlJob) -> None:
-    """Train the student on its own answers."""
-    raise NotImplementedError(job.settings.name)
+    """Train the student on its own answers; write `checkpoint/`, `metrics.jsonl` and `training.json` to the folder."""
+    if (job.folder / "checkpoint").exists():
+        # It is written last: an interrupted process had only the trainer's own files left to remove.
+        shutil.rmtree(job.folder / "trainer", ignore_errors=True)
+        return
+    _quiet()
+    with open_grader(job.grader, job.grader_timeout_seconds) as grader:
+        join_processes(job.strategy)
+        _train(job, grader)
+    leave_processes()
+
+
+def _train(job: RlJob, grader: Grader) -> None:
+    asked, dropped = _ask(job)
+    require_answers(asked.questions, grader)
+    start = find_start(job.folder, job.strategy)
+    vllm = uses_vllm(job.settings)
+    engine = _engine(job.settings, vllm)
+    # The arguments come before the model: ZeRO-3 shards it while it is loaded.
+    arguments = grpo_config(job, asked, vllm)
+    stops = _StopsBetweenBatches(job.stop_file, updates_per_batch(job.settings))
+    with limited_handshake(job.settings.vllm.base_url):
+        trainer = _Trainer(
+            asked,
+            grader,
+            Drift(job.folder / "trainer" / "start.json"),
+            job.settings.generation_batch_size,
+            model=_student(job, start, asked.stops),
+            args=arguments,
+            processing_class=asked.renderer.tokenizer,
+            callbacks=[ShowProgress(opening(job.settings, len(asked.questions), engine), "reward"), stops],
+        )
+    trainer.remove_callback(PrinterCallback)
+    say_start(start)
+    steps = trainer.resume(start).global_step
+    stops.raise_if_stopped(steps, trainer.state.max_steps)
+    if steps < 1:
+        raise StatTrainError("reinforcement learning ended without a single step")
+    if rank() == 0:
+        write_records(job.folder / "dropped.jsonl", dropped)
+    _write_results(job, trainer, asked, engine)
+
+
+def _quiet() -> None:
+    """Keep the libraries' own bars and notes off the terminal; ours say the same."""
+    disable_progress_bars()
+    library_logging.set_verbosity_error()
+    # TRL reads this argument under its old name only, which transformers 5.23 announces to be renamed.
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated")
+    warnings.filterwarnings("ignore", message="`use_liger_kernel=True` is deprecated")
+    # DeepSpeed calls collectives by their old names.
+    warnings.filterwarnings("ignore", message=".*_tensor` is deprecated", category=FutureWarning)
+    # It would print each answer that cannot be scored; their share is logged.
+    logging.getLogger("trl.trainer.grpo_trainer").addFilter(_is_not_of_unscored)
+
+
+def _is_not_of_unscored(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("All reward functions returned None")
+
+
+# -- questions --------------------------------------------------------------------------------------------------------
+
+
+def _ask(job: RlJob) -> tuple[Asked, list[Dropped]]:
+    """Return the rendered questions, and those that leave no room for an answer."""
+    tokenizer = load_tokenizer(job.model, job.revision)
+    renderer = PromptRenderer(tokenizer, job.prompt)
+    room = context_tokens(job.model, job.revision, tokenizer)
+    questions, texts, dropped = [], [], []
+    for question in read_records(job.questions, Question):
+        text = renderer.question_text(messages(job.prompt, question.question))
+        needed = len(renderer.token_ids(text)) + job.settings.max_new_tokens
+        if room is not None and needed > room:
+            detail = f"{needed} tokens with rl.max_new_tokens = {job.settings.max_new_tokens}; the student takes {room}"
+            dropped.append(Dropped(stage="rl", id=question.id, reason="too long", detail=detail))
+        else:
+            questions.append(question)
+            texts.append(text)
+    least = job.settings.questions_per_batch
+    if len(questions) < least:
+        raise UserError(
+            f"rl.questions_per_batch = {least}: there are {len(questions)} questions ({len(dropped)} more are too long "
+            "for the student's context), which do not make a batch; expected at most as many as there are"
+        )
+    return Asked(questions, texts, renderer, renderer.end_token_ids()), dropped
+
+
+def require_answers(questions: Sequence[Question], grader: Grader) -> None:
+    """Raise UserError when no question has the answer that the grader compares with: nothing would be learned."""
+    if grader.needs_gold and not any(question.answer for question in questions):
+        raise UserError(
+            f"rl.prompts: none of the {len(questions)} questions has a gold answer, and the reward is a right answer; "
+            "expected questions with answers, or task.grader=package.module:function, which judges answers by itself"
+        )
+
+
+# -- settings ---------------------------------------------------------------------------------------------------------
+
+
+def updates_per_batch(settings: GrpoTraining) -> int:
+    """Return how many optimizer steps learn from one batch of answers; raises UserError when not a whole number."""
+    updates, left = divmod(settings.questions_per_batch, settings.questions_per_update)
+    if left:
+        raise UserError(
+            f"rl.questions_per_batch = {settings.questions_per_batch}: not a multiple of rl.questions_per_update = "
+            f"{settings.questions_per_update}; expected one, such as {settings.questions_per_update * max(1, updates)}"
+        )
+    return updates
+
+
+def _engine(settings: GrpoTraining, vllm: bool) -> str:
+    """Return in words what makes the answers, once it is known to be there."""
+    if not vllm:
+        return "transformers"
+    if settings.vllm.mode == "colocate":
+        return "vLLM in the training processes"
+    return f"vLLM as a server ({require_server(settings.vllm) if rank() == 0 else ''})"
+
+
+def opening(settings: GrpoTraining, questions: int, engine: str) -> str:
+    """Return what is said when the training begins."""
+    batches, left = divmod(questions, settings.questions_per_batch)
+    words = (
+        f"{questions:,} questions, {batches * updates_per_batch(settings)} updates an epoch of "
+        f"{settings.questions_per_update} x {settings.rollouts} answers, made by {engine}"
+    )
+    # Others are left over in each epoch.
+    return words + (f"; {left} questions do not fill a batch, others in each epoch" if left else "")
+
+
+def grpo_config(job: RlJob, asked: Asked, vllm: bool) -> GRPOConfig:
+    """Return the trainer's settings."""
+    settings, updates = job.settings, updates_per_batch(job.settings)
+    answers = settings.questions_per_update * settings.rollouts
+    device_batch, accumulation = split_batch(
+        answers, world_size(), settings.device_batch_size, "rl.questions_per_update x rl.rollouts"
+    )
+    batches = len(asked.questions) // settings.questions_per_batch * settings.epochs
+    longest = max(len(asked.renderer.token_ids(text)) for text in asked.texts) if vllm else 0
+    return GRPOConfig(
+        output_dir=str(state_folder(job.folder, job.strategy)),
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="constant_with_warmup" if settings.warmup_share else "constant",
+        warmup_steps=settings.warmup_share,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.gradient_clip,
+        per_device_train_batch_size=device_batch,
+        gradient_accumulation_steps=accumulation,
+        steps_per_generation=accumulation * updates,
+        num_generations=settings.rollouts,
+        max_completion_length=settings.max_new_tokens,
+        temperature=settings.temperature,
+        top_p=1.0,
+        top_k=0,
+        beta=settings.kl_coefficient,
+        epsilon=settings.clip,
+        loss_type=settings.loss,
+        scale_rewards=settings.scale_rewards,
+        mask_truncated_completions=settings.mask_truncated,
+        save_strategy="steps",
+        # Answers are not part of the state, so it is saved where a batch of them is used up.
+        save_steps=math.ceil(batches / (settings.checkpoints + 1)) * updates,
+        save_total_limit=2,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        seed=job.seed,
+        data_seed=job.seed,
+        report_to="none",
+        disable_tqdm=True,
+        **device_arguments(settings),
+        **(engine_arguments(settings, asked.stops, longest) if vllm else {}),
+        **strategy_arguments(job.strategy),
+    )
+
+
+def device_arguments(settings: GrpoTraining) -> dict[str, Any]:
+    """Return the trainer's arguments that depend on the device at hand, where the settings leave them open."""
+    on_gpu = torch.cuda.is_available()
+    checkpointing, liger = settings.gradient_checkpointing, settings.liger
+    return {
+        "bf16": settings.precision == "bf16" or (settings.precision == "auto" and on_gpu),
+        "fp16": False,
+        "use_cpu": not on_gpu,
+        "dataloader_pin_memory": on_gpu,
+        "gradient_checkpointing": on_gpu if checkpointing is None else checkpointing,
+        "use_liger_kernel": (on_gpu and is_liger_kernel_available()) if liger is None else liger,
+    }
+
+
+def _student(job: RlJob, start: Start, stops: set[int]) -> Any:
+    """Return the model to train, with the weights that it starts from; a state that fits is loaded by the trainer."""
+    place, revision = (str(start.state), None) if start.weights_only else (job.model, job.revision)
+    model = load_model(place, revision, dtype=torch.float32)
+    if job.settings.attention != "auto":
+        model.set_attn_implementation(job.settings.attention)
+    # The second model, if there is one, is loaded from here: it is the start's, not the state's.
+    model.config._name_or_path = model_place(job.model)
+    given = model.generation_config.eos_token_id
+    stops |= set(given) if isinstance(given, list) else set() if given is None else {given}
+    model.generation_config.eos_token_id = sorted(stops)
+    return model
+
+
+# -- the trainer ------------------------------------------------------------------------------------------------------
+
+
+class _Trainer(ResumableTrainer, GRPOTrainer):  # type: ignore[misc]
+    """The library's trainer, with our prompts, our order of questions, and our numbers of each batch of answers."""
+
+    def __init__(self, asked: Asked, grader: Grader, drift: Drift, at_a_time: int, **arguments: Any) -> None:
+        self.asked, self.grader, self.drift, self.generated_at_a_time = asked, grader, drift, at_a_time
+        self.batch_numbers: dict[str, float | None] = {}
+        rows = Dataset.from_dict({"prompt": asked.texts, "row": range(len(asked.texts))})
+        super().__init__(reward_funcs=self._reward, train_dataset=rows, **arguments)
+
+    def _get_train_sampler(self, dataset: Dataset | None = None) -> _Order:
+        return _Order(
+            data_source=self.train_dataset if dataset is None else dataset,
+            mini_repeat_count=self.num_generations,
+            batch_size=self.args.generation_batch_size // self.num_generations,
+            repeat_count=self.args.steps_per_generation,
+            seed=self.args.data_seed,
+        )
+
+    def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        """Return the token ids that the student is asked with elsewhere: the library would add special tokens again."""
+        return [self.asked.renderer.token_ids(text) for text in prompts], None, {}
+
+    def _generate_single_turn(
+        self, prompt_ids: list[list[int]], images: None, fields: dict[str, Any], rollouts: int, **_: Any
+    ) -> tuple[list[list[int]], Any]:
+        """Return the answers; transformers makes those to questions of similar length at a time."""
+        if self.use_vllm:
+            made: tuple[list[list[int]], Any] = super()._generate_single_turn(prompt_ids, images, fields, rollouts)
+            return made
+        order = sorted(range(len(prompt_ids)), key=lambda index: len(prompt_ids[index]))
+        found: dict[int, list[int]] = {}
+        for start in range(0, len(order), self.generated_at_a_time):
+            part = order[start : start + self.generated_at_a_time]
+            answers, _ = super()._generate_single_turn([prompt_ids[index] for index in part], images, fields, rollouts)
+            found |= zip(part, answers, strict=True)
+        return [found[index] for index in range(len(prompt_ids))], None
+
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
+        """Return the rows of a forward pass without the padding that only longer rows of other passes need."""
+        before = self._buffered_inputs
+        inputs: dict[str, Any] = super()._prepare_inputs(generation_batch)
+        # The mean of a pass' tokens, not of an update's, is the loss there: which rows meet would count.
+        if self._buffered_inputs is not before and self.loss_type != "bnpo":
+            self._buffered_inputs = by_length(self._buffered_inputs, self.args.gradient_accumulation_steps)
+            inputs = self._buffered_inputs[0]
+        return without_padding(inputs)
+
+    def _reward(self, completion_ids: list[list[int]], row: list[int], **_: Any) -> list[float | None]:
+        texts = [reply_text(ids, self.asked.stops, self.processing_class) for ids in completion_ids]
+        return rewards([self.asked.questions[index] for index in row], texts, self.grader)
+
+    def _calculate_rewards(
+        self, inputs: list[dict[str, Any]], prompts: list[str], completions: list[str], ids: list[list[int]]
+    ) -> torch.Tensor:
+        """Return the rewards of all processes' answers; keep what is told of this batch."""
+        found: torch.Tensor = super()._calculate_rewards(inputs, prompts, completions, ids)
+        own = [
+            [row["row"], len(tokens), int(tokens[-1] not in self.asked.stops)]
+            for row, tokens in zip(inputs, ids, strict=True)
+        ]
+        every = self.accelerator.gather(torch.tensor(own, device=self.accelerator.device)).tolist()
+        skills = [self.asked.questions[row].skills or [] for row, _, _ in every]
+        given = [None if math.isnan(reward) else reward for reward in found[:, 0].tolist()]
+        self.batch_numbers = batch_numbers(given, skills, self.num_generations) | {
+            "answer_tokens": mean([float(length) for _, length, _ in every]),
+            "cut_off_share": mean([float(cut) for _, _, cut in every]),
+        }
+        return found
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        self.drift.remember(self, batch)
+        return batch
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log an update: the library's numbers of it, and ours of the batch of answers that it learns from."""
+        if "loss" in logs:
+            numbers = self.batch_numbers | {"kl_to_start": self.drift.measure(self)}
+            for name, value in numbers.items():
+                self._metrics["train"][name] = [math.nan if value is None else value]
+        super().log(logs, start_time)
+
+
+def by_length(passes: list[dict[str, Any]], accumulated: int) -> list[dict[str, Any]]:
+    """Return the forward passes of a batch of answers with rows of similar length together, each in its own update.
+
+    An update's gradient is of the same rows as before, `accumulated` passes of them.
+    """
+    sorted_passes = []
+    for start in range(0, len(passes), accumulated):
+        update = passes[start : start + accumulated]
+        rows = {
+            name: torch.cat([one[name] for one in update]) if _has_rows(value) else value
+            for name, value in update[0].items()
+        }
+        order = (rows["prompt_mask"].sum(1) + rows["completion_mask"].sum(1)).argsort(stable=True)
+        for part in order.chunk(len(update)):
+            sorted_passes.append({name: value[part] if _has_rows(value) else value for name, value in rows.items()})
+    return sorted_passes
+
+
+def without_padding(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return the rows of a pass without the columns that are padding in all of them, left of prompts, right of answers."""
+    prompt, answer = (_width(inputs[f"{part}_mask"]) for part in ("prompt", "completion"))
+    length = inputs["completion_mask"].size(1)
+    trimmed = {name: inputs[name][:, -prompt:] for name in ("prompt_ids", "prompt_mask")}
+    for name, value in inputs.items():
+        if name not in trimmed and isinstance(value, torch.Tensor) and value.dim() == 2 and value.size(1) == length:
+            trimmed[name] = value[:, :answer]
+    return inputs | trimmed
+
+
+def _has_rows(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.dim() > 0
+
+
+def _width(mask: torch.Tensor) -> int:
+    """Return the length of the longest row, at least 1."""
+    return max(1, int(mask.sum(1).max()))
+
+
+class _Order(RepeatSampler):  # type: ignore[misc]
+    """The library's order of questions, decided by seed and epoch alone, so that a resumed training finds its place."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take the order of another epoch."""
+        self.generator.manual_seed(chunk_seed(self.seed, "rl", epoch))
+
+
+class _StopsBetweenBatches(StopRequests):
+    """Stops where a batch of answers is used up: they are not part of the state."""
+
+    def __init__(self, stop_file: Path | None, updates: int) -> None:
+        super().__init__(stop_file)
+        self.updates = updates
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Look for a wish to stop when the last update from a batch of answers is done."""
+        if state.global_step % self.updates == 0:
+            super().on_step_end(args, state, control)
+
+
+# -- results ----------------------------------------------------------------------------------------------------------
+
+
+def _write_results(job: RlJob, trainer: _Trainer, asked: Asked, engine: str) -> None:
+    temporary = job.folder / "checkpoint.new"
+    if rank() == 0:
+        shutil.rmtree(temporary, ignore_errors=True)
+    # Every process has a part in it where the weights are spread over them.
+    trainer.save_model(str(temporary))
+    if rank() != 0:
+        return
+    history = [metrics(row) for row in trainer.state.log_history if "loss" in row]
+    write_text(job.folder / "metrics.jsonl", "".join(json.dumps(row, sort_keys=True) + "\n" for row in history))
+    write_json(
+        job.folder / "training.json",
+        {
+            "questions": len(asked.questions),
+            "steps": trainer.state.global_step,
+            "answers_per_step": job.settings.questions_per_update * job.settings.rollouts,
+            "tokens": trainer.state.num_input_tokens_seen,
+            "engine": engine,
+            "prompt_hash": asked.renderer.hash(),
+            "first_reward": history[0].get("reward"),
+            "final_reward": history[-1].get("reward"),
+        },
+    )
+    (temporary / "training_args.bin").unlink(missing_ok=True)
+    os.replace(temporary, job.folder / "checkpoint")
+    shutil.rmtree(job.folder / "trainer")
+
+
+def metrics(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what is kept of a logged row; numbers that there were none of (no answer was scored) are left out."""
+    own = ("reward", "unscored_share", "same_reward_share", "answer_tokens", "cut_off_share", "kl_to_start")
+    kept = {LOGGED[name]: value for name, value in row.items() if name in LOGGED}
+    kept |= {name: value for name, value in row.items() if name in own or name.startswith("reward/skill/")}
+    return {name: value for name, value in kept.items() if value is not None}
