@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from stat_train.evaluation.terminal import print_summary
 from stat_train.prompting import prompted_answers
 from stat_train.records import Answer, Question
 from stat_train.run import Run
-from stat_train.store import Artifact, file_hash, read_records, write_text
+from stat_train.store import Artifact, read_records, write_text
 from stat_train.student import benchmark_answers
 from stat_train.tasks.graders import grade
 from stat_train.tuning import Weights
@@ -75,7 +76,8 @@ def report_of(run: Run, profiled: Artifact, trained_on: Artifact, evaluation: Ar
             findings=Findings(found["difficulty_quality"], found["audit"], found["choice"]),
         )
         write_report(folder, numbers)
-        data = file_hash(trained_on.folder / "training_set.jsonl", run.cache_dir)
+        with (trained_on.folder / "training_set.jsonl").open("rb") as rows:
+            data = hashlib.file_digest(rows, "sha256").hexdigest()
         if card := model_card(numbers, scores, data):
             write_text(folder / MODEL_CARD, card)
         return {}

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from stat_train.curation.publish import cell, place
+from stat_train.curation.publish import as_cell, place
 from stat_train.evaluation.report import percent, points, probability
 from stat_train.evaluation.summary import REINFORCED, trained_arms
 
@@ -23,14 +23,17 @@ def model_card(numbers: Numbers, evaluation: Numbers | None, training_set_hash: 
         "base model": config["student"]["model"],
         "base revision": config["student"]["revision"],
         "data recipe": config["data_recipe"]["name"],
-        "training set": f"SHA-256 begins {training_set_hash}",
+        "SHA-256 of training_set.jsonl": training_set_hash,
         "train": config["train"]["name"],
         "rl": config["rl"]["name"],
         "seed": config["seed"],
         "made with": f"stat_train {numbers['versions']['stat_train']}",
     }
+    taken = next((row for row in (numbers["choice"] or {"candidates": []})["candidates"] if row["chosen"]), None)
+    if taken:
+        about |= {"taken by the validation questions": f"rate {taken['learning_rate']:g}, step {taken['step']}"}
     groups = ["train"] + (["rl"] if REINFORCED in arms else []) + ["deepspeed"]
-    lines = [f"# {cell(numbers['title'])}", "", *(f"- {name}: {_shown(value)}" for name, value in about.items())]
+    lines = [f"# {as_cell(numbers['title'])}", "", *(f"- {name}: {_shown(value)}" for name, value in about.items())]
     lines += ["", "## Results", "", *_results(numbers["benchmarks"], reinforced=len(arms) > 1)]
     lines += ["", "95 % intervals in brackets; changes are on the same questions."]
     for group in groups:
@@ -51,7 +54,7 @@ def _results(benchmarks: list[Numbers], reinforced: bool) -> Iterator[str]:
     for row in benchmarks:
         scores = " | ".join(_score(row[name]) for name in columns)
         questions = (row["before"] or row["after"])["n"]
-        yield f"| {cell(row['benchmark'])} | {questions} | {scores} | {_change(row['change'])} |"
+        yield f"| {as_cell(row['benchmark'])} | {questions} | {scores} | {_change(row['change'])} |"
 
 
 def _score(score: Numbers | None) -> str:
@@ -73,4 +76,4 @@ def _interval(numbers: Numbers, kind: str) -> str:
 
 def _shown(value: Any) -> str:
     """Return a value in a form that Markdown takes for no structure; of a path only the name."""
-    return cell(place(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    return as_cell(place(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
