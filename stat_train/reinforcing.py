@@ -14,14 +14,15 @@ from stat_train.curation.decontamination import Decontaminator
 from stat_train.curation.inputs import read_profile
 from stat_train.curation.rl_questions import (
     Askable,
-    answered_pool,
-    of_file,
+    askable_pool,
+    draw,
     of_pool,
     of_profile,
     of_training_set,
     require_answers,
+    without_copies,
 )
-from stat_train.errors import InputError
+from stat_train.errors import InputError, UserError
 from stat_train.records import Dropped, Question, TrainingExample
 from stat_train.run import Run, Summary
 from stat_train.store import Artifact, file_hash, read_records, write_json, write_records
@@ -44,6 +45,8 @@ def require_prompts(run: Run, questions: Artifact) -> None:
     settings = run.config.rl
     if not isinstance(settings, GrpoTraining) or not run.config.reaches("rl"):
         return
+    if not run.grader.needs_gold:
+        return
     if settings.prompts in ("pool", "profile"):
         require_answers(open_pool(questions.folder))
     elif settings.prompts not in PROMPTS:
@@ -59,36 +62,40 @@ def rl_questions(
     profiled: Artifact,
     trained_on: Artifact,
 ) -> Artifact:
-    """Return the questions that are asked: `questions.jsonl`, each with a gold answer and the skills that it needs."""
+    """Return the questions that are asked: `questions.jsonl`, each with the skills that it needs.
+
+    Each has a gold answer, unless the grader judges without one.
+    """
     known = settings.prompts in PROMPTS
-    pool_rows = trained_on.folder / "training_set.jsonl"
+    rows = trained_on.folder / "training_set.jsonl"
+
+    gold = run.grader.needs_gold
 
     def build(folder: Path) -> Counts:
-        random, count = Random(f"{run.config.seed}/rl"), settings.questions
-        bad = list[Dropped]()
+        random, count, dropped = Random(f"{run.config.seed}/rl"), settings.questions, list[Dropped]()
         if not known:
-            given = _file_questions(run, settings.prompts, bad)
-            twins = run.config.decontaminate.template_twins == "drop"
-            found = of_file(given, Decontaminator(held_out_questions(run, questions)).check, twins, count, random)
-            return _write(folder, found, bad, {})
+            given = _file_questions(run, settings.prompts, dropped)
+            check, twins = Decontaminator(held_out_questions(run, questions)).check, run.config.decontaminate
+            kept, copies = without_copies(given, check, twins.template_twins == "drop")
+            return _write(folder, draw(kept, gold, count, random), settings, [*dropped, *copies])
         pool, skills = open_pool(questions.folder), open_pool_skills(skill_map.folder)
-        source, unanswered = answered_pool(pool, skills, left_out_rows(run, overlapping))
-        usable = {"pool question": Count(len(source.rows) + len(unanswered), len(source.rows))}
+        source, unanswered = askable_pool(pool, skills, left_out_rows(run, overlapping), gold)
         if settings.prompts == "training_set":
-            found = of_training_set(read_records(pool_rows, TrainingExample), source, count, random)
-        elif settings.prompts == "profile":
+            trained = of_training_set(read_records(rows, TrainingExample), source)
+            return _write(folder, draw(trained, gold, count, random), settings, [])
+        if settings.prompts == "profile":
             found = of_profile(source, read_profile(profiled), count, random)
         else:
             found = of_pool(source, count, random)
-        return _write(folder, found, unanswered, usable)
+        return _write(folder, found, settings, unanswered)
 
-    identity: Summary = {"questions": settings.questions, "seed": run.config.seed}
+    identity: Summary = {"questions": settings.questions, "seed": run.config.seed, "needs_gold": gold}
     identity |= {"prompts": settings.prompts if known else run.fingerprint(settings.prompts)}
     inputs = [questions, skill_map, overlapping]
     if settings.prompts == "profile":
         inputs.append(profiled)
     if settings.prompts == "training_set":
-        identity |= {"training_set": file_hash(pool_rows, run.cache_dir)}
+        identity |= {"training_set": file_hash(rows, run.cache_dir)}
     if not known:
         identity |= {"held_out": [[place, run.fingerprint(place)] for place in run.config.decontaminate.against]}
         identity |= {"fields": _fields(run).model_dump(), "template_twins": run.config.decontaminate.template_twins}
@@ -99,20 +106,30 @@ def rl_questions(
     return artifact
 
 
-def _write(folder: Path, found: Askable, more_dropped: list[Dropped], counts: Counts) -> Counts:
-    """Write the questions; what could be asked of them is kept, though fewer may be wanted."""
+def _write(folder: Path, found: Askable, settings: GrpoTraining, more_dropped: list[Dropped]) -> Counts:
+    """Write the questions; what could be asked of them is kept, though fewer may be wanted.
+
+    Raises UserError when they do not make a batch.
+    """
+    least = settings.questions_per_batch
+    if len(found.questions) < least:
+        raise UserError(
+            f"rl.prompts = {settings.prompts}: gives {len(found.questions)} questions that can be asked, and "
+            f"rl.questions_per_batch = {least} make a batch; use other questions, or fewer a batch"
+        )
     write_records(folder / "questions.jsonl", found.questions)
     write_json(folder / "about.json", {"questions": len(found.questions), "available": found.available})
     dropped = [*more_dropped, *found.dropped]
     write_records(folder / "dropped.jsonl", dropped)
-    return counts | {"question": seen(found.available, dropped, "question")}
+    item = "pool question" if settings.prompts in ("pool", "profile") else "question"
+    return {item: seen(found.available, dropped, item)}
 
 
 def _file_questions(run: Run, place: str, bad: list[Dropped]) -> list[Question]:
     task = run.config.task
     most_bad = task.max_bad_rows if isinstance(task, TextTask) else 0
     found = list(read_questions(place, "train", _fields(run), bad, most_bad, "rl.prompts"))
-    if not any(question.answer for question in found):
+    if run.grader.needs_gold and not any(question.answer for question in found):
         raise InputError(f"rl.prompts = {place}: none of {len(found)} questions has a gold answer to reward by")
     return found
 

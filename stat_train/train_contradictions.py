@@ -88,6 +88,11 @@ def check_reinforcement(config: Config) -> list[str]:
             f"rl.questions_per_batch = {rl.questions_per_batch}: expected a multiple of rl.questions_per_update = "
             f"{rl.questions_per_update}, the questions of one update"
         )
+    if rl.questions is not None and rl.questions < rl.questions_per_batch:
+        problems.append(
+            f"rl.questions = {rl.questions}: expected at least rl.questions_per_batch = {rl.questions_per_batch}, or "
+            "there is no batch"
+        )
     if rl.processes is not None and (problem := cannot_reinforce(rl, rl.processes * rl.nodes)):
         problems.append(problem)
     return problems

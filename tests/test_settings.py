@@ -165,7 +165,9 @@ WRONG = {
         ["data_recipe=stat_sell"],
         [["data_recipe = stat_sell", "expected one of", "uniform_skill", 'Did you mean "stat_sel"?']],
     ),
-    "unknown choice, none near": Wrong(["train=xyz"], [["train = xyz", "no such choice", "expected one of external, none, sft"]]),
+    "unknown choice, none near": Wrong(
+        ["train=xyz"], [["train = xyz", "no such choice", "expected one of external, none, sft"]]
+    ),
     "unknown word": Wrong(["until=currate"], [["until = 'currate'", "expected 'label'", 'Did you mean "curate"?']]),
     "unknown word in a list": Wrong(
         ["task.benchmarks=[standard,retentoin]"],

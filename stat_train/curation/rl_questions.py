@@ -30,9 +30,11 @@ class Askable(NamedTuple):
     dropped: list[Dropped]
 
 
-def answered_pool(pool: Dataset, skill_map: Dataset, left_out: Collection[int]) -> tuple[Source, list[Dropped]]:
-    """Return what may be asked of the pool, and its questions without a gold answer: nothing can reward answers."""
-    return make_source(pool, skill_map, left_out, needed="answer", stage=STAGE)
+def askable_pool(
+    pool: Dataset, skill_map: Dataset, left_out: Collection[int], needs_gold: bool
+) -> tuple[Source, list[Dropped]]:
+    """Return what may be asked of the pool, and its questions without the gold answer that a reward needs."""
+    return make_source(pool, skill_map, left_out, needed="answer" if needs_gold else "question", stage=STAGE)
 
 
 def require_answers(pool: Dataset) -> None:
@@ -82,7 +84,7 @@ def _weighted(needing: Mapping[str, Integers], weights: Mapping[str, int], count
     return list(chosen)
 
 
-def of_training_set(examples: Sequence[TrainingExample], source: Source, count: int | None, random: Random) -> Askable:
+def of_training_set(examples: Sequence[TrainingExample], source: Source) -> list[Question]:
     """Return the different questions that were trained on.
 
     Those of the pool have its gold answer, new ones the answer that their solution ends in.
@@ -90,8 +92,7 @@ def of_training_set(examples: Sequence[TrainingExample], source: Source, count: 
     asked = {example.question: example for example in reversed(examples)}
     rows = rows_asking(source.pool, asked.keys()).nonzero()[0].tolist()
     of_the_pool = {question.question: question for question in _at(source, rows)}
-    every = [_trained(example, of_the_pool.get(text)) for text, example in reversed(asked.items())]
-    return _drawn(every, count, random)
+    return [_trained(example, of_the_pool.get(text)) for text, example in reversed(asked.items())]
 
 
 def _trained(example: TrainingExample, of_the_pool: Question | None) -> Question:
@@ -103,10 +104,10 @@ def _trained(example: TrainingExample, of_the_pool: Question | None) -> Question
     )
 
 
-def of_file(
-    questions: Sequence[Question], check: Check, drop_twins: bool, count: int | None, random: Random
-) -> Askable:
-    """Return questions of a file, less copies of held-out ones (and twins, where they are dropped)."""
+def without_copies(
+    questions: Sequence[Question], check: Check, drop_twins: bool
+) -> tuple[list[Question], list[Dropped]]:
+    """Return questions less the copies of held-out ones (and their twins, where they are dropped), and those."""
     kept, dropped = [], list[Dropped]()
     for question, hit in zip(questions, check([each.question for each in questions]), strict=True):
         if hit and (drop_twins or hit.kind == "leak"):
@@ -114,21 +115,14 @@ def of_file(
             dropped.append(Dropped(stage=STAGE, id=question.id, reason=f"{hit.kind}, {hit.how}", detail=told))
         else:
             kept.append(question)
-    found = _drawn(kept, count, random)
-    return found._replace(dropped=[*dropped, *found.dropped])
+    return kept, dropped
 
 
-def _drawn(questions: Sequence[Question], count: int | None, random: Random) -> Askable:
-    """Return some of the questions that have a gold answer, or all; raises UserError when none has one."""
-    answered = [question for question in questions if question.answer]
-    if not answered:
-        raise UserError(
-            f"rl.prompts: none of {len(questions)} questions has a gold answer to reward by and is no copy of a "
-            "held-out one; use another rl.prompts, or rl=none"
-        )
-    dropped = [
-        Dropped(stage=STAGE, id=question.id, reason="no answer") for question in questions if not question.answer
-    ]
+def draw(questions: Sequence[Question], needs_gold: bool, count: int | None, random: Random) -> Askable:
+    """Return some of the questions, or all (None); without a gold answer that a reward needs, they are left out."""
+    answered = [question for question in questions if question.answer or not needs_gold]
+    lacking = [question for question in questions if not question.answer and needs_gold]
+    dropped = [Dropped(stage=STAGE, id=question.id, reason="no answer") for question in lacking]
     chosen = answered if count is None else random.sample(answered, min(count, len(answered)))
     return Askable(chosen, len(answered), dropped)
 

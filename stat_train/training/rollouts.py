@@ -157,7 +157,7 @@ def require_gpus_of_server(vllm: Vllm, seconds: float = SECONDS_FOR_SERVER) -> N
     if gpus is None:
         raise UserError(
             f"rl.vllm.base_url = {vllm.base_url}: {place(url)} does not take weights (no answer to /get_world_size); "
-            "start it with VLLM_SERVER_DEV_MODE=1 and --weight-transfer-config '{\"backend\": \"nccl\"}'"
+            'start it with VLLM_SERVER_DEV_MODE=1 and --weight-transfer-config \'{"backend": "nccl"}\''
         )
     if gpus != vllm.server_gpus:
         raise UserError(
@@ -173,8 +173,11 @@ def limited_handshake(base_url: str | None, seconds: float = SECONDS_FOR_SERVER)
 
     def limited(client: Any, device: Any = 0) -> None:
         words = f"{place(base_url or '')} did not shake hands over the transfer of weights"
-        with ended_after(seconds, f"rl.vllm.base_url = {base_url}: {words} within {seconds:g} s; NCCL needs a port "
-                         "that both sides reach, and GPUs that do not both train and serve"):
+        with ended_after(
+            seconds,
+            f"rl.vllm.base_url = {base_url}: {words} within {seconds:g} s; NCCL needs a port "
+            "that both sides reach, and GPUs that do not both train and serve",
+        ):
             original(client, device)
 
     VLLMClient.init_communicator = limited
