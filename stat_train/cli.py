@@ -46,22 +46,27 @@ Choices (GROUP=CHOICE; each file of a choice says what it is and what it costs)
 Common settings
   run_dir=runs/NAME                   where the results are linked together
   until=STAGE                         the last stage to run: label answer grade diagnose profile
-                                      curate train evaluate report
+                                      curate train rl evaluate report
   seed=N                              all randomness of the run
   data_recipe.pairs=N                 size of the training set
   train.learning_rate=X  train.epochs=N  train.effective_batch_size=N
+  train.learning_rates=[X,Y]          several rates; the best on the validation questions goes on
+  rl=grpo                             reinforcement learning after fine-tuning (train=none: instead)
   task.pool=FILE task.benchmark=FILE  your own questions, JSONL or Parquet (with task=jsonl)
   student.model=FOLDER_OR_HUB_NAME    your own student (with student=local)
 All settings with their defaults: stat-train --cfg job, or the files in
   {place}
 
-A run that was interrupted goes on where it was when the same command is given again.
-Exit codes: 0 done, 1 a stage or check failed, 2 wrong input, 3 budget spent, 130 or 143 stopped.
+A run that was interrupted goes on where it was when the same command is given again. A file STOP
+in its run_dir asks it to stop: a training saves its state first.
+Exit codes: 0 done, 1 a stage or check failed, 2 wrong input, 3 budget spent, 75 stopped as asked
+(start it again), 130 or 143 stopped.
 """
 
 PLAN = """\
 Say what a run with these settings will ask of paid models, and what that will cost, before it does:
-calls, tokens, US dollars and hours for each stage. No call is made.
+calls, tokens, US dollars and hours for each stage. No call is made. Then what it will train: rows, steps
+and answers, and over how many processes.
 
 Where the inputs of a stage are there, its very requests are counted, less those that the ledger has;
 where not, the plan says what it takes for granted (the settings plan.*)."""
@@ -82,6 +87,7 @@ Check that what a run with these settings needs works, before the run does:
   reward model    the same of the model that scores steps (difficulty=prm and token_prm)
   student         one real call to each address (student=endpoint)
   teacher         one real call to each address, and one that asks for JSON (teacher=openai)
+  checkpoint      whole, or an adapter that names its base (train=external)
   training step   one step on two short rows, as the run would do it (when the run trains)
 
 Each line says ok, failed or skipped, with what was seen; below it, what to do about it."""

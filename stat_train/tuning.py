@@ -117,7 +117,7 @@ def fine_tuned(
     candidates = {each: _weights(trained, each) for rate, trained in made.items() for each in _kept(trained, rate)}
     chosen = _choose(run, questions, candidates) if len(candidates) > 1 else next(iter(candidates))
     trained = made[chosen.learning_rate]
-    for name in ("metrics.jsonl", "training.json"):
+    for name in ("metrics.jsonl", "training.json", "throughput.json"):
         run.link(name, trained.folder / name)
     run.link("checkpoint", Path(candidates[chosen].place))
     return candidates[chosen]

@@ -89,10 +89,12 @@ def of_training_set(examples: Sequence[TrainingExample], source: Source) -> list
 
     Those of the pool have its gold answer, new ones the answer that their solution ends in.
     """
-    asked = {example.question: example for example in reversed(examples)}
+    asked: dict[str, TrainingExample] = {}
+    for example in examples:
+        asked.setdefault(example.question, example)
     rows = rows_asking(source.pool, asked.keys()).nonzero()[0].tolist()
     of_the_pool = {question.question: question for question in _at(source, rows)}
-    return [_trained(example, of_the_pool.get(text)) for text, example in reversed(asked.items())]
+    return [_trained(example, of_the_pool.get(text)) for text, example in asked.items()]
 
 
 def _trained(example: TrainingExample, of_the_pool: Question | None) -> Question:

@@ -221,8 +221,13 @@ def _verdicts(look: Look, teacher: OpenAITeacher, known: Known) -> Iterator[Aske
     if known.grades is None and look.config.reaches("grade"):
         yield _verdicts_on_answers(look, teacher, known, validation)
     if isinstance(look.config.student, LocalStudent) and look.config.reaches("evaluate"):
-        trained, prompted = isinstance(look.config.train, SftTraining), look.config.evaluate.prompting == "adaptmi"
+        trained, prompted = look.config.train.name != "none", look.config.evaluate.prompting == "adaptmi"
         yield _usual_verdicts("evaluate", look, teacher, _benchmark_questions(known), 1 + trained + prompted)
+    train = look.config.train
+    if isinstance(train, SftTraining) and look.config.reaches("train"):
+        candidates = len(train.learning_rates or [train.learning_rate]) * train.keep_checkpoints
+        if candidates > 1:
+            yield _usual_verdicts("train", look, teacher, list(validation.values()), candidates)
 
 
 def _verdicts_on_answers(look: Look, teacher: OpenAITeacher, known: Known, validation: dict[str, Question]) -> Asked:

@@ -16,18 +16,20 @@ from stat_train.models.ledger import Spent
 from stat_train.plan.asked import asked_of
 from stat_train.plan.estimate import Between, StageEstimate, counting_for, estimate, total
 from stat_train.plan.look import Look
+from stat_train.plan.training import TrainingPlan, training_of
 from stat_train.teacher.second import second_teacher
 
 PRICES = ("usd_per_million_input_tokens", "usd_per_million_output_tokens")
 
 
 class Plan(NamedTuple):
-    """What a run will ask and pay; `notes` say what was taken for granted, and what to look out for."""
+    """What a run will ask, pay and train; `notes` say what was taken for granted, and what to look out for."""
 
     models: dict[str, str]
     stages: list[StageEstimate]
     total: StageEstimate
     notes: list[str]
+    training: list[TrainingPlan]
 
 
 def make_plan(settings: Settings) -> Plan:
@@ -38,7 +40,7 @@ def make_plan(settings: Settings) -> Plan:
         asked_models["audit"] = second_teacher(config).settings
     endpoints = {role: _as_called(node) for role, node in asked_models.items() if isinstance(node, Endpoint)}
     if not endpoints:
-        return Plan({}, [], total([]), [])
+        return Plan({}, [], total([]), [], training_of(config))
     counting = {role: counting_for(node.model) for role, node in endpoints.items()}
     speed = config.plan.output_tokens_per_second
     with Look(settings) as look:
@@ -50,7 +52,7 @@ def make_plan(settings: Settings) -> Plan:
     notes.append("replies are taken to be half to twice as long as plan.*_tokens; second tries are not counted")
     notes += _price_notes(endpoints) + _budget_notes(config.budget, whole, spent)
     models = {role: node.model for role, node in endpoints.items()}
-    return Plan(models, stages, whole, list(dict.fromkeys(notes)))
+    return Plan(models, stages, whole, list(dict.fromkeys(notes)), training_of(config))
 
 
 def _as_called(endpoint: Endpoint) -> Endpoint:
@@ -61,11 +63,19 @@ def as_json(plan: Plan) -> dict[str, Any]:
     """Return the plan as plain JSON values."""
     whole = {name: value for name, value in _stage_json(plan.total).items() if name not in ("stage", "role", "limit")}
     stages = [_stage_json(stage) for stage in plan.stages]
-    return {"models": plan.models, "stages": stages, "total": whole, "notes": plan.notes}
+    return {"models": plan.models, "stages": stages, "total": whole, "notes": plan.notes} | {
+        "training": {each.stage: each.numbers for each in plan.training}
+    }
 
 
 def print_plan(plan: Plan, console: Console) -> None:
-    """Print the plan as a table."""
+    """Print what is paid for as a table, and a line for each training."""
+    _print_payments(plan, console)
+    for each in plan.training:
+        console.print(f"{each.stage}: {each.words}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_payments(plan: Plan, console: Console) -> None:
     if not plan.models:
         console.print("Nothing in this run is paid for: neither teacher nor student is behind an endpoint.")
         return

@@ -86,6 +86,32 @@ def test_prompting_has_a_row_of_its_own_after_the_trained_model(tmp_path: Path) 
     assert output.getvalue().count("untrained, prompted") == 2
 
 
+def test_each_training_has_a_row_the_last_first(tmp_path: Path) -> None:
+    """Reinforcement learning gained q3 over fine-tuning, which gained q1 and q2."""
+    arms = standard("+----", "+++--") | {"rl": {"standard": "++++-"}}
+    rows = compare([write_run(tmp_path / "run", arms)])
+    assert [(row.arm, row.trained.value, row.gain.difference) for row in rows] == [("rl", 0.8, 0.6), ("sft", 0.6, 0.4)]
+    assert rows[1].to_first is not None and rows[1].to_first.difference == -0.2
+    print_comparison(rows, Console(file=(output := StringIO()), width=110, color_system=None))
+    lines = output.getvalue().splitlines()
+    made_by = [line.split("  ")[0].strip() for line in lines if "5000 pairs" in line]
+    assert made_by == ["stat_sel, 5000 pairs, then rl", "stat_sel, 5000 pairs"]
+
+
+@pytest.mark.parametrize(
+    ("training", "arm", "words"),
+    [("external", "sft", "trained elsewhere"), ("external", "rl", "trained elsewhere, then rl"), ("none", "rl", "rl")],
+)
+def test_what_was_not_trained_on_the_pairs_has_none(training: str, arm: str, words: str, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", {"base": {"standard": "+-"}, arm: {"standard": "++"}})
+    config = yaml.safe_load((run / "config.yaml").read_text()) | {"train": {"name": training}}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    (row,) = compare([run])
+    assert (row.pairs, row.training) == (0, training)
+    print_comparison([row], Console(file=(output := StringIO()), width=110, color_system=None))
+    assert words in [line.split("  ")[0].strip() for line in output.getvalue().splitlines()]
+
+
 def test_the_pairs_of_a_run_are_those_that_were_trained_on(tmp_path: Path) -> None:
     """A hundred were drawn and all but 12 were too long for train.max_length."""
     run = write_run(tmp_path / "run", standard("-", "+"))

@@ -18,7 +18,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 
-from stat_train.evaluation.report import command, points, report_html, report_numbers, verdict
+from stat_train.evaluation.model_card import model_card
+from stat_train.evaluation.report import Findings, command, points, report_html, report_numbers, verdict
 from stat_train.evaluation.summary import evaluation
 from stat_train.evaluation.terminal import print_profile, print_summary
 from stat_train.records import Grade, Question, SkillCount, SkillGap, SkillPair, SkillProfile, SubjectGap
@@ -31,12 +32,15 @@ CONFIG: dict[str, Any] = {
     "task": {"name": "arithmetic", "mix": "a", "benchmarks": ["standard", "longer_chains"]},
     "student": {
         "name": "tiny",
+        "model": "tiny",
         "revision": None,
         "prompt": {"system": 'Say "yes" \\', "template": "Q: {question}\nA:", "chat_template_arguments": {}},
     },
     "data_recipe": {"name": "stat_sel", "pairs": 5000, "allow_short": False},
     "train": {"name": "sft", "learning_rate": 1e-05},
     "evaluate": {"temperature": 0.0},
+    "rl": {"name": "none"},
+    "deepspeed": {"name": "none", "config": {}},
 }
 SKILLS = ("addition", "greatest_common_divisor", "linear_equation", ATTACK)
 
@@ -136,6 +140,17 @@ AUDIT: dict[str, Any] = {
 }
 
 
+CHOICE: dict[str, Any] = {
+    "questions": "validation",
+    "candidates": [
+        {"learning_rate": 1e-4, "step": 8, "checkpoint": "checkpoint", "chosen": True}
+        | {"n": 60, "correct": 45, "unscored": 0, "accuracy": 0.75, "low": 0.621, "high": 0.853},
+        {"learning_rate": 2e-3, "step": 8, "checkpoint": "checkpoint", "chosen": False}
+        | {"n": 60, "correct": 0, "unscored": 60, "accuracy": None, "low": None, "high": None},
+    ],
+}
+
+
 def sweep(accuracy: bool) -> dict[str, Any]:
     """Return a sweep over two by two thresholds, with or without gold answers."""
     cells = [
@@ -176,7 +191,8 @@ def numbers(**changes: Any) -> dict[str, Any]:
         "dropped": {"curate": {"answer does not match": 12, ATTACK: 3}},
         "stages": [{"name": "train", "hash": "train-0a1b2c", "seconds": 61.25}],
     }
-    return report_numbers(**{**parts, **changes})
+    findings = Findings(**{name: changes.pop(name) for name in Findings._fields if name in changes})
+    return report_numbers(**{**parts, **changes}, findings=findings)
 
 
 class Page(HTMLParser):
@@ -603,3 +619,57 @@ def test_one_subject_needs_no_table() -> None:
 def test_control_characters_do_not_reach_the_terminal() -> None:
     text = profile_text(profile(("\x1b[31mred\nnext", "\u202etxt")), 110)
     assert "?[31mred next" in text and "?txt" in text and "\x1b" not in text
+
+
+# -- several checkpoints, and two trainings ---------------------------------------------------------------------------
+
+
+def test_the_checkpoint_that_was_taken_is_told_with_what_each_scored() -> None:
+    found = numbers(choice=CHOICE)
+    assert found["choice"] == CHOICE
+    html = report_html(found)
+    rows = re.findall(r"<tr><th scope=\"row\">(?:0.0001|0.002)</th>.*?</tr>", html)
+    assert ["75.0 %" in row and "<td>yes</td>" in row for row in rows] == [True, False]
+    assert "<td>yes</td>" not in rows[1] and "–" in rows[1]
+    assert "Which checkpoint was taken" not in report_html(numbers())
+
+
+def test_the_last_training_is_the_headline_and_the_one_before_is_shown_too() -> None:
+    """Of ten questions the student has 2 right, after fine-tuning 4, after reinforcement learning 7."""
+    ids = [f"q{index}" for index in range(10)]
+    questions = [Question(id=id, question=id, skills=["addition"]) for id in ids]
+    right = {"base": 2, "sft": 4, "rl": 7}
+    arms = {arm: {"standard": (questions, _grades(ids, [n < most for n in range(10)]))} for arm, most in right.items()}
+    found = numbers(evaluation=evaluation(arms))
+    row = found["benchmarks"][0]
+    shares = {name: row[name]["accuracy"] for name in ("before", "fine_tuned", "after")}
+    assert shares == {"before": 0.2, "fine_tuned": 0.4, "after": 0.7}
+    changes = {name: row[name]["difference"] for name in ("change", "fine_tuned_change", "added")}
+    assert changes == {"change": 0.5, "fine_tuned_change": 0.2, "added": 0.3}
+    assert found["headline"]["change"]["difference"] == 0.5
+    console = Console(file=(output := StringIO()), width=100, color_system=None)
+    print_summary(found, Path("run"), console)
+    assert "20.0 % -> 70.0 % right on the same 10 questions" in output.getvalue()
+    assert "fine-tuned, before reinforcement learning: 20.0 % -> 40.0 %, +20.0 points" in output.getvalue()
+    assert "Fine-tuning and reinforcement learning apart" in report_html(found)
+    card = model_card(found, evaluation(arms), "ab12")
+    assert card is not None
+    assert "| benchmark | questions | before | fine-tuned | after | change, points |" in card
+    assert re.search(r"\| standard \| 10 \| 20.0 % \[.*\] \| 40.0 % \[.*\] \| 70.0 % \[.*\] \| \+50.0 \[", card)
+    assert "- SHA-256 of training&#95;set.jsonl: ab12" in card or "- SHA-256 of training_set.jsonl: ab12" in card
+
+
+def test_without_fine_tuning_there_is_nothing_in_between() -> None:
+    found = numbers(evaluation=scores(arms=("base", "rl")))
+    assert (found["benchmarks"][0]["fine_tuned"], found["benchmarks"][0]["added"]) == (None, None)
+    assert found["headline"]["change"]["difference"] > 0.1
+    assert "Fine-tuning and reinforcement learning apart" not in report_html(found)
+
+
+def test_a_model_card_cannot_be_broken_by_what_it_names_and_names_no_folder() -> None:
+    config = CONFIG | {"student": CONFIG["student"] | {"model": "/home/someone/secret/model|x"}}
+    card = model_card(numbers(config=config, choice=CHOICE), scores(), "ab12")
+    assert card is not None and "secret" not in card
+    assert "- base model: model&#124;x" in card
+    assert "rate 0.0001, step 8" in card
+    assert model_card(numbers(evaluation=None), None, "ab12") is None
