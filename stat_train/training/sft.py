@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from stat_train.training.resume import ResumableTrainer, Start, find_start, say_
 from stat_train.training.rows import ByLength, check_supervision, tokenized
 from stat_train.training.stopping import StopRequests
 
-LOGS = 50
+LAST_STEPS = 50
 
 
 def train(job: TrainJob) -> None:
@@ -87,9 +88,6 @@ def sft_config(job: TrainJob, rows: int) -> SFTConfig:
     settings = job.settings
     device_batch, accumulation = split_batch(settings.effective_batch_size, world_size(), settings.device_batch_size)
     steps = math.ceil(rows / settings.effective_batch_size) * settings.epochs
-    # Saved at a multiple of the logged steps, so that a resumed training logs losses over the same steps.
-    logging_steps = max(1, steps // LOGS)
-    save_steps = math.ceil(steps / (settings.checkpoints + 1) / logging_steps) * logging_steps
     on_gpu = torch.cuda.is_available()
     return SFTConfig(
         output_dir=str(state_folder(job.folder, job.strategy)),
@@ -103,9 +101,10 @@ def sft_config(job: TrainJob, rows: int) -> SFTConfig:
         gradient_accumulation_steps=accumulation,
         max_length=None,
         save_strategy="steps",
-        save_steps=save_steps,
+        save_steps=math.ceil(steps / (settings.checkpoints + 1)),
         save_total_limit=2,
-        logging_steps=logging_steps,
+        # A mean over several steps would be another one after a stop between them.
+        logging_steps=1,
         # The library would write the mean of the steps before in the place of a loss that is no number.
         logging_nan_inf_filter=False,
         bf16=on_gpu,
@@ -128,7 +127,8 @@ class _Trainer(ResumableTrainer, SFTTrainer):  # type: ignore[misc]
         rows = self.train_dataset if train_dataset is None else train_dataset
         lengths = [len(ids) for ids in rows["input_ids"]]
         step_rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return ByLength(step_rows, lengths, self.args.data_seed)
+        self.order = ByLength(step_rows, lengths, self.args.data_seed)
+        return self.order
 
 
 def _write_results(job: TrainJob, trainer: SFTTrainer, dataset: Dataset, renderer: PromptRenderer) -> None:
@@ -149,12 +149,18 @@ def _write_results(job: TrainJob, trainer: SFTTrainer, dataset: Dataset, rendere
             "steps": trainer.state.global_step,
             "trained_tokens": tokens,
             "prompt_hash": renderer.hash(),
-            "final_loss": history[-1]["loss"],
+            "final_loss": final_loss([row["loss"] for row in history]),
         },
     )
     (temporary / "training_args.bin").unlink(missing_ok=True)
     os.replace(temporary, job.folder / "checkpoint")
     shutil.rmtree(job.folder / "trainer")
+
+
+def final_loss(losses: Sequence[float]) -> float:
+    """Return the mean loss of the last steps, one in fifty: that of the last step alone says little."""
+    last = losses[-max(1, len(losses) // LAST_STEPS) :]
+    return sum(last) / len(last)
 
 
 def _without_process(row: dict[str, Any]) -> dict[str, Any]:
