@@ -19,8 +19,10 @@ pytest.importorskip("torch")
 from worlds import ROWS, deadline, make_job, pid_of_rank, run, sft_settings, strategy
 
 from stat_train.batches import Split, split_batch
+from stat_train.compose import choices
 from stat_train.errors import STOPPED, StatTrainError, UserError
 from stat_train.training import launch
+from stat_train.training.distributed import strategy_arguments
 from stat_train.training.job import TrainJob
 from stat_train.training.world import World, require_launchable
 
@@ -82,6 +84,44 @@ def test_what_cannot_be_started_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         require_launchable(World(1, 4), strategy("none"))
 
 
+# Their optimizer's state or their shards need a GPU's memory or its library.
+GPU_ONLY = {"zero2_offload", "zero3_offload", "fsdp2"}
+ON_A_CPU = ("none", "zero2", "zero3")
+
+
+def test_every_strategy_is_trained_with_or_needs_a_gpu() -> None:
+    assert set(choices()["deepspeed"]) == {*ON_A_CPU, *GPU_ONLY}
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "offloaded"),
+    [("zero2", 2, []), ("zero3", 3, []), ("zero2_offload", 2, ["o"]), ("zero3_offload", 3, ["o", "p"])],
+)
+def test_deepspeed_reads_its_files(name: str, stage: int, offloaded: list[str]) -> None:
+    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+
+    read = DeepSpeedZeroConfig.model_validate(strategy(name).config["zero_optimization"])
+    found = {"o": read.offload_optimizer, "p": read.offload_param}
+    assert (read.stage, [part for part, place in found.items() if place]) == (stage, offloaded)
+    assert read.gather_16bit_weights_on_model_save == (stage == 3), "its checkpoint would be shards"
+    assert not read.model_extra, "a setting that DeepSpeed does not know"
+
+
+def test_fsdp_reads_its_file(tmp_path: Path) -> None:
+    from trl import SFTConfig
+
+    given = strategy_arguments(strategy("fsdp2"))
+    read = SFTConfig(str(tmp_path), use_cpu=True, bf16=False, gradient_checkpointing=False, **given).fsdp_plugin_args
+    assert read == {
+        "fsdp_version": 2,
+        "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+        "cpu_ram_efficient_loading": False,
+        "state_dict_type": "FULL_STATE_DICT",
+        "activation_checkpointing": True,
+        "reshard_after_forward": True,
+    }
+
+
 # -- real processes ---------------------------------------------------------------------------------------------------
 
 
@@ -103,12 +143,12 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 def two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trained]:
     """Train in two processes, with each of the strategies that a CPU takes."""
     folder = tmp_path_factory.mktemp("two")
-    jobs = {name: make_job(folder / name, sft_settings(), name) for name in ("none", "zero2", "zero3")}
+    jobs = {name: make_job(folder / name, sft_settings(), name) for name in ON_A_CPU}
     return {name: Trained(job, run(job, 2)) for name, job in jobs.items()}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["none", "zero2", "zero3"])
+@pytest.mark.parametrize("name", ON_A_CPU)
 def test_two_processes_train_as_one(name: str, alone: Trained, two: dict[str, Trained]) -> None:
     job, together = two[name]
     assert len(alone.losses) == STEPS and together == pytest.approx(alone.losses, abs=CLOSE)
