@@ -83,6 +83,8 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated")
     # Asked for by name in the settings, which will say otherwise when TRL has taken it away.
     warnings.filterwarnings("ignore", message=".*use_liger_kernel.* is deprecated", category=FutureWarning)
+    # Said before the training, and without a place in a library's code.
+    warnings.filterwarnings("ignore", message="Paged optimizers are not supported on CPU")
     # DeepSpeed calls collectives by their old names.
     warnings.filterwarnings("ignore", message=".*_tensor` is deprecated", category=FutureWarning)
 

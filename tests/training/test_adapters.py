@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
+import torch
 from safetensors.torch import load_file
 from sft_jobs import contents, ending_after, examples, make_job, make_student, metrics
 from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
+import torch
 from datasets import Dataset
 from safetensors.torch import load_file
 from sft_jobs import contents, ending_after, examples, make_job, make_student, metrics, result
@@ -83,9 +84,7 @@ def interrupted(folder: Path, student: Path, step: int, *settings: str) -> None:
 
 def go_on(folder: Path, student: Path, *settings: str) -> None:
     """Start the training of a folder again."""
-    elsewhere = folder.with_name("settings")
-    sft.train(make_job(elsewhere, student, ROWS, *settings).model_copy(update={"folder": folder}))
-    shutil.rmtree(elsewhere)
+    sft.train(make_job(folder, student, ROWS, *settings))
 
 
 # -- what it learns ---------------------------------------------------------------------------------------------------
