@@ -59,14 +59,14 @@ def write_card(folder: Path, about: Mapping[str, Any]) -> None:
         configs=[{"config_name": "default", "data_files": TABLE}],
     )
     page = Environment(loader=PackageLoader("stat_train", "curation"), undefined=StrictUndefined, trim_blocks=True)
-    page.filters |= {"cell": _cell, "place": _place}
+    page.filters |= {"cell": as_cell, "place": _place}
     text = page.get_template("dataset_card.md.j2").render(
         about, front=front.to_yaml(), version=__version__, most=SKILLS_SHOWN
     )
     write_text(folder / CARD, text)
 
 
-def _cell(value: object) -> str:
+def as_cell(value: object) -> str:
     """Return a text for the cell of a table: names are the task's or a teacher's, and may hold anything.
 
     What could be read as markup is written as a character reference, which Markdown never takes for structure.

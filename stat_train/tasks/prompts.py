@@ -68,7 +68,8 @@ class PromptRenderer:
     def training_tokens(self, conversation: Sequence[Message]) -> tuple[list[int], list[int]]:
         """Return (token ids, labels) of a question with its answer; the question's labels are ignored by the loss."""
         question = self.token_ids(self.question_text(conversation[:-1]))
-        answer = self.token_ids(self.answer_text(conversation))
+        # White space that a template writes after the end token belongs to the next turn: it is never asked for.
+        answer = self.token_ids(self.answer_text(conversation).rstrip())
         return question + answer, [IGNORED] * len(question) + answer
 
     def token_ids(self, text: str) -> list[int]:

@@ -4,73 +4,75 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from datasets import Dataset, disable_progress_bars
-from transformers import PrinterCallback
+from transformers import PrinterCallback, TrainerCallback
 from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer
 
 from stat_train.batches import split_batch
 from stat_train.errors import StatTrainError
-from stat_train.models.transformers import load_model, load_tokenizer
+from stat_train.models.transformers import load_tokenizer
 from stat_train.store import write_json, write_records, write_text
 from stat_train.tasks.prompts import PromptRenderer
 from stat_train.training.callbacks import ShowProgress
 from stat_train.training.distributed import join_processes, leave_processes, rank, strategy_arguments, world_size
 from stat_train.training.job import TrainJob
+from stat_train.training.model_card import card_facts
+from stat_train.training.preflight import check_before, say_and_write
 from stat_train.training.resume import ResumableTrainer, Start, find_start, say_start, state_folder
-from stat_train.training.rows import ByLength, check_supervision, tokenized
+from stat_train.training.rows import ByLength, Rows, tokenized
+from stat_train.training.saving import KeepCheckpoints, Made, write_checkpoint
 from stat_train.training.stopping import StopRequests
+from stat_train.training.throughput import Stopwatch, write_throughput
+from stat_train.training.weights import Kernels, choose_kernels, require_trainable, student_to_train
 
 LAST_STEPS = 50
 
 
 def train(job: TrainJob) -> None:
-    """Fine-tune the student; write `checkpoint/`, `metrics.jsonl` and `training.json` to the job's folder."""
+    """Fine-tune the student.
+
+    Writes to the job's folder: `checkpoint/` and, where more are kept, `checkpoints/`; `metrics.jsonl`,
+    `training.json`, `throughput.json`, `preflight.json` and `dropped.jsonl`.
+    """
     if (job.folder / "checkpoint").exists():
         # It is written last: an interrupted process had only the trainer's own files left to remove.
         shutil.rmtree(job.folder / "trainer", ignore_errors=True)
+        if rank() == 0:
+            print("this training had ended: its checkpoint is there, and nothing is trained", flush=True)
         return
     _quiet()
+    require_trainable(job)
     join_processes(job.strategy)
-    tokenizer = load_tokenizer(job.model, job.revision)
-    renderer = PromptRenderer(tokenizer, job.prompt)
-    dataset, dropped = tokenized(job, renderer)
-    sample = check_supervision(dataset, tokenizer)
-    start = find_start(job.folder, job.strategy)
-    # The arguments come before the model: ZeRO-3 shards it while it is loaded.
-    arguments = sft_config(job, len(dataset))
-    stops = StopRequests(job.stop_file)
-    trainer = _Trainer(
-        model=_student(job, start),
-        args=arguments,
-        train_dataset=dataset,
-        processing_class=tokenizer,
-        callbacks=[ShowProgress(sample), stops],
-    )
-    trainer.remove_callback(PrinterCallback)
+    kernels = choose_kernels(job.settings, job.settings.packing)
+    renderer = PromptRenderer(load_tokenizer(job.model, job.revision), job.prompt)
+    rows = tokenized(job, renderer)
+    # Before the arguments: with those of ZeRO-3, a model cannot be drawn up without its weights.
+    found = check_before(job, rows, renderer, kernels)
+    say_and_write(found, job.folder)
+    made = Made(job, kernels, card_facts(job, rows, renderer, kernels))
+    start, stops, stopwatch = find_start(job.folder, job.strategy), StopRequests(job.stop_file), Stopwatch()
+    trainer = make_trainer(made, rows, renderer.tokenizer, start, [ShowProgress(found.sample()), stops, stopwatch])
     say_start(start)
     steps = trainer.resume(start).global_step
     stops.raise_if_stopped(steps, trainer.state.max_steps)
     if steps < 1:
         raise StatTrainError("training ended without a single step; is the training set empty?")
     if rank() == 0:
-        write_records(job.folder / "dropped.jsonl", dropped)
-    _write_results(job, trainer, dataset, renderer)
+        write_records(job.folder / "dropped.jsonl", rows.dropped)
+        step_tokens = _write_results(trainer, job, rows, renderer)
+        write_throughput(job.folder, stopwatch, step_tokens, kernels)
+    write_checkpoint(trainer, made, job.folder / "checkpoint")
+    if rank() == 0:
+        shutil.rmtree(job.folder / "trainer")
     leave_processes()
-
-
-def _student(job: TrainJob, start: Start) -> Any:
-    """Return the model to train, with the weights that it starts from; a state that fits is loaded by the trainer."""
-    if start.weights_only:
-        return load_model(str(start.state), None, dtype=torch.float32)
-    return load_model(job.model, job.revision, dtype=torch.float32)
 
 
 def _quiet() -> None:
@@ -79,11 +81,37 @@ def _quiet() -> None:
     logging.set_verbosity_error()
     # TRL reads this argument under its old name only, which transformers 5.23 announces to be renamed.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated")
+    # Asked for by name in the settings, which will say otherwise when TRL has taken it away.
+    warnings.filterwarnings("ignore", message=".*use_liger_kernel.* is deprecated", category=FutureWarning)
+    # Said before the training, and without a place in a library's code.
+    warnings.filterwarnings("ignore", message="Paged optimizers are not supported on CPU")
     # DeepSpeed calls collectives by their old names.
     warnings.filterwarnings("ignore", message=".*_tensor` is deprecated", category=FutureWarning)
 
 
-def sft_config(job: TrainJob, rows: int) -> SFTConfig:
+def make_trainer(
+    made: Made, rows: Rows, tokenizer: Any, start: Start, callbacks: Sequence[TrainerCallback]
+) -> _Trainer:
+    """Return the trainer with the student that it trains."""
+    job = made.job
+    # The arguments come before the model: ZeRO-3 shards it while it is loaded.
+    arguments = sft_config(job, len(rows.dataset), made.kernels)
+    student = student_to_train(job, start, made.kernels)
+    trainer = _Trainer(
+        model=student.model,
+        args=arguments,
+        train_dataset=rows.dataset,
+        processing_class=tokenizer,
+        peft_config=student.adapter,
+        callbacks=list(callbacks),
+    )
+    trainer.remove_callback(PrinterCallback)
+    write = partial(write_checkpoint, trainer, made)
+    trainer.add_callback(KeepCheckpoints(write, job.folder / "checkpoints", job.settings.keep_checkpoints))
+    return trainer
+
+
+def sft_config(job: TrainJob, rows: int, kernels: Kernels) -> SFTConfig:
     """Return the trainer's settings."""
     settings = job.settings
     device_batch, accumulation = split_batch(settings.effective_batch_size, world_size(), settings.device_batch_size)
@@ -100,6 +128,8 @@ def sft_config(job: TrainJob, rows: int) -> SFTConfig:
         per_device_train_batch_size=device_batch,
         gradient_accumulation_steps=accumulation,
         max_length=None,
+        # Rows end to end, each with positions of its own, from which the attention tells them apart.
+        padding_free=settings.packing,
         save_strategy="steps",
         save_steps=math.ceil(steps / (settings.checkpoints + 1)),
         save_total_limit=2,
@@ -107,21 +137,24 @@ def sft_config(job: TrainJob, rows: int) -> SFTConfig:
         logging_steps=1,
         # The library would write the mean of the steps before in the place of a loss that is no number.
         logging_nan_inf_filter=False,
-        bf16=on_gpu,
+        bf16=kernels.bf16,
         fp16=False,
         use_cpu=not on_gpu,
-        gradient_checkpointing=on_gpu,
+        # FSDP has its own (conf/deepspeed/fsdp2.yaml).
+        gradient_checkpointing=kernels.gradient_checkpointing and job.strategy.name != "fsdp2",
+        use_liger_kernel=kernels.liger,
         dataloader_pin_memory=on_gpu,
         seed=job.seed,
         data_seed=job.seed,
         report_to="none",
         disable_tqdm=True,
+        **({"optim": "paged_adamw_8bit"} if settings.optimizer == "paged_adamw_8bit" else {}),
         **strategy_arguments(job.strategy),
     )
 
 
 class _Trainer(ResumableTrainer, SFTTrainer):  # type: ignore[misc]
-    """The library's trainer, with our order of the rows."""
+    """The library's trainer, with our order of the rows; it ends when the loss or a gradient is no number."""
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> ByLength:
         rows = self.train_dataset if train_dataset is None else train_dataset
@@ -130,31 +163,49 @@ class _Trainer(ResumableTrainer, SFTTrainer):  # type: ignore[misc]
         self.order = ByLength(step_rows, lengths, self.args.data_seed)
         return self.order
 
+    def training_step(self, *given: Any, **named: Any) -> torch.Tensor:
+        loss: torch.Tensor = super().training_step(*given, **named)
+        self._require_finite("loss", float(loss))
+        return loss
 
-def _write_results(job: TrainJob, trainer: SFTTrainer, dataset: Dataset, renderer: PromptRenderer) -> None:
-    temporary = job.folder / "checkpoint.new"
-    if rank() == 0:
-        shutil.rmtree(temporary, ignore_errors=True)
-    # Every process has a part in it where the weights are spread over them.
-    trainer.save_model(str(temporary))
-    if rank() != 0:
-        return
+    def _get_grad_norm(self, *given: Any, **named: Any) -> Any:
+        norm = super()._get_grad_norm(*given, **named)
+        if norm is not None:
+            self._require_finite("norm of the gradient", float(norm))
+        return norm
+
+    def _require_finite(self, name: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise StatTrainError(
+                f"the {name} is {value} at step {self.state.global_step + 1}: the training has diverged; lower "
+                f"train.learning_rate (now {self.args.learning_rate}) or train.gradient_clip, or use "
+                "train.precision=fp32"
+            )
+
+
+def _write_results(trainer: SFTTrainer, job: TrainJob, rows: Rows, renderer: PromptRenderer) -> list[int]:
+    """Write what is the same however often the training was interrupted; return the tokens of each step.
+
+    That is `metrics.jsonl` and `training.json`, in which `rows` are all that were trained on, replay among them.
+    """
     history = [_without_process(row) for row in trainer.state.log_history if "loss" in row]
     write_text(job.folder / "metrics.jsonl", "".join(json.dumps(row, sort_keys=True) + "\n" for row in history))
-    tokens = sum(len(ids) for ids in dataset["input_ids"]) * job.settings.epochs
+    order, epochs = trainer._get_train_sampler(), job.settings.epochs
+    step_tokens: list[int] = order.sums_per_step(rows.lengths(), epochs)
     write_json(
         job.folder / "training.json",
         {
-            "rows": len(dataset),
+            "rows": len(rows.dataset),
+            "replay_rows": rows.replayed,
+            "truncated": rows.truncated,
             "steps": trainer.state.global_step,
-            "trained_tokens": tokens,
+            "trained_tokens": sum(step_tokens),
+            "supervised_tokens": sum(order.sums_per_step(rows.supervised(), epochs)),
             "prompt_hash": renderer.hash(),
             "final_loss": final_loss([row["loss"] for row in history]),
         },
     )
-    (temporary / "training_args.bin").unlink(missing_ok=True)
-    os.replace(temporary, job.folder / "checkpoint")
-    shutil.rmtree(job.folder / "trainer")
+    return step_tokens
 
 
 def final_loss(losses: Sequence[float]) -> float:
