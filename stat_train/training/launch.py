@@ -53,15 +53,20 @@ def first_node() -> str:
     return subprocess.run(hosts, capture_output=True, text=True, check=True).stdout.split()[0]
 
 
-def main(given: list[str]) -> int:
-    """Start the processes, wait for them, and say which one failed first."""
+def arguments_of(given: list[str]) -> argparse.Namespace:
+    """Return the launcher's own arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, default=1, help="how many nodes train")
     parser.add_argument("--processes", type=int, default=1, help="how many processes train on each node")
     parser.add_argument("--port", type=int, default=PORT, help="where the processes meet, on the first node")
     parser.add_argument("name", help="the stage: train or rl")
     parser.add_argument("job", help="its job file")
-    arguments = parser.parse_args(given)
+    return parser.parse_args(given)
+
+
+def main(given: list[str]) -> int:
+    """Start the processes, wait for them, and say which one failed first."""
+    arguments = arguments_of(given)
     from accelerate.commands.launch import launch_command, launch_command_parser
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

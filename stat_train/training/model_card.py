@@ -54,7 +54,7 @@ def write_card(folder: Path, facts: dict[str, Any], step: int, steps: int, loss:
         tags=["stat-train", "sft", *facts["recipes"]],
     )
     page = Environment(loader=PackageLoader("stat_train", "training"), undefined=StrictUndefined, trim_blocks=True)
-    page.filters |= {"cell": as_cell, "code": _code}
+    page.filters["cell"] = as_cell
     text = page.get_template("model_card.md.j2").render(
         facts, front=f"---\n{front.to_yaml()}\n---", version=__version__, step=step, steps=steps, loss=loss
     )
@@ -66,11 +66,6 @@ def base_name(job: TrainJob) -> str:
     shipped = {str(place): name for name, place in SHIPPED.items()}
     place = base_place(job)
     return shipped.get(place, Path(place).name if Path(place).is_absolute() else place)
-
-
-def _code(value: object) -> str:
-    """Return a text for a span of code, which a backtick would end."""
-    return str(value).replace("`", "'")
 
 
 def _sha256(path: Path) -> str:

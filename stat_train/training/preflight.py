@@ -12,6 +12,7 @@ import torch
 
 from stat_train.batches import split_batch
 from stat_train.errors import StatTrainError, UserError
+from stat_train.models.transformers import context_tokens
 from stat_train.store import write_json
 from stat_train.tasks.prompts import IGNORED, PromptRenderer, messages
 from stat_train.training.distributed import rank, world_size
@@ -45,7 +46,7 @@ class Preflight(NamedTuple):
     longest_row_tokens: int
     too_long_rows: int
     first_row: str
-    unknown_markers: list[str]
+    warnings: list[str]
     parameters: Parameters
     memory: Memory
     device_bytes: int | None
@@ -59,7 +60,7 @@ class Preflight(NamedTuple):
             f"{self.rows:,} rows with {self.tokens:,} tokens, the longest with {self.longest_row_tokens:,}{too_long}",
             f"{self.parameters.base:,} parameters{self._trained()}; about {size(self.memory.total)}{device} of "
             f"memory a process ({self._parts()}), {size(self.disk_bytes)} of disk",
-            *self.warnings(),
+            *self.warnings,
         ]
 
     def sample(self) -> str:
@@ -76,28 +77,15 @@ class Preflight(NamedTuple):
         parts = self.memory._asdict().items()
         return ", ".join(f"{name} {size(held)}" for name, held in parts)
 
-    def warnings(self) -> list[str]:
-        """Return what may go wrong, and what to do about it."""
-        said = []
-        if self.device_bytes is not None and self.memory.total > FULL * self.device_bytes:
-            said.append(
-                f"this may not fit: about {self.memory.total / self.device_bytes:.0%} of the device's memory; lower "
-                "train.device_batch_size or train.max_length, or set train.gradient_checkpointing=true"
-            )
-        if self.unknown_markers:
-            said.append(
-                f"the chat template writes {', '.join(self.unknown_markers)}, of which the tokenizer has no token; is "
-                "the template another model's?"
-            )
-        return said
-
     def as_json(self) -> dict[str, Any]:
         """Return the content of `preflight.json`."""
-        share = self.supervised_tokens / self.tokens
-        parts = {"parameters": self.parameters._asdict(), "warnings": self.warnings()}
         memory = {name: round(held) for name, held in self.memory._asdict().items()}
-        numbers = {"supervised_share": share, "disk_bytes": round(self.disk_bytes)}
-        return self._asdict() | numbers | parts | {"memory": memory | {"total": round(self.memory.total)}}
+        return self._asdict() | {
+            "supervised_share": self.supervised_tokens / self.tokens,
+            "parameters": self.parameters._asdict(),
+            "memory": memory | {"total": round(self.memory.total)},
+            "disk_bytes": round(self.disk_bytes),
+        }
 
 
 def check_before(job: TrainJob, rows: Rows, renderer: PromptRenderer, kernels: Kernels) -> Preflight:
@@ -124,7 +112,7 @@ def check_before(job: TrainJob, rows: Rows, renderer: PromptRenderer, kernels: K
         longest_row_tokens=max(lengths),
         too_long_rows=len(rows.dropped) + rows.truncated,
         first_row=_shown(rows, renderer.tokenizer),
-        unknown_markers=_unknown_markers(renderer),
+        warnings=_warnings(job, rows, renderer, memory, device_bytes),
         parameters=parameters,
         memory=memory,
         device_bytes=device_bytes,
@@ -156,6 +144,29 @@ def _require_template(renderer: PromptRenderer) -> None:
             "student.model: its chat template writes nothing after an answer, and its tokenizer has no eos_token, so "
             "the student would learn never to stop; give its tokenizer an eos_token"
         )
+
+
+def _warnings(
+    job: TrainJob, rows: Rows, renderer: PromptRenderer, memory: Memory, device_bytes: int | None
+) -> list[str]:
+    """Return what may go wrong, and what to do about it."""
+    said, longest = [], max(rows.lengths())
+    if device_bytes is not None and memory.total > FULL * device_bytes:
+        said.append(
+            f"this may not fit: about {memory.total / device_bytes:.0%} of the device's memory; lower "
+            "train.device_batch_size or train.max_length, or set train.gradient_checkpointing=true"
+        )
+    if markers := _unknown_markers(renderer):
+        said.append(
+            f"the chat template writes {', '.join(markers)}, which the tokenizer has no token for; is the template "
+            "another model's?"
+        )
+    taken = context_tokens(job.model, job.revision, renderer.tokenizer)
+    if taken is not None and longest > taken:
+        said.append(f"rows of up to {longest} tokens, and the student takes {taken}; lower train.max_length")
+    if job.settings.optimizer == "paged_adamw_8bit" and device_bytes is None:
+        said.append("train.optimizer = paged_adamw_8bit: nothing is paged without a GPU; the steps are the same")
+    return said
 
 
 def _unknown_markers(renderer: PromptRenderer) -> list[str]:

@@ -74,14 +74,22 @@ def _step(state: Path) -> int:
 
 
 class ResumableTrainer(Trainer):  # type: ignore[misc]
-    """A trainer that can also go on from the weights of a state whose optimizer it cannot use."""
+    """A trainer that goes on exactly where it was, or from the weights of a state whose optimizer it cannot use."""
 
     weights_only = False
+    # The order of the rows, where it is ours. It is told each epoch here, because the library reaches it in one process
+    # only when batches are skipped.
+    order: Any = None
 
     def resume(self, start: Start) -> Any:
         """Train from where it starts to the end; return what the library's trainer does."""
         self.weights_only = start.weights_only
         return self.train(resume_from_checkpoint=str(start.state) if start.state else None)
+
+    def _run_epoch(self, *, epoch: int, **rest: Any) -> None:
+        if self.order is not None:
+            self.order.set_epoch(epoch)
+        super()._run_epoch(epoch=epoch, **rest)
 
     def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: str | None) -> Any:
         if not (self.weights_only and resume_from_checkpoint):

@@ -33,7 +33,7 @@ from stat_train.training.stopping import StopRequests
 from stat_train.training.throughput import Stopwatch, write_throughput
 from stat_train.training.weights import Kernels, choose_kernels, require_trainable, student_to_train
 
-LOGS = 50
+LAST_STEPS = 50
 
 
 def train(job: TrainJob) -> None:
@@ -83,6 +83,8 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated")
     # Asked for by name in the settings, which will say otherwise when TRL has taken it away.
     warnings.filterwarnings("ignore", message=".*use_liger_kernel.* is deprecated", category=FutureWarning)
+    # Said before the training, and without a place in a library's code.
+    warnings.filterwarnings("ignore", message="Paged optimizers are not supported on CPU")
     # DeepSpeed calls collectives by their old names.
     warnings.filterwarnings("ignore", message=".*_tensor` is deprecated", category=FutureWarning)
 
@@ -114,9 +116,6 @@ def sft_config(job: TrainJob, rows: int, kernels: Kernels) -> SFTConfig:
     settings = job.settings
     device_batch, accumulation = split_batch(settings.effective_batch_size, world_size(), settings.device_batch_size)
     steps = math.ceil(rows / settings.effective_batch_size) * settings.epochs
-    # Saved at a multiple of the logged steps, so that a resumed training logs losses over the same steps.
-    logging_steps = max(1, steps // LOGS)
-    save_steps = math.ceil(steps / (settings.checkpoints + 1) / logging_steps) * logging_steps
     on_gpu = torch.cuda.is_available()
     return SFTConfig(
         output_dir=str(state_folder(job.folder, job.strategy)),
@@ -132,15 +131,17 @@ def sft_config(job: TrainJob, rows: int, kernels: Kernels) -> SFTConfig:
         # Rows end to end, each with positions of its own, from which the attention tells them apart.
         padding_free=settings.packing,
         save_strategy="steps",
-        save_steps=save_steps,
+        save_steps=math.ceil(steps / (settings.checkpoints + 1)),
         save_total_limit=2,
-        logging_steps=logging_steps,
+        # A mean over several steps would be another one after a stop between them.
+        logging_steps=1,
         # The library would write the mean of the steps before in the place of a loss that is no number.
         logging_nan_inf_filter=False,
         bf16=kernels.bf16,
         fp16=False,
         use_cpu=not on_gpu,
-        gradient_checkpointing=kernels.gradient_checkpointing,
+        # FSDP has its own (conf/deepspeed/fsdp2.yaml).
+        gradient_checkpointing=kernels.gradient_checkpointing and job.strategy.name != "fsdp2",
         use_liger_kernel=kernels.liger,
         dataloader_pin_memory=on_gpu,
         seed=job.seed,
@@ -159,7 +160,8 @@ class _Trainer(ResumableTrainer, SFTTrainer):  # type: ignore[misc]
         rows = self.train_dataset if train_dataset is None else train_dataset
         lengths = [len(ids) for ids in rows["input_ids"]]
         step_rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return ByLength(step_rows, lengths, self.args.data_seed)
+        self.order = ByLength(step_rows, lengths, self.args.data_seed)
+        return self.order
 
     def training_step(self, *given: Any, **named: Any) -> torch.Tensor:
         loss: torch.Tensor = super().training_step(*given, **named)
@@ -200,10 +202,16 @@ def _write_results(trainer: SFTTrainer, job: TrainJob, rows: Rows, renderer: Pro
             "trained_tokens": sum(step_tokens),
             "supervised_tokens": sum(order.sums_per_step(rows.supervised(), epochs)),
             "prompt_hash": renderer.hash(),
-            "final_loss": history[-1]["loss"],
+            "final_loss": final_loss([row["loss"] for row in history]),
         },
     )
     return step_tokens
+
+
+def final_loss(losses: Sequence[float]) -> float:
+    """Return the mean loss of the last steps, one in fifty: that of the last step alone says little."""
+    last = losses[-max(1, len(losses) // LAST_STEPS) :]
+    return sum(last) / len(last)
 
 
 def _without_process(row: dict[str, Any]) -> dict[str, Any]:

@@ -82,8 +82,8 @@ def row(id: str, question: str, answer: str, recipe: str = "stat_sel") -> Traini
 
 
 def make_job(folder: Path, student: Path | str, rows: Sequence[TrainingExample], *settings: str) -> TrainJob:
-    """Return a training of `rows` in a new folder; 8 rows a step, one epoch and small steps unless told otherwise."""
-    folder.mkdir(parents=True)
+    """Return a training of `rows` in a folder; 8 rows a step, one epoch and small steps unless told otherwise."""
+    folder.mkdir(parents=True, exist_ok=True)
     write_records(folder / "training_set.jsonl", rows)
     few = ["train.epochs=1", "train.effective_batch_size=8", "train.device_batch_size=8"]
     config = read_settings(["student=local", f"student.model={student}", *_with_few(settings, few)]).config

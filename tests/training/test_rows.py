@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from sft_jobs import TEMPLATES, character_tokenizer, examples, make_job, make_student, row
+from sft_jobs import TEMPLATES, character_tokenizer, make_job, make_student, row
 from transformers import AutoTokenizer
 
 from stat_train.errors import UserError
@@ -17,10 +18,10 @@ from stat_train.models.places import SHIPPED
 from stat_train.models.transformers import load_tokenizer
 from stat_train.store import write_records
 from stat_train.tasks.prompts import IGNORED, PromptRenderer
-from stat_train.training.rows import ByLength, Rows, tokenized
-from stat_train.training.sft import make_trainer
 from stat_train.training.resume import Start
+from stat_train.training.rows import ByLength, Rows, tokenized
 from stat_train.training.saving import Made
+from stat_train.training.sft import make_trainer
 from stat_train.training.weights import choose_kernels
 
 BATCH = 8
@@ -141,16 +142,15 @@ def rows_of(batch: dict[str, Any]) -> list[tuple[list[int], list[int]]]:
         assert (labels[~masks] == IGNORED).all()
         return [(ids[i][mask].tolist(), labels[i][mask].tolist()) for i, mask in enumerate(masks)]
     starts = [*(batch["position_ids"][0] == 0).nonzero().flatten().tolist(), ids.shape[1]]
-    cuts = list(zip(starts, starts[1:], strict=False))
-    return [(ids[0, start:end].tolist(), labels[0, start:end].tolist()) for start, end in cuts]
+    return [(ids[0, start:end].tolist(), labels[0, start:end].tolist()) for start, end in pairwise(starts)]
 
 
 # -- rows that are too long, and rows beside the training set ---------------------------------------------------------
 
 
 def rows_with(students: dict[str, Path], folder: Path, *settings: str, replay: int = 0) -> Rows:
-    """Return rows of 3 + n tokens each: user, assistant and end, with n of 2 question words and 1 to 6 answer words."""
-    words = "1 2 3 4 5 6".split()
+    """Return rows of 6 to 11 tokens: user, two words, assistant, one to six words, end."""
+    words = ["1", "2", "3", "4", "5", "6"]
     texts = [row(f"r{count}", "1 2", " ".join(words[:count])) for count in range(1, 7)]
     job = make_job(folder / "job", students["embedded"], texts, "train=sft", *settings)
     if replay:
