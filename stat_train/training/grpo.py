@@ -69,7 +69,7 @@ def train(job: RlJob) -> None:
 
 
 def _train(job: RlJob, grader: Grader) -> None:
-    asked, dropped = _ask(job)
+    asked, dropped = ask(job)
     require_answers(asked.questions, grader)
     start = find_start(job.folder, job.strategy)
     vllm = uses_vllm(job.settings)
@@ -77,18 +77,10 @@ def _train(job: RlJob, grader: Grader) -> None:
     # The arguments come before the model: ZeRO-3 shards it while it is loaded.
     arguments = grpo_config(job, asked, vllm)
     stops = _StopsBetweenBatches(job.stop_file, updates_per_batch(job.settings))
-    with limited_handshake(job.settings.vllm.base_url):
-        trainer = _Trainer(
-            asked,
-            grader,
-            Drift(job.folder / "trainer" / "start.json"),
-            job.settings.generation_batch_size,
-            model=_student(job, start, asked.stops),
-            args=arguments,
-            processing_class=asked.renderer.tokenizer,
-            callbacks=[ShowProgress(opening(job.settings, len(asked.questions), engine), "reward"), stops],
-        )
-    trainer.remove_callback(PrinterCallback)
+    shown = ShowProgress(opening(job.settings, len(asked.questions), engine), "reward")
+    trainer = make_trainer(job, asked, grader, arguments, student(job, start, asked.stops))
+    trainer.add_callback(shown)
+    trainer.add_callback(stops)
     say_start(start)
     steps = trainer.resume(start).global_step
     stops.raise_if_stopped(steps, trainer.state.max_steps)
@@ -119,7 +111,7 @@ def _is_not_of_unscored(record: logging.LogRecord) -> bool:
 # -- questions --------------------------------------------------------------------------------------------------------
 
 
-def _ask(job: RlJob) -> tuple[Asked, list[Dropped]]:
+def ask(job: RlJob) -> tuple[Asked, list[Dropped]]:
     """Return the rendered questions, and those that leave no room for an answer."""
     tokenizer = load_tokenizer(job.model, job.revision)
     renderer = PromptRenderer(tokenizer, job.prompt)
@@ -246,7 +238,7 @@ def device_arguments(settings: GrpoTraining) -> dict[str, Any]:
     }
 
 
-def _student(job: RlJob, start: Start, stops: set[int]) -> Any:
+def student(job: RlJob, start: Start, stops: set[int]) -> Any:
     """Return the model to train, with the weights that it starts from; a state that fits is loaded by the trainer."""
     place, revision = (str(start.state), None) if start.weights_only else (job.model, job.revision)
     model = load_model(place, revision, dtype=torch.float32)
@@ -261,6 +253,22 @@ def _student(job: RlJob, start: Start, stops: set[int]) -> Any:
 
 
 # -- the trainer ------------------------------------------------------------------------------------------------------
+
+
+def make_trainer(job: RlJob, asked: Asked, grader: Grader, arguments: GRPOConfig, model: Any) -> _Trainer:
+    """Return the trainer of a model; with vLLM as a server, it shakes hands with it first."""
+    with limited_handshake(job.settings.vllm.base_url):
+        trainer = _Trainer(
+            asked,
+            grader,
+            Drift(job.folder / "trainer" / "start.json"),
+            job.settings.generation_batch_size,
+            model=model,
+            args=arguments,
+            processing_class=asked.renderer.tokenizer,
+        )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 class _Trainer(ResumableTrainer, GRPOTrainer):  # type: ignore[misc]
