@@ -2,12 +2,12 @@
 
     python benchmarks/grpo_gain.py [--seeds 0 1 2] [--folder runs/grpo_gain] [--quick] [rl.KEY=VALUE ...]
 
-The tiny student was fine-tuned on chains of 1 to 3 steps. It is trained with `rl=grpo` as it is set in conf/rl/grpo.yaml
-on chains of 1 to 5 steps, MIX of each length, through the stage that a run uses. Held-out questions are of chains that no
+The tiny student was fine-tuned on chains of 1 to 3 steps. It is trained as conf/rl/grpo.yaml sets it, on chains of 1 to
+5 steps, MIX of each length, through the stage that a run uses. Held-out questions are of chains that no
 training question has. Before and after:
 
     sampled   16 answers at temperature 1 to questions of the training mix: mean reward, and pass@8 (unbiased)
-    greedy    one answer to questions of each length: chains of 4 and 5 steps are longer than any that it was fine-tuned on
+    greedy    one answer to questions of each length; those of 4 and 5 steps are longer than any of the fine-tuning
 
 A finished seed's numbers are in --folder and are not made again. Writes benchmarks/results/grpo_gain.md and .json.
 Cost: about 14 minutes a seed on one core; --quick takes a minute or two, proves nothing and writes to --folder alone.
@@ -46,7 +46,7 @@ from stat_train.training.world import World  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 # How often each length is trained on; the short ones are there so that they are not forgotten.
-MIX = {1: 1, 2: 1, 3: 2, 4: 3, 5: 3}
+MIX = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4}
 SHORT, LONG = (1, 2, 3), (4, 5)
 SAMPLES, K = 16, 8
 GREEDY_QUESTIONS, SAMPLED_QUESTIONS, TRAINED_QUESTIONS = 500, 500, 4000
@@ -207,12 +207,18 @@ def main() -> None:
     asked = held_out(share)
     given.folder.mkdir(parents=True, exist_ok=True)
     base = _once(given.folder / "base.json", lambda: {"right": right_answers("tiny", config, asked)})
-    seeds = [_once(given.folder / f"seed{seed}.json", lambda seed=seed: _seed(given.folder, seed, config, asked, count)) for seed in given.seeds]
+    seeds = [
+        _once(given.folder / f"seed{seed}.json", lambda seed=seed: _seed(given.folder, seed, config, asked, count))
+        for seed in given.seeds
+    ]
     table = list(rows(base["right"], [seed["right"] for seed in seeds]))
     text = markdown(table, given.seeds)
     print(text)
     place = given.folder if given.quick or given.settings else RESULTS
-    write_json(place / "grpo_gain.json", {"settings": config.rl.model_dump(), "mix": MIX, "rows": table, "base": base, "seeds": seeds})
+    write_json(
+        place / "grpo_gain.json",
+        {"settings": config.rl.model_dump(), "mix": MIX, "rows": table, "base": base, "seeds": seeds},
+    )
     (place / "grpo_gain.md").write_text(opening(seeds, asked) + text + "\n", encoding="utf-8")
 
 
@@ -222,12 +228,12 @@ def opening(seeds: Sequence[dict[str, Any]], asked: dict[str, list[Question]]) -
     steps = ", ".join(str(seed["training"]["steps"]) for seed in seeds)
     return (
         "# What reinforcement learning gains the shipped student\n\n"
-        f"`python benchmarks/grpo_gain.py`: the tiny student (0.7 million parameters, fine-tuned on chains of 1 to 3 "
-        f"steps), `rl=grpo` on chains of 1 to 5 steps, one thread of a CPU, {minutes} minutes a seed ({steps} updates). "
-        f"Held out: {len(asked['sampled'])} questions of the training mix with {SAMPLES} answers each at temperature 1, "
-        f"and {len(asked['1'])} of each length answered greedily; no text of theirs was trained on. All in points; "
-        "gains are paired by question. The first interval is a bootstrap over questions of the mean over seeds, the "
-        "second Student's t over the seeds' means.\n\n"
+        "`python benchmarks/grpo_gain.py`: the tiny student (0.7 million parameters, fine-tuned on chains of 1 to 3 "
+        "steps), `rl=grpo` on chains of 1 to 5 steps, one thread of a CPU, "
+        f"{minutes} minutes a seed ({steps} updates). Held out: {len(asked['sampled'])} questions of the training mix "
+        f"with {SAMPLES} answers each at temperature 1, and {len(asked['1'])} of each length answered greedily; no "
+        "text of theirs was trained on. All in points; gains are paired by question. The first interval is a bootstrap "
+        "over questions of the mean over seeds, the second Student's t over the seeds' means.\n\n"
     )
 
 

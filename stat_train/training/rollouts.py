@@ -87,7 +87,7 @@ def engine_arguments(settings: GrpoTraining, stops: set[int], longest_prompt: in
 
 
 def require_server(vllm: Vllm) -> str:
-    """Say how the GPUs are split between training and serving, once the server has answered; raises UserError if not."""
+    """Say how GPUs are split between training and serving, once the server has answered; raises UserError if not."""
     if vllm.base_url is None:
         raise UserError("rl.vllm.base_url = null: rl.vllm.mode=server needs the server's, such as http://host:8000")
     split = gpu_split(world_size(), vllm.server_gpus, len(visible_gpus()), is_this_host(vllm.base_url))
@@ -157,7 +157,7 @@ def require_gpus_of_server(vllm: Vllm, seconds: float = SECONDS_FOR_SERVER) -> N
     if gpus is None:
         raise UserError(
             f"rl.vllm.base_url = {vllm.base_url}: {place(url)} does not take weights (no answer to /get_world_size); "
-            "start it with VLLM_SERVER_DEV_MODE=1 and --weight-transfer-config '{\"backend\": \"nccl\"}'"
+            'start it with VLLM_SERVER_DEV_MODE=1 and --weight-transfer-config \'{"backend": "nccl"}\''
         )
     if gpus != vllm.server_gpus:
         raise UserError(
@@ -173,8 +173,11 @@ def limited_handshake(base_url: str | None, seconds: float = SECONDS_FOR_SERVER)
 
     def limited(client: Any, device: Any = 0) -> None:
         words = f"{place(base_url or '')} did not shake hands over the transfer of weights"
-        with ended_after(seconds, f"rl.vllm.base_url = {base_url}: {words} within {seconds:g} s; NCCL needs a port "
-                         "that both sides reach, and GPUs that do not both train and serve"):
+        with ended_after(
+            seconds,
+            f"rl.vllm.base_url = {base_url}: {words} within {seconds:g} s; NCCL needs a port "
+            "that both sides reach, and GPUs that do not both train and serve",
+        ):
             original(client, device)
 
     VLLMClient.init_communicator = limited

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
+import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 from trl import GRPOTrainer
@@ -29,7 +30,9 @@ from stat_train.tasks.graders import Pair, PlainGrader
 from stat_train.tasks.prompts import PromptRenderer, messages
 from stat_train.train_settings import GrpoTraining
 from stat_train.training import grpo
+from stat_train.training.grpo_trainer import Asked, by_length, without_padding
 from stat_train.training.job import RlJob
+from stat_train.training.resume import Start
 from stat_train.training.world import World
 
 FEW = [
@@ -180,7 +183,7 @@ def test_the_student_is_asked_with_the_tokens_that_it_is_asked_with_elsewhere(tm
     texts = [renderer.question_text(messages(prompt, question.question)) for question in QUESTIONS]
     trainer = make_trainer(make_job(tmp_path))
     trainer.processing_class = tokenizer
-    trainer.asked = grpo.Asked(QUESTIONS, texts, renderer, {1})
+    trainer.asked = Asked(QUESTIONS, texts, renderer, {1})
     ids, images, fields = trainer._tokenize_prompts(texts)
     assert ids == [renderer.token_ids(text) for text in texts]
     assert (images, fields) == (None, {})
@@ -193,7 +196,7 @@ def test_what_ends_an_answer_is_the_renderers_and_the_checkpoints(tmp_path: Path
     job = make_job(tmp_path)
     asked, _ = grpo.ask(job)
     stops = set(asked.stops)
-    model = grpo.student(job, grpo.Start(None, weights_only=False), asked.stops)
+    model = grpo.student(job, Start(None, weights_only=False), asked.stops)
     assert stops == {1} and asked.stops == {1}
     model.generation_config.eos_token_id = [1, 7]
     trainer = grpo.make_trainer(job, asked, PlainGrader("exact"), grpo.grpo_config(job, asked, vllm=False), model)
@@ -277,7 +280,7 @@ def test_padding_and_the_order_of_passes_do_not_change_an_update(tmp_path: Path)
     passes = [
         {key: value[at : at + 4] if value.dim() else value for key, value in batch.items()} for at in (0, 4, 8, 12)
     ]
-    sorted_passes = [grpo.without_padding(one) for one in grpo.by_length(passes, 2)]
+    sorted_passes = [without_padding(one) for one in by_length(passes, 2)]
     for start in (0, 2):
         plain = sum(gradient(trainer, one) for one in passes[start : start + 2])
         ours = sum(gradient(trainer, one) for one in sorted_passes[start : start + 2])
@@ -285,6 +288,25 @@ def test_padding_and_the_order_of_passes_do_not_change_an_update(tmp_path: Path)
     widths = [one["completion_ids"].size(1) + one["prompt_ids"].size(1) for one in sorted_passes]
     whole = batch["completion_ids"].size(1) + batch["prompt_ids"].size(1)
     assert sum(widths) < 4 * whole
+
+
+def test_answers_that_teach_nothing_take_no_time(tmp_path: Path) -> None:
+    """Of four questions in one update, the answers to two got the same reward: half of the passes are of one row."""
+    job = make_job(tmp_path, "rl.questions_per_update=4")
+    verdicts = ["correct", "wrong", "wrong", "wrong", *["wrong"] * 4, *["correct"] * 3, "wrong", *["correct"] * 4]
+    trainer = make_trainer(job, Scripted(*verdicts))
+    torch.manual_seed(0)
+    rows = [trainer.train_dataset[index] for index in (0, 1, 2, 3) for _ in range(4)]
+    passes = []
+    for step in range(4):
+        trainer._step = step
+        passes.append(trainer._prepare_inputs(rows))
+    assert [len(one["completion_ids"]) for one in passes] == [4, 4, 1, 1]
+    assert all(one["advantages"].all() for one in passes[:2])
+    trainer._metrics["train"].clear()
+    losses = [gradient(trainer, one).abs().max().item() > 0 for one in passes]
+    assert losses == [True, True, False, False]
+    assert len(trainer._metrics["train"]["entropy"]) == 2
 
 
 # -- how far it moved -------------------------------------------------------------------------------------------------
