@@ -9,34 +9,32 @@ import os
 import shutil
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from datasets import Dataset, disable_progress_bars
+from datasets import disable_progress_bars
 from transformers import PrinterCallback
 from transformers.utils import logging as library_logging
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig
 from trl.import_utils import is_liger_kernel_available
-from trl.trainer.utils import RepeatSampler
 
 from stat_train.batches import split_batch
 from stat_train.errors import StatTrainError, UserError
 from stat_train.models.places import model_place
 from stat_train.models.transformers import context_tokens, load_model, load_tokenizer
 from stat_train.records import Dropped, Question
-from stat_train.store import chunk_seed, read_records, write_json, write_records, write_text
+from stat_train.store import read_records, write_json, write_records, write_text
 from stat_train.tasks.graders import Grader
 from stat_train.tasks.prompts import PromptRenderer, messages
 from stat_train.train_settings import GrpoTraining
 from stat_train.training.callbacks import ShowProgress
 from stat_train.training.distributed import join_processes, leave_processes, rank, strategy_arguments, world_size
 from stat_train.training.drift import Drift
+from stat_train.training.grpo_trainer import Asked, StopsBetweenBatches, Trainer
 from stat_train.training.job import RlJob
-from stat_train.training.resume import ResumableTrainer, Start, find_start, say_start, state_folder
-from stat_train.training.rewards import batch_numbers, mean, open_grader, reply_text, rewards
+from stat_train.training.resume import Start, find_start, say_start, state_folder
+from stat_train.training.rewards import open_grader
 from stat_train.training.rollouts import engine_arguments, limited_handshake, require_server, uses_vllm
-from stat_train.training.stopping import StopRequests
 
 # What is kept of what the library logs, and under which name.
 LOGGED = {
@@ -44,15 +42,6 @@ LOGGED = {
     "clip_ratio/region_mean": "clip_share",
     "sampling/importance_sampling_ratio/mean": "importance_ratio",
 }
-
-
-class Asked(NamedTuple):
-    """The questions that are trained on, the rendered text of each, and what ends an answer to it."""
-
-    questions: list[Question]
-    texts: list[str]
-    renderer: PromptRenderer
-    stops: set[int]
 
 
 def train(job: RlJob) -> None:
@@ -69,26 +58,18 @@ def train(job: RlJob) -> None:
 
 
 def _train(job: RlJob, grader: Grader) -> None:
-    asked, dropped = _ask(job)
+    asked, dropped = ask(job)
     require_answers(asked.questions, grader)
     start = find_start(job.folder, job.strategy)
     vllm = uses_vllm(job.settings)
     engine = _engine(job.settings, vllm)
     # The arguments come before the model: ZeRO-3 shards it while it is loaded.
     arguments = grpo_config(job, asked, vllm)
-    stops = _StopsBetweenBatches(job.stop_file, updates_per_batch(job.settings))
-    with limited_handshake(job.settings.vllm.base_url):
-        trainer = _Trainer(
-            asked,
-            grader,
-            Drift(job.folder / "trainer" / "start.json"),
-            job.settings.generation_batch_size,
-            model=_student(job, start, asked.stops),
-            args=arguments,
-            processing_class=asked.renderer.tokenizer,
-            callbacks=[ShowProgress(opening(job.settings, len(asked.questions), engine), "reward"), stops],
-        )
-    trainer.remove_callback(PrinterCallback)
+    stops = StopsBetweenBatches(job.stop_file, updates_per_batch(job.settings))
+    shown = ShowProgress(opening(job.settings, len(asked.questions), engine), "reward")
+    trainer = make_trainer(job, asked, grader, arguments, student(job, start, asked.stops))
+    trainer.add_callback(shown)
+    trainer.add_callback(stops)
     say_start(start)
     steps = trainer.resume(start).global_step
     stops.raise_if_stopped(steps, trainer.state.max_steps)
@@ -119,7 +100,7 @@ def _is_not_of_unscored(record: logging.LogRecord) -> bool:
 # -- questions --------------------------------------------------------------------------------------------------------
 
 
-def _ask(job: RlJob) -> tuple[Asked, list[Dropped]]:
+def ask(job: RlJob) -> tuple[Asked, list[Dropped]]:
     """Return the rendered questions, and those that leave no room for an answer."""
     tokenizer = load_tokenizer(job.model, job.revision)
     renderer = PromptRenderer(tokenizer, job.prompt)
@@ -246,7 +227,7 @@ def device_arguments(settings: GrpoTraining) -> dict[str, Any]:
     }
 
 
-def _student(job: RlJob, start: Start, stops: set[int]) -> Any:
+def student(job: RlJob, start: Start, stops: set[int]) -> Any:
     """Return the model to train, with the weights that it starts from; a state that fits is loaded by the trainer."""
     place, revision = (str(start.state), None) if start.weights_only else (job.model, job.revision)
     model = load_model(place, revision, dtype=torch.float32)
@@ -260,155 +241,26 @@ def _student(job: RlJob, start: Start, stops: set[int]) -> Any:
     return model
 
 
-# -- the trainer ------------------------------------------------------------------------------------------------------
-
-
-class _Trainer(ResumableTrainer, GRPOTrainer):  # type: ignore[misc]
-    """The library's trainer, with our prompts, our order of questions, and our numbers of each batch of answers."""
-
-    def __init__(self, asked: Asked, grader: Grader, drift: Drift, at_a_time: int, **arguments: Any) -> None:
-        self.asked, self.grader, self.drift, self.generated_at_a_time = asked, grader, drift, at_a_time
-        self.batch_numbers: dict[str, float | None] = {}
-        rows = Dataset.from_dict({"prompt": asked.texts, "row": range(len(asked.texts))})
-        super().__init__(reward_funcs=self._reward, train_dataset=rows, **arguments)
-
-    def _get_train_sampler(self, dataset: Dataset | None = None) -> _Order:
-        return _Order(
-            data_source=self.train_dataset if dataset is None else dataset,
-            mini_repeat_count=self.num_generations,
-            batch_size=self.args.generation_batch_size // self.num_generations,
-            repeat_count=self.args.steps_per_generation,
-            seed=self.args.data_seed,
+def make_trainer(job: RlJob, asked: Asked, grader: Grader, arguments: GRPOConfig, model: Any) -> Trainer:
+    """Return the trainer of a model; with vLLM as a server, it shakes hands with it first."""
+    with limited_handshake(job.settings.vllm.base_url):
+        trainer = Trainer(
+            asked,
+            grader,
+            Drift(job.folder / "trainer" / "start.json"),
+            job.settings.generation_batch_size,
+            model=model,
+            args=arguments,
+            processing_class=asked.renderer.tokenizer,
         )
-
-    def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
-        """Return the token ids that the student is asked with elsewhere: the library would add special tokens again."""
-        return [self.asked.renderer.token_ids(text) for text in prompts], None, {}
-
-    def _generate_single_turn(
-        self, prompt_ids: list[list[int]], images: None, fields: dict[str, Any], rollouts: int, **_: Any
-    ) -> tuple[list[list[int]], Any]:
-        """Return the answers; transformers makes those to questions of similar length at a time."""
-        if self.use_vllm:
-            made: tuple[list[list[int]], Any] = super()._generate_single_turn(prompt_ids, images, fields, rollouts)
-            return made
-        order = sorted(range(len(prompt_ids)), key=lambda index: len(prompt_ids[index]))
-        found: dict[int, list[int]] = {}
-        for start in range(0, len(order), self.generated_at_a_time):
-            part = order[start : start + self.generated_at_a_time]
-            answers, _ = super()._generate_single_turn([prompt_ids[index] for index in part], images, fields, rollouts)
-            found |= zip(part, answers, strict=True)
-        return [found[index] for index in range(len(prompt_ids))], None
-
-    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
-        """Return the rows of a forward pass without the padding that only longer rows of other passes need."""
-        before = self._buffered_inputs
-        inputs: dict[str, Any] = super()._prepare_inputs(generation_batch)
-        # The mean of a pass' tokens, not of an update's, is the loss there: which rows meet would count.
-        if self._buffered_inputs is not before and self.loss_type != "bnpo":
-            self._buffered_inputs = by_length(self._buffered_inputs, self.args.gradient_accumulation_steps)
-            inputs = self._buffered_inputs[0]
-        return without_padding(inputs)
-
-    def _reward(self, completion_ids: list[list[int]], row: list[int], **_: Any) -> list[float | None]:
-        texts = [reply_text(ids, self.asked.stops, self.processing_class) for ids in completion_ids]
-        return rewards([self.asked.questions[index] for index in row], texts, self.grader)
-
-    def _calculate_rewards(
-        self, inputs: list[dict[str, Any]], prompts: list[str], completions: list[str], ids: list[list[int]]
-    ) -> torch.Tensor:
-        """Return the rewards of all processes' answers; keep what is told of this batch."""
-        found: torch.Tensor = super()._calculate_rewards(inputs, prompts, completions, ids)
-        own = [
-            [row["row"], len(tokens), int(tokens[-1] not in self.asked.stops)]
-            for row, tokens in zip(inputs, ids, strict=True)
-        ]
-        every = self.accelerator.gather(torch.tensor(own, device=self.accelerator.device)).tolist()
-        skills = [self.asked.questions[row].skills or [] for row, _, _ in every]
-        given = [None if math.isnan(reward) else reward for reward in found[:, 0].tolist()]
-        self.batch_numbers = batch_numbers(given, skills, self.num_generations) | {
-            "answer_tokens": mean([float(length) for _, length, _ in every]),
-            "cut_off_share": mean([float(cut) for _, _, cut in every]),
-        }
-        return found
-
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
-        self.drift.remember(self, batch)
-        return batch
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log an update: the library's numbers of it, and ours of the batch of answers that it learns from."""
-        if "loss" in logs:
-            numbers = self.batch_numbers | {"kl_to_start": self.drift.measure(self)}
-            for name, value in numbers.items():
-                self._metrics["train"][name] = [math.nan if value is None else value]
-        super().log(logs, start_time)
-
-
-def by_length(passes: list[dict[str, Any]], accumulated: int) -> list[dict[str, Any]]:
-    """Return the forward passes of a batch of answers with rows of similar length together, each in its own update.
-
-    An update's gradient is of the same rows as before, `accumulated` passes of them.
-    """
-    sorted_passes = []
-    for start in range(0, len(passes), accumulated):
-        update = passes[start : start + accumulated]
-        rows = {
-            name: torch.cat([one[name] for one in update]) if _has_rows(value) else value
-            for name, value in update[0].items()
-        }
-        order = (rows["prompt_mask"].sum(1) + rows["completion_mask"].sum(1)).argsort(stable=True)
-        for part in order.chunk(len(update)):
-            sorted_passes.append({name: value[part] if _has_rows(value) else value for name, value in rows.items()})
-    return sorted_passes
-
-
-def without_padding(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Return the rows of a pass without the columns that are padding in all of them, left of prompts, right of answers."""
-    prompt, answer = (_width(inputs[f"{part}_mask"]) for part in ("prompt", "completion"))
-    length = inputs["completion_mask"].size(1)
-    trimmed = {name: inputs[name][:, -prompt:] for name in ("prompt_ids", "prompt_mask")}
-    for name, value in inputs.items():
-        if name not in trimmed and isinstance(value, torch.Tensor) and value.dim() == 2 and value.size(1) == length:
-            trimmed[name] = value[:, :answer]
-    return inputs | trimmed
-
-
-def _has_rows(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and value.dim() > 0
-
-
-def _width(mask: torch.Tensor) -> int:
-    """Return the length of the longest row, at least 1."""
-    return max(1, int(mask.sum(1).max()))
-
-
-class _Order(RepeatSampler):  # type: ignore[misc]
-    """The library's order of questions, decided by seed and epoch alone, so that a resumed training finds its place."""
-
-    def set_epoch(self, epoch: int) -> None:
-        """Take the order of another epoch."""
-        self.generator.manual_seed(chunk_seed(self.seed, "rl", epoch))
-
-
-class _StopsBetweenBatches(StopRequests):
-    """Stops where a batch of answers is used up: they are not part of the state."""
-
-    def __init__(self, stop_file: Path | None, updates: int) -> None:
-        super().__init__(stop_file)
-        self.updates = updates
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Look for a wish to stop when the last update from a batch of answers is done."""
-        if state.global_step % self.updates == 0:
-            super().on_step_end(args, state, control)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 # -- results ----------------------------------------------------------------------------------------------------------
 
 
-def _write_results(job: RlJob, trainer: _Trainer, asked: Asked, engine: str) -> None:
+def _write_results(job: RlJob, trainer: Trainer, asked: Asked, engine: str) -> None:
     temporary = job.folder / "checkpoint.new"
     if rank() == 0:
         shutil.rmtree(temporary, ignore_errors=True)

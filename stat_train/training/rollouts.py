@@ -87,7 +87,7 @@ def engine_arguments(settings: GrpoTraining, stops: set[int], longest_prompt: in
 
 
 def require_server(vllm: Vllm) -> str:
-    """Say how the GPUs are split between training and serving, once the server has answered; raises UserError if not."""
+    """Say how GPUs are split between training and serving, once the server has answered; raises UserError if not."""
     if vllm.base_url is None:
         raise UserError("rl.vllm.base_url = null: rl.vllm.mode=server needs the server's, such as http://host:8000")
     split = gpu_split(world_size(), vllm.server_gpus, len(visible_gpus()), is_this_host(vllm.base_url))
