@@ -32,8 +32,15 @@ SETTINGS = [
     *("student=tiny", "student.attempts=10", "student.max_new_tokens=48"),
     *("data_recipe.pairs=96", "train.epochs=2", "train.effective_batch_size=32"),
 ]
+# Two checkpoints to choose from, rows that protect, and reinforcement learning after it.
+TRAININGS = [
+    *("train.keep_checkpoints=2", "train.replay_fraction=0.25", "rl=grpo", "rl.questions=24", "rl.max_new_tokens=24"),
+    *("rl.questions_per_batch=8", "rl.questions_per_update=8", "rl.rollouts=2"),
+]
 RESULTS = ["training_set.jsonl", "profile.json", "evaluation.json", "checkpoint/model.safetensors"]
 TIMEOUT = 240
+# How fast a training was is another number each time.
+SPEED = "throughput.json"
 CHILD_ENDS_WITHIN = 5
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 
@@ -109,13 +116,26 @@ LONG = {
         At("curate", "before", "curate-*"),
     ],
     "train": [
-        Seen("train", "trainer/checkpoint-1", 0.1, "orchestrator"),
+        Seen("train", "trainer/whole/checkpoint-1", 0.1, "orchestrator"),
         At("train", "half", "model.safetensors", "stage", count=2),
         At("train", "half", "trainer_state.json"),
         At("train", "removed", "optimizer.pt"),
         At("train", "after", "checkpoint"),
         At("train", "removed", "scheduler.pt"),
         At("train", "before", "train-*"),
+    ],
+    "trainings": [
+        At("replay", "half", "replay.jsonl"),
+        At("replay", "before", "replay-*"),
+        At("train", "half", "optimizer.pt", count=3),
+        Seen("validate", ".", 2, "orchestrator"),
+        At("validate", "half", "answers.jsonl"),
+        At("choose", "half", "choice.json"),
+        At("choose", "before", "choose-*"),
+        At("rl_questions", "half", "questions.jsonl"),
+        At("rl_questions", "before", "rl_questions-*"),
+        At("rl", "half", "optimizer.pt", count=2),
+        At("rl", "before", "rl-*"),
     ],
     "benchmark to report": [
         # Loading the model alone takes longer, so it is the first of the two benchmarks that is hit.
@@ -128,7 +148,10 @@ LONG = {
         At("report", "after", "report-*"),
     ],
 }
-STAGES = "questions label answer grade diagnose profile decontaminate curate train benchmark evaluate report"
+STAGES = (
+    "questions label answer grade diagnose profile decontaminate curate replay train validate choose rl_questions rl "
+    "benchmark evaluate report"
+)
 
 
 def test_the_long_sequences_have_two_moments_in_every_stage_and_one_between_data_and_completion() -> None:
@@ -148,11 +171,12 @@ class Run:
 
     folder: Path
     processes: int = 1
+    more: Sequence[str] = ()
 
     def start(self, environment: dict[str, str]) -> subprocess.Popen[bytes]:
         places = [f"run_dir={self.folder / 'run'}", f"cache_dir={self.folder / 'cache'}"]
         processes = f"student.processes={self.processes}"
-        command = [sys.executable, "-m", "stat_train.cli", *SETTINGS, processes, *places]
+        command = [sys.executable, "-m", "stat_train.cli", *SETTINGS, *self.more, processes, *places]
         threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
         self.mark = uuid4().hex
         with (self.folder / "log").open("ab") as log:
@@ -233,7 +257,8 @@ def contents(run: Run) -> dict[str, bytes]:
     """Return the files of all artifacts but the report, which names folders and seconds; manifests without seconds."""
     files = [path for folder in run.artifacts("*") for path in folder.rglob("*") if path.is_file()]
     names = {str(path.relative_to(run.folder / "cache" / "artifacts")): path for path in files}
-    return {name: _content(path) for name, path in names.items() if not name.startswith("report-")}
+    compared = {name: path for name, path in names.items() if not name.startswith("report-") and SPEED not in name}
+    return {name: _content(path) for name, path in compared.items()}
 
 
 def _content(path: Path) -> bytes:
@@ -258,8 +283,15 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
+@pytest.fixture(scope="module")
+def uninterrupted_trainings(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    run = Run(tmp_path_factory.mktemp("uninterrupted_trainings"), more=TRAININGS)
+    run.finish()
+    return run
+
+
 def kill_again_and_again(folder: Path, moments: Sequence[Moment], uninterrupted: Run) -> None:
-    run, random = Run(folder, processes=2), Random(str(moments))
+    run, random = Run(folder, processes=2, more=uninterrupted.more), Random(str(moments))
     for moment in moments:
         kill(run, moment, random)
     run.finish()
@@ -277,6 +309,11 @@ def test_five_kills(tmp_path: Path, uninterrupted: Run) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("sequence", LONG)
+@pytest.mark.parametrize("sequence", [name for name in LONG if name != "trainings"])
 def test_many_kills(tmp_path: Path, uninterrupted: Run, sequence: str) -> None:
     kill_again_and_again(tmp_path, LONG[sequence], uninterrupted)
+
+
+@pytest.mark.soak
+def test_many_kills_in_trainings_that_follow_each_other(tmp_path: Path, uninterrupted_trainings: Run) -> None:
+    kill_again_and_again(tmp_path, LONG["trainings"], uninterrupted_trainings)

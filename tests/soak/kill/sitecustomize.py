@@ -147,5 +147,5 @@ if given := os.environ.get("STAT_TRAIN_KILL"):
     wrap_renaming(wanted, "rename")
     wrap_renaming(wanted, "replace")
     wrap_removing(wanted)
-    if IS_STAGE and wanted.stage == "train":
+    if IS_STAGE and wanted.stage in ("train", "rl"):
         wrap_tensors(wanted)
