@@ -26,7 +26,7 @@ NAME, STEP, REWARDS, CHECKPOINT = "student files", "training step", "reward mode
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 HUB_SECONDS = 10.0
 ROWS = (("What is 1 + 1?", "1 + 1 = 2"), ("What is 2 + 3?", "2 + 3 = 5"))
-REMEDY = "give {key}.model=FOLDER of a whole checkpoint (config, tokenizer, weights), or the name of a hub model"
+REMEDY = "give {key}=FOLDER of a whole checkpoint (config, tokenizer, weights), or the name of a hub model"
 
 
 class Student(NamedTuple):
@@ -46,7 +46,7 @@ def find_student(config: Config) -> Student:
         return Student(Check(NAME, "skipped", f"student={student.name} has no weights here"))
     if not loads_weights(config):
         return Student(Check(NAME, "skipped", f"until={config.until} does not load the student"))
-    return _find(NAME, "student", student.model, student.revision)
+    return _find(NAME, "student.model", student.model, student.revision)
 
 
 def find_reward_model(config: Config) -> Check:
@@ -54,7 +54,7 @@ def find_reward_model(config: Config) -> Check:
     model = config.reward_model()
     if model is None or not loads_reward_model(config):
         return Check(REWARDS, "skipped", "this run asks none")
-    return _find(REWARDS, "difficulty.prm", model.model, model.revision).check
+    return _find(REWARDS, "difficulty.prm.model", model.model, model.revision).check
 
 
 def find_checkpoint(config: Config) -> Check:
@@ -64,16 +64,15 @@ def find_checkpoint(config: Config) -> Check:
         return Check(CHECKPOINT, "skipped", "this run takes none from elsewhere")
     folder = Path(model_place(train.checkpoint))
     if not folder.is_dir():
-        return _on_hub(CHECKPOINT, "train", train.checkpoint, None).check
-    remedy = "give train.checkpoint=FOLDER of a whole checkpoint (config, tokenizer, weights), or a hub model"
-    problem = what_is_wrong_with(folder)
+        return _on_hub(CHECKPOINT, "train.checkpoint", train.checkpoint, None).check
+    problem, remedy = what_is_wrong_with(folder), REMEDY.format(key="train.checkpoint")
     return (
         Check(CHECKPOINT, "failed", f"{folder}: {problem}", remedy) if problem else Check(CHECKPOINT, "ok", str(folder))
     )
 
 
 def _find(check: str, key: str, model: str, revision: str | None) -> Student:
-    """Check a model's files; `key` is the group of settings that names it."""
+    """Check a model's files; `key` is the setting that names it."""
     folder = Path(model_place(model))
     if not folder.is_dir():
         return _on_hub(check, key, model, revision)
@@ -198,7 +197,9 @@ def _asked_hub(check: str, key: str, name: str, revision: str | None) -> Student
         remedy = f"ask for access at https://huggingface.co/{name}, then run: hf auth login"
         return Student(Check(check, "failed", f"{name}: the hub gives it only to those who asked for access", remedy))
     except RevisionNotFoundError:
-        return Student(Check(check, "failed", f"{name}: no revision {revision}", f"check {key}.revision"))
+        return Student(
+            Check(check, "failed", f"{name}: no revision {revision}", f"check {key.rpartition('.')[0]}.revision")
+        )
     except RepositoryNotFoundError:
         return Student(Check(check, "failed", f"{name}: no such model that this account sees", REMEDY.format(key=key)))
     except (OSError, HTTPError) as error:
