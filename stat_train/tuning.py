@@ -47,7 +47,7 @@ def require_trainable(run: Run) -> None:
         require_launchable(world_of(train), strategy)
         _refuse(cannot_train(train, world_of(train).size), "train.processes")
     if isinstance(train, ExternalTraining) and run.config.reaches("train"):
-        _require_checkpoint(train, isinstance(rl, GrpoTraining))
+        _require_checkpoint(train, run.folder.folder, isinstance(rl, GrpoTraining))
     if isinstance(rl, GrpoTraining) and run.config.reaches("rl"):
         require_launchable(world_of(rl), strategy)
         _refuse(cannot_reinforce(rl, world_of(rl).size), "rl.processes")
@@ -58,11 +58,16 @@ def _refuse(problem: str | None, key: str) -> None:
         raise UserError(f"{problem}. Without {key}, each visible GPU has a process")
 
 
-def _require_checkpoint(train: ExternalTraining, goes_on: bool) -> None:
+def _require_checkpoint(train: ExternalTraining, run_dir: Path, goes_on: bool) -> None:
     folder = Path(model_place(train.checkpoint))
     if not folder.is_dir():
         return
     given = f"train.checkpoint = {train.checkpoint}"
+    if folder.is_symlink() and folder.absolute().parent == run_dir.absolute():
+        raise UserError(
+            f"{given}: is a link in this run's own run_dir, which is made anew; give where it leads, "
+            f"{folder.resolve()}, or another run_dir"
+        )
     if problem := what_is_wrong_with(folder):
         raise UserError(f"{given}: {problem}; expected a whole checkpoint folder, or the name of a hub model")
     if goes_on and adapter_base(folder):

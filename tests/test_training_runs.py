@@ -284,6 +284,18 @@ def test_a_checkpoint_that_cannot_be_used_is_refused_before_anything_is_made(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_link_that_the_run_itself_would_take_away_is_no_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, run_dir = checkpoint(tmp_path / "elsewhere"), tmp_path / "run"
+    run_dir.mkdir()
+    (run_dir / "checkpoint").symlink_to(folder)
+    given = ["train=external", f"train.checkpoint={run_dir / 'checkpoint'}", f"cache_dir={tmp_path / 'cache'}"]
+    assert main([*given, f"run_dir={run_dir}"]) == 2
+    assert f"give where it leads, {folder}, or another run_dir" in capsys.readouterr().err
+    assert (run_dir / "checkpoint").exists()
+
+
 def write(path: Path, rows: list[dict[str, Any]]) -> str:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
