@@ -45,11 +45,9 @@ def require_prompts(run: Run, questions: Artifact) -> None:
     settings = run.config.rl
     if not isinstance(settings, GrpoTraining) or not run.config.reaches("rl"):
         return
-    if not run.grader.needs_gold:
-        return
-    if settings.prompts in ("pool", "profile"):
+    if settings.prompts in ("pool", "profile") and run.grader.needs_gold:
         require_answers(open_pool(questions.folder))
-    elif settings.prompts not in PROMPTS:
+    if settings.prompts not in PROMPTS:
         _file_questions(run, settings.prompts, [])
 
 
