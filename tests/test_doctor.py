@@ -397,7 +397,7 @@ def test_a_loss_that_is_no_number_is_no_success(doctor: Callable[..., Doctor], c
     weights.write_bytes(weights.read_bytes()[:-4096] + b"\xff" * 4096)
     said = doctor("student=local", f"student.model={copy}")
     assert (said.code, said["training step"].state) == (1, "failed")
-    assert "the loss is nan at step 1: the training has diverged" in said["training step"].seen
+    assert "the loss is nan at step 1" in said["training step"].seen
 
 
 def test_a_student_that_is_not_whole_is_not_trained(doctor: Callable[..., Doctor], copy: Path) -> None:

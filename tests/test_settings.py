@@ -478,7 +478,8 @@ OPERATIONAL_SETTINGS = {
 # What comes with deepspeed=CHOICE: the weights that training gives are the same, to the last digits of a sum.
 OF_A_CHOICE = {"deepspeed.name", "deepspeed.config"}
 # How reinforcement learning makes its answers; which answers are likely does not depend on it.
-OPERATIONAL_OF_VLLM = {"mode", "memory_share", "tensor_parallel_size", "server_gpus"}
+OPERATIONAL_OF_ROLLOUTS = {"engine", "generation_batch_size"}
+OPERATIONAL_OF_ROLLOUTS |= {"mode", "memory_share", "tensor_parallel_size", "server_gpus"}
 # Where an endpoint is, how it is asked and what that costs, whoever it is.
 OPERATIONAL_OF_ENDPOINTS = {
     "base_url",
@@ -535,7 +536,7 @@ def test_only_settings_that_say_so_are_operational() -> None:
     # Where prompts are does not count, and what they say does: it is in the identity of the stages that ask them.
     expected = {key.rpartition(".")[2] for key in OPERATIONAL_SETTINGS - OF_A_CHOICE} | OPERATIONAL_OF_ENDPOINTS
     # `prompts` of reinforcement learning are another setting, and count.
-    assert marked == expected | OPERATIONAL_OF_VLLM | {"prompts", "deepspeed"}
+    assert marked == expected | OPERATIONAL_OF_ROLLOUTS | {"prompts", "deepspeed"}
     assert "prompts" in read_settings(["rl=grpo"]).config.rl.identity()
 
 

@@ -160,8 +160,8 @@ class _Trainer(ResumableTrainer, SFTTrainer):  # type: ignore[misc]
         rows = self.train_dataset if train_dataset is None else train_dataset
         lengths = [len(ids) for ids in rows["input_ids"]]
         step_rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        self.order = ByLength(step_rows, lengths, self.args.data_seed)
-        return self.order
+        self.order = order = ByLength(step_rows, lengths, self.args.data_seed)
+        return order
 
     def training_step(self, *given: Any, **named: Any) -> torch.Tensor:
         loss: torch.Tensor = super().training_step(*given, **named)

@@ -146,8 +146,11 @@ def tokens_of(rows: Sequence[TrainingExample], student: Path) -> list[int]:
     return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
 
-def test_accumulated_steps_are_those_of_whole_ones(finished: Finished, losses: Callable[..., list[float]]) -> None:
-    assert losses("train.device_batch_size=1") == pytest.approx(metrics(finished.folder), abs=TOLERANCE)
+def test_rows_one_by_one_and_activations_computed_twice_give_the_same_steps(
+    finished: Finished, losses: Callable[..., list[float]]
+) -> None:
+    found = losses("train.device_batch_size=1", "train.gradient_checkpointing=true")
+    assert found == pytest.approx(metrics(finished.folder), abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -157,10 +160,6 @@ def test_packed_rows_do_not_see_each_other(
     """Four rows end to end are one row to the model; were one seen from the next, its loss would be another."""
     packed = losses("train.packing=true", f"train.attention={attention}", "train.device_batch_size=4")
     assert packed == pytest.approx(metrics(finished.folder), abs=TOLERANCE)
-
-
-def test_gradient_checkpointing_changes_no_loss(finished: Finished, losses: Callable[..., list[float]]) -> None:
-    assert losses("train.gradient_checkpointing=true") == pytest.approx(metrics(finished.folder), abs=TOLERANCE)
 
 
 def test_bf16_is_near_and_not_the_same(finished: Finished, losses: Callable[..., list[float]]) -> None:
@@ -251,31 +250,24 @@ def test_replay_rows_are_trained_on_beside_the_training_set(student: Path, tmp_p
 # -- interrupted ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", [4, 7])
+@pytest.mark.parametrize("step", [5, 7])
 def test_an_interrupted_training_ends_with_the_same_bytes(finished: Finished, step: int, tmp_path: Path) -> None:
-    """States are saved every second step, so it goes on at step 4 or 6: before the kept checkpoint, and after it."""
+    """States are saved every second step, so it goes on at step 4 or 6: before the kept checkpoint, and after it.
+
+    One that is kept from after the state is not trusted: it is made again.
+    """
     settings = ["train=sft", "train.keep_checkpoints=2"]
     interrupted(tmp_path / "job", finished.student, step, *settings)
     kept = tmp_path / "job" / "checkpoints" / "step-000005"
-    assert kept.exists() == (step == 7)
-    assert not (tmp_path / "job" / "checkpoint").exists()
+    assert kept.exists() and not (tmp_path / "job" / "checkpoint").exists()
+    if step == 5:
+        (kept / "model.safetensors").write_text("another training's")
+        kept.with_name("step-000005.new").mkdir()
     go_on(tmp_path / "job", finished.student, *settings)
     found, expected = contents(tmp_path / "job"), contents(finished.folder)
     assert sorted(found) == sorted(expected)
     assert [name for name in expected if found[name] != expected[name]] == []
     assert json.loads((tmp_path / "job" / "throughput.json").read_text())["steps"] == STEPS - step // 2 * 2
-
-
-def test_a_kept_checkpoint_from_after_the_state_is_made_again(finished: Finished, tmp_path: Path) -> None:
-    settings = ["train=sft", "train.keep_checkpoints=2"]
-    interrupted(tmp_path / "job", finished.student, 5, *settings)
-    for name in ("step-000005", "step-000005.new"):
-        kept = tmp_path / "job" / "checkpoints" / name
-        kept.mkdir(exist_ok=True)
-        (kept / "model.safetensors").write_text("another training's")
-    go_on(tmp_path / "job", finished.student, *settings)
-    found = contents(tmp_path / "job" / "checkpoints")
-    assert found == contents(finished.folder / "checkpoints")
 
 
 def test_a_finished_training_trains_nothing_and_says_so(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:

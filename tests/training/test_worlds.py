@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from worlds import ROWS, deadline, make_job, pid_of_rank, run, sft_settings, strategy
+from worlds import ROWS, deadline, make_job, pid_of_rank, run, run_here, sft_settings, strategy
 
 from stat_train.batches import Split, split_batch
 from stat_train.compose import choices
@@ -136,7 +136,7 @@ class Trained(NamedTuple):
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Train in one process."""
     job = make_job(tmp_path_factory.mktemp("alone") / "job", sft_settings())
-    return Trained(job, run(job, 1))
+    return Trained(job, run_here(job))
 
 
 @pytest.fixture(scope="module")
@@ -196,11 +196,11 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(
 
 @pytest.mark.slow
 def test_other_processes_go_on_from_the_weights_alone_and_say_so(
-    stopped: TrainJob, alone: Trained, tmp_path: Path
+    stopped: TrainJob, alone: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The rows that follow are the same, and so is the loss of the next step; the optimizer is new after it."""
-    followed = run(_again(stopped, tmp_path, "none"), 1, tmp_path / "words")
-    words = (tmp_path / "words").read_text()
+    followed = run_here(_again(stopped, tmp_path, "none"))
+    words = capsys.readouterr().out
     assert "the saved state is of other processes (zero2-2)" in words and "at step 1 with its weights" in words
     assert len(followed) == STEPS and followed[:2] == pytest.approx(alone.losses[:2], abs=CLOSE)
 
@@ -220,7 +220,7 @@ def test_sigterm_saves_the_state(tmp_path: Path) -> None:
     assert process.wait(timeout=60) == STOPPED
     (saved,) = (job.folder / "trainer" / "whole").glob("checkpoint-*")
     assert 0 < int(saved.name.removeprefix("checkpoint-")) < 20 * STEPS
-    assert run(job, 1) == run(whole, 1)
+    assert run_here(job) == run_here(whole)
     assert _distance(job, whole) == 0
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from stat_train import stage
@@ -67,9 +68,27 @@ def make_job(folder: Path, settings: SftTraining, name: str = "none", rows: int 
 def run(job: TrainJob, processes: int, output: Path | None = None) -> list[float]:
     """Train in this many processes, as the pipeline does; return the loss of each step."""
     job.folder.mkdir(exist_ok=True)
-    with lease(job.folder.with_suffix(".lease")), (output or Path(os.devnull)).open("w+b") as words:
+    # More threads than cores wait for each other most of the time.
+    with lease(job.folder.with_suffix(".lease")), (output or Path(os.devnull)).open("w+b") as words, one_thread_each():
         stage.train("train", job, job.folder, World(1, processes), job.strategy, words)
     return losses(job)
+
+
+def run_here(job: TrainJob) -> list[float]:
+    """Train in this very process, which has the libraries loaded; return the loss of each step."""
+    from stat_train.training import sft
+
+    job.folder.mkdir(exist_ok=True)
+    sft.train(job)
+    return losses(job)
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Start processes of one thread each meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
 
 
 def losses(job: TrainJob) -> list[float]:
