@@ -46,7 +46,7 @@ from stat_train.training.world import World  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 # How often each length is trained on; the short ones are there so that they are not forgotten.
-MIX = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4}
+MIX = {1: 1, 2: 2, 3: 4, 4: 4, 5: 2}
 SHORT, LONG = (1, 2, 3), (4, 5)
 SAMPLES, K = 16, 8
 GREEDY_QUESTIONS, SAMPLED_QUESTIONS, TRAINED_QUESTIONS = 500, 500, 4000
@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", help="settings of rl in place of those of conf/rl/grpo.yaml")
     given = parser.parse_args()
     config = read_settings(["rl=grpo", *given.settings]).config
-    share, count = (0.1, 400) if given.quick else (1.0, config.rl.questions or TRAINED_QUESTIONS)
+    share, count = (0.1, 400) if given.quick else (1.0, config.rl.questions)
     asked = held_out(share)
     given.folder.mkdir(parents=True, exist_ok=True)
     base = _once(given.folder / "base.json", lambda: {"right": right_answers("tiny", config, asked)})
