@@ -100,7 +100,7 @@ class GrpoTraining(Processes):
     loss: Literal["grpo", "bnpo", "dr_grpo", "dapo"]
     scale_rewards: Literal["group", "batch", "none"]
     mask_truncated: bool
-    engine: Annotated[Literal["auto", "transformers", "vllm"], OPERATIONAL]
+    engine: Literal["auto", "transformers", "vllm"]
     generation_batch_size: Annotated[int, Field(ge=1), OPERATIONAL]
     vllm: Vllm
 

@@ -34,7 +34,7 @@ class Drift:
 
         `batch` holds the rank's own prompts and completions, padded, as the trainer makes them.
         """
-        if self.start and trainer.state.global_step:
+        if trainer.state.global_step:
             return
         rows = len(batch["completion_ids"])
         count = min(rows, max(1, ANSWERS // world_size()))

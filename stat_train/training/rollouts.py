@@ -75,6 +75,11 @@ def engine_arguments(settings: GrpoTraining, stops: set[int], longest_prompt: in
         "generation_kwargs": {"stop_token_ids": sorted(stops)},
     }
     if vllm.mode == "colocate":
+        if world_size() % vllm.tensor_parallel_size:
+            raise UserError(
+                f"rl.vllm.tensor_parallel_size = {vllm.tensor_parallel_size}: expected a number that divides the "
+                f"{world_size()} processes, as each part of a model sits in one of them"
+            )
         return arguments | {
             "vllm_enable_sleep_mode": True,
             "vllm_gpu_memory_utilization": vllm.memory_share,

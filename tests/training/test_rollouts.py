@@ -158,6 +158,13 @@ def test_vllm_sleeps_while_the_student_trains() -> None:
     assert found["vllm_max_model_length"] == 120
 
 
+def test_a_model_is_split_over_processes_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert engine_arguments(settings("rl.vllm.tensor_parallel_size=2"), {3}, 20)["vllm_tensor_parallel_size"] == 2
+    with pytest.raises(UserError, match=r"rl\.vllm\.tensor_parallel_size = 3: .* divides the 4 processes"):
+        engine_arguments(settings("rl.vllm.tensor_parallel_size=3"), {3}, 20)
+
+
 def test_the_library_waits_for_a_server_no_longer_than_we_do() -> None:
     found = engine_arguments(settings("rl.vllm.mode=server", "rl.vllm.base_url=http://h:8000"), {3}, 20)
     assert (found["vllm_server_base_url"], found["vllm_server_timeout"]) == ("http://h:8000", 60.0)
