@@ -478,8 +478,7 @@ OPERATIONAL_SETTINGS = {
 # What comes with deepspeed=CHOICE: the weights that training gives are the same, to the last digits of a sum.
 OF_A_CHOICE = {"deepspeed.name", "deepspeed.config"}
 # How reinforcement learning makes its answers; which answers are likely does not depend on it.
-OPERATIONAL_OF_ROLLOUTS = {"engine", "generation_batch_size"}
-OPERATIONAL_OF_ROLLOUTS |= {"mode", "memory_share", "tensor_parallel_size", "server_gpus"}
+OPERATIONAL_OF_ROLLOUTS = {"generation_batch_size", "mode", "memory_share", "tensor_parallel_size", "server_gpus"}
 # Where an endpoint is, how it is asked and what that costs, whoever it is.
 OPERATIONAL_OF_ENDPOINTS = {
     "base_url",
