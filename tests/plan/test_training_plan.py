@@ -48,7 +48,8 @@ def test_only_what_the_run_trains_is_planned(settings: list[str], stages: list[s
 
 
 def test_the_plan_says_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "rl=grpo", "train.processes=4", "train.nodes=2"]) == 0
+    asked = ["rl=grpo", "rl.questions=2000", "rl.max_new_tokens=96", "train.processes=4", "train.nodes=2"]
+    assert main(["plan", *asked]) == 0
     lines = capsys.readouterr().out.splitlines()
     (train,) = (line for line in lines if line.startswith("train: "))
     (rl,) = (line for line in lines if line.startswith("rl: "))
