@@ -66,7 +66,7 @@ def train(
 
     Raises StatTrainError on failure, or with the exit code 75 when the training was asked to stop and saved its state.
     """
-    require_launchable(world, strategy)
+    require_launchable(world, strategy, name)
     if world.size == 1:
         launch(name, job, folder, [_environment() | _alone(strategy)], output)
         return

@@ -89,8 +89,10 @@ def test_what_cannot_be_started_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("SLURM_JOB_NUM_NODES", "2")
     require_launchable(World(2, 8), strategy("zero2"))
     monkeypatch.setattr("stat_train.training.world.visible_gpus", lambda: ["0", "1"])
-    with pytest.raises(UserError, match=r"train.processes = 4: 2 GPUs are visible"):
+    with pytest.raises(UserError, match=r"^train.processes = 4: 2 GPUs are visible"):
         require_launchable(World(1, 4), strategy("none"))
+    with pytest.raises(UserError, match=r"^rl.processes = 4: 2 GPUs are visible"):
+        require_launchable(World(1, 4), strategy("none"), "rl")
 
 
 # Their optimizer's state or their shards need a GPU's memory or its library.
