@@ -38,6 +38,9 @@ JOB_FILE = "job.json"
 WATCHED = "STAT_TRAIN_WATCH_STDIN"
 # The same for all processes that were started together to share a stage's work.
 LAUNCH = "STAT_TRAIN_LAUNCH"
+# What a launcher tells each of its processes. A cluster may have told the orchestrator the same, of a world that is not
+# the stage's.
+OF_A_WORLD = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 SECONDS_BETWEEN_LOOKS = 0.02
 # How long after another the process that is shown may meet the same mistake.
 SECONDS_TO_FAIL_ALIKE = 3.0
@@ -59,19 +62,27 @@ def score(job: ScoreJob, processes: int | None) -> None:
 def train(
     name: str, job: BaseModel, folder: Path, world: World, strategy: Strategy, output: IO[bytes] | None = None
 ) -> None:
-    """Train in this world of processes: a stage alone, or what `accelerate` starts on each node.
+    """Train in this world of processes: one alone, or those that `accelerate` starts on each node.
 
     Raises StatTrainError on failure, or with the exit code 75 when the training was asked to stop and saved its state.
     """
-    require_launchable(world, strategy)
-    if world.size == 1 and strategy.name == "none":
-        launch(name, job, folder, output=output)
+    require_launchable(world, strategy, name)
+    if world.size == 1:
+        launch(name, job, folder, [_environment() | _alone(strategy)], output)
         return
     cores = len(os.sched_getaffinity(0))
     threads = {"OMP_NUM_THREADS": str(max(1, cores // world.processes))}
     environment = threads | _environment(",".join(visible_gpus()))
     command = launcher.command(world, name, folder / JOB_FILE, _port(world))
     launch(name, job, folder, [environment], output, command)
+
+
+def _alone(strategy: Strategy) -> dict[str, str]:
+    """Return what tells one process that it is the whole world: DeepSpeed and FSDP want a process group even then."""
+    if strategy.name == "none":
+        return {}
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_port(World(1, 1)))}
+    return {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"} | meeting
 
 
 def _port(world: World) -> int:
@@ -187,7 +198,8 @@ def _environment(gpu: str | None = None) -> dict[str, str]:
     quiet = QUIET if not Path("/dev/nvidiactl").exists() else QUIET | {"DS_ACCELERATOR": "cuda"}
     # Seeing several, the trainer would multiply the effective batch size by their number.
     one_gpu = gpu or os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
-    return quiet | os.environ | {"CUDA_VISIBLE_DEVICES": one_gpu, WATCHED: "1"}
+    inherited = {name: value for name, value in os.environ.items() if name not in OF_A_WORLD}
+    return quiet | inherited | {"CUDA_VISIBLE_DEVICES": one_gpu, WATCHED: "1"}
 
 
 def _environments(processes: int, gpus: Sequence[str]) -> list[dict[str, str]]:

@@ -83,6 +83,11 @@ def check_reinforcement(config: Config) -> list[str]:
             f"rl = {rl.name}: starts from whole weights, and train.lora.merge=false leaves an adapter; use "
             "train.lora.merge=true"
         )
+    if rl.vllm.mode == "server" and rl.vllm.base_url is None and rl.engine != "transformers":
+        problems.append(
+            "rl.vllm.base_url = null: rl.vllm.mode=server needs where the server is, such as "
+            "rl.vllm.base_url=http://host:8000"
+        )
     if rl.questions_per_batch % rl.questions_per_update:
         problems.append(
             f"rl.questions_per_batch = {rl.questions_per_batch}: expected a multiple of rl.questions_per_update = "

@@ -49,7 +49,7 @@ def require_trainable(run: Run) -> None:
     if isinstance(train, ExternalTraining) and run.config.reaches("train"):
         _require_checkpoint(train, run.folder.folder, isinstance(rl, GrpoTraining))
     if isinstance(rl, GrpoTraining) and run.config.reaches("rl"):
-        require_launchable(world_of(rl), strategy)
+        require_launchable(world_of(rl), strategy, "rl")
         _refuse(cannot_reinforce(rl, world_of(rl).size), "rl.processes")
 
 

@@ -121,6 +121,10 @@ WRONG = {
         ],
         [["rl = grpo", "task.grader=judge would ask the teacher", "or rl=none"]],
     ),
+    "rollouts by a server that is nowhere": Wrong(
+        ["rl=grpo", "rl.vllm.mode=server"],
+        [["rl.vllm.base_url = null", "needs where the server is"]],
+    ),
     "recorded student that cannot be reinforced": Wrong(
         ["student=recorded", f"student.path={__file__}", "train=none", "rl=grpo"],
         [["student = recorded", "no weights to train", "until=curate or rl=none"]],
@@ -546,7 +550,8 @@ def test_how_training_is_spread_over_processes_does_not_change_the_identity() ->
 
 def test_how_reinforcement_learning_is_spread_does_not_change_the_identity() -> None:
     usual = read_settings(["rl=grpo"]).config.rl.identity()
-    ways = ["rl.processes=2", "rl.nodes=2", "rl.device_batch_size=2", "rl.vllm.mode=server", "rl.vllm.server_gpus=2"]
+    ways = ["rl.processes=2", "rl.nodes=2", "rl.device_batch_size=2", "rl.vllm.server_gpus=2"]
+    ways += ["rl.vllm.mode=server", "rl.vllm.base_url=http://host:8000"]
     assert read_settings(["rl=grpo", *ways]).config.rl.identity() == usual
     assert read_settings(["rl=grpo", "rl.rollouts=4"]).config.rl.identity() != usual
 

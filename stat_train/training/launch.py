@@ -16,6 +16,9 @@ from pathlib import Path
 from stat_train.training.world import World
 
 PORT = 29_400
+# How long the processes may take to finish their step and save their state after SIGTERM; the library's 30 seconds are
+# not enough to write a large model, or to end a batch of answers.
+SECONDS_TO_SAVE = 900
 
 
 def command(world: World, name: str, job_file: Path, port: int) -> list[str]:
@@ -38,6 +41,8 @@ def accelerate_arguments(arguments: argparse.Namespace) -> list[str]:
         f"--num_processes={arguments.nodes * arguments.processes}",
         *(["--multi_gpu"] if several else []),
         *nodes,
+        # What the settings say nothing of would be taken from the user's own `accelerate config`.
+        "--gpu_ids=all",
         "--mixed_precision=no",
         "--dynamo_backend=no",
         "--module",
@@ -71,6 +76,7 @@ def main(given: list[str]) -> int:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SECONDS_TO_SAVE))
     # Its own words come with a table of every process; ours are below.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:

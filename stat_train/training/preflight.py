@@ -104,7 +104,9 @@ def check_before(job: TrainJob, rows: Rows, renderer: PromptRenderer, kernels: K
     device_bytes = _device_bytes()
     require_memory(memory, device_bytes)
     disk = disk_bytes(parameters, job.settings, job.strategy, kernels)
-    require_disk(disk, job.folder)
+    if rank() == 0:
+        # It alone takes away what an interrupted process left half written.
+        require_disk(disk, job.folder)
     return Preflight(
         rows=len(lengths),
         tokens=sum(lengths),
@@ -206,7 +208,9 @@ def require_memory(memory: Memory, device_bytes: int | None) -> None:
 
 def require_disk(needed: float, folder: Path) -> None:
     """Raise UserError when checkpoints and states would not fit on the disk."""
-    free = shutil.disk_usage(folder).free
+    # Of a training that goes on, some are there already.
+    held = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    free = shutil.disk_usage(folder).free + held
     if needed > free:
         raise UserError(
             f"cache_dir: the checkpoints of this training take up to {size(needed)}, and {size(free)} are "

@@ -97,4 +97,7 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]
         prepared = super()._prepare_for_training(max_steps, train_dataloader, None)
         schedule = torch.load(Path(resume_from_checkpoint) / "scheduler.pt", weights_only=True)
         self.lr_scheduler.load_state_dict(schedule)
+        # The optimizer is new and has the rate of the first step until the schedule moves it: 0, with a warmup.
+        for group, rate in zip(self.optimizer.param_groups, self.lr_scheduler.get_last_lr(), strict=True):
+            group["lr"] = rate
         return prepared

@@ -27,15 +27,15 @@ def world_of(settings: Processes) -> World:
     return World(settings.nodes, settings.processes or len(visible_gpus()) or 1)
 
 
-def require_launchable(world: World, strategy: Strategy) -> None:
-    """Raise UserError when the processes cannot be started here."""
+def require_launchable(world: World, strategy: Strategy, group: str = "train") -> None:
+    """Raise UserError when the processes cannot be started here; `group` of settings, train or rl, asks for them."""
     gpus = len(visible_gpus())
     if strategy.name == "fsdp2" and not gpus:
         raise UserError("deepspeed = fsdp2: works on GPUs only, and none is visible; use deepspeed=zero2 or zero3")
     if gpus and world.processes > gpus:
         raise UserError(
-            f"train.processes = {world.processes}: {gpus} GPUs are visible here, and each process needs one; use null "
-            "or a smaller number, or check CUDA_VISIBLE_DEVICES"
+            f"{group}.processes = {world.processes}: {gpus} GPUs are visible here, and each process needs one; use "
+            "null or a smaller number, or check CUDA_VISIBLE_DEVICES"
         )
     if world.nodes == 1:
         return
@@ -43,6 +43,6 @@ def require_launchable(world: World, strategy: Strategy) -> None:
     if allocated != str(world.nodes):
         has = f"has {allocated}" if allocated else "is outside of one"
         raise UserError(
-            f"train.nodes = {world.nodes}: expected to run inside a Slurm allocation of {world.nodes} nodes (sbatch or "
-            f"salloc --nodes={world.nodes}), and this process {has}"
+            f"{group}.nodes = {world.nodes}: expected to run inside a Slurm allocation of {world.nodes} nodes (sbatch "
+            f"or salloc --nodes={world.nodes}), and this process {has}"
         )

@@ -143,7 +143,10 @@ def test_a_kept_checkpoint_changes_nothing_that_follows(merged: Path, unmerged: 
     assert metrics(unmerged, "grad_norm") == metrics(merged, "grad_norm")
 
 
-def test_adapters_of_other_processes_are_gone_on_from_by_their_weights(student: Path, tmp_path: Path) -> None:
+def test_adapters_of_other_processes_are_gone_on_from_by_their_weights(
+    merged: Path, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new optimizer takes the rates of the steps that are left."""
     job = interrupted(tmp_path / "job", student, 4)
     states = tmp_path / "job" / "trainer"
     (states / "whole").rename(states / "zero3-2")
@@ -155,8 +158,15 @@ def test_adapters_of_other_processes_are_gone_on_from_by_their_weights(student: 
     held = {name.replace(".default", ""): weight for name, weight in made.model.named_parameters() if "lora" in name}
     assert set(held) == set(saved)
     assert all(weight.requires_grad and torch.equal(weight, saved[name]) for name, weight in held.items())
+    rates: list[float] = []
+
+    def note(self: ShowProgress, *_: Any, optimizer: Any, **__: Any) -> None:
+        rates.append(optimizer.param_groups[0]["lr"])
+
+    monkeypatch.setattr(ShowProgress, "on_step_begin", note)
     sft.train(job)
     assert len(metrics(job.folder)) == 6
+    assert rates == pytest.approx(metrics(merged, "learning_rate")[4:])
     assert logits(job.folder / "checkpoint").isfinite().all()
 
 

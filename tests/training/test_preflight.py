@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -166,6 +167,16 @@ def test_checkpoints_must_fit_the_disk(tmp_path: Path) -> None:
         UserError, match=r"take up to 1,024,000\.0 GiB, and [\d,.]+ [GM]iB are free; .*keep_checkpoints"
     ):
         require_disk(1_024_000 * 2**30, tmp_path)
+
+
+def test_states_that_are_there_need_no_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 100 bytes that a training takes, 60 are written and 40 are free."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=40))
+    (tmp_path / "trainer").mkdir()
+    (tmp_path / "trainer" / "optimizer.pt").write_bytes(bytes(60))
+    require_disk(100, tmp_path)
+    with pytest.raises(UserError, match="cache_dir: the checkpoints of this training"):
+        require_disk(101, tmp_path)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ pytest.importorskip("torch")
 
 from worlds import ROWS, deadline, make_job, pid_of_rank, run, run_here, sft_settings, strategy
 
+from stat_train import stage
 from stat_train.batches import Split, split_batch
 from stat_train.compose import choices
 from stat_train.errors import STOPPED, StatTrainError, UserError
@@ -70,6 +71,14 @@ def test_several_nodes_are_started_by_one_launcher_each(monkeypatch: pytest.Monk
     assert given[given.index("--module") :] == ["--module", "stat_train.stage", "train", "job.json"]
 
 
+def test_a_stage_is_of_no_world_that_its_run_was_started_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in stage.OF_A_WORLD:
+        monkeypatch.setenv(name, "7")
+    monkeypatch.setenv("HF_HOME", "kept")
+    told = stage._environment()
+    assert told["HF_HOME"] == "kept" and not {*stage.OF_A_WORLD} & {*told}
+
+
 def test_what_cannot_be_started_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stat_train.training.world.visible_gpus", lambda: [])
     monkeypatch.delenv("SLURM_JOB_NUM_NODES", raising=False)
@@ -80,8 +89,10 @@ def test_what_cannot_be_started_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("SLURM_JOB_NUM_NODES", "2")
     require_launchable(World(2, 8), strategy("zero2"))
     monkeypatch.setattr("stat_train.training.world.visible_gpus", lambda: ["0", "1"])
-    with pytest.raises(UserError, match=r"train.processes = 4: 2 GPUs are visible"):
+    with pytest.raises(UserError, match=r"^train.processes = 4: 2 GPUs are visible"):
         require_launchable(World(1, 4), strategy("none"))
+    with pytest.raises(UserError, match=r"^rl.processes = 4: 2 GPUs are visible"):
+        require_launchable(World(1, 4), strategy("none"), "rl")
 
 
 # Their optimizer's state or their shards need a GPU's memory or its library.
@@ -155,6 +166,11 @@ def test_two_processes_train_as_one(name: str, alone: Trained, two: dict[str, Tr
     assert alone.losses[-1] < alone.losses[0] - 10 * CLOSE, "losses so alike prove nothing"
     assert _distance(job, alone.job) < 1e-3
     assert not (job.folder / "trainer").exists()
+
+
+@pytest.mark.slow
+def test_one_process_trains_with_deepspeed(alone: Trained, tmp_path: Path) -> None:
+    assert run(make_job(tmp_path / "job", sft_settings(), "zero2"), 1) == pytest.approx(alone.losses, abs=CLOSE)
 
 
 def _distance(first: TrainJob, second: TrainJob) -> float:
