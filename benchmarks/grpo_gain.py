@@ -47,7 +47,7 @@ from stat_train.training.world import World  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 # How often each length is trained on; the short ones are there so that they are not forgotten.
-MIX = {1: 1, 2: 2, 3: 4, 4: 4, 5: 2}
+MIX = {1: 1, 2: 2, 3: 5, 4: 4, 5: 2}
 SHORT, LONG = (1, 2, 3), (4, 5)
 SAMPLES, K = 16, 8
 GREEDY_QUESTIONS, SAMPLED_QUESTIONS, TRAINED_QUESTIONS = 500, 500, 4000
@@ -237,8 +237,8 @@ def opening(seeds: Sequence[dict[str, Any]], asked: dict[str, list[Question]]) -
         "`python benchmarks/grpo_gain.py`: the tiny student (0.7 million parameters, fine-tuned on chains of 1 to 3 "
         "steps), `rl=grpo` on chains of 1 to 5 steps; "
         f"{minutes} minutes of one core a seed ({steps} updates). Held out: {len(asked['sampled'])} questions of the "
-        f"training mix with {SAMPLES} answers each at temperature 1, and {len(asked['1'])} of each length answered greedily; no "
-        "text of theirs was trained on. All in points; gains are paired by question. The first interval is a bootstrap "
+        f"training mix with {SAMPLES} answers each at temperature 1, and {len(asked['1'])} of each length answered "
+        "greedily; no text of theirs was trained on. All in points; gains are paired by question. The first interval is a bootstrap "
         "over questions of the mean over seeds, the second Student's t over the seeds' means.\n\n"
     )
 
