@@ -10,7 +10,7 @@ training question has. Before and after:
     greedy    one answer to questions of each length; those of 4 and 5 steps are longer than any of the fine-tuning
 
 A finished seed's numbers are in --folder and are not made again. Writes benchmarks/results/grpo_gain.md and .json.
-Cost: about 14 minutes a seed on one core; --quick takes a minute or two, proves nothing and writes to --folder alone.
+Cost: about seven minutes of one core a seed; --quick takes two, proves nothing and writes to --folder alone.
 """
 
 from __future__ import annotations
@@ -238,8 +238,8 @@ def opening(seeds: Sequence[dict[str, Any]], asked: dict[str, list[Question]]) -
         "steps), `rl=grpo` on chains of 1 to 5 steps; "
         f"{minutes} minutes of one core a seed ({steps} updates). Held out: {len(asked['sampled'])} questions of the "
         f"training mix with {SAMPLES} answers each at temperature 1, and {len(asked['1'])} of each length answered "
-        "greedily; no text of theirs was trained on. All in points; gains are paired by question. The first interval is a bootstrap "
-        "over questions of the mean over seeds, the second Student's t over the seeds' means.\n\n"
+        "greedily; no text of theirs was trained on. All in points; gains are paired by question. The first interval is "
+        "a bootstrap over questions of the mean over seeds, the second Student's t over the seeds' means.\n\n"
     )
 
 
