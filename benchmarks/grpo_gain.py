@@ -238,8 +238,8 @@ def opening(seeds: Sequence[dict[str, Any]], asked: dict[str, list[Question]]) -
         "steps), `rl=grpo` on chains of 1 to 5 steps; "
         f"{minutes} minutes of one core a seed ({steps} updates). Held out: {len(asked['sampled'])} questions of the "
         f"training mix with {SAMPLES} answers each at temperature 1, and {len(asked['1'])} of each length answered "
-        "greedily; no text of theirs was trained on. All in points; gains are paired by question. The first interval is "
-        "a bootstrap over questions of the mean over seeds, the second Student's t over the seeds' means.\n\n"
+        "greedily; no text of theirs was trained on. All in points; gains are paired by question. The first interval "
+        "is a bootstrap over questions of the mean over seeds, the second Student's t over the seeds' means.\n\n"
     )
 
 
