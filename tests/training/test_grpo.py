@@ -382,7 +382,10 @@ def test_fewer_questions_than_a_batch_are_refused(tmp_path: Path) -> None:
 
 def test_questions_that_do_not_fill_a_batch_are_told() -> None:
     told = grpo.opening(settings().rl, 11, "transformers")  # type: ignore[arg-type]
-    assert told.startswith("11 questions, 4 updates an epoch of 2 x 4 answers, made by transformers; 3 questions do")
+    assert told == (
+        "11 questions, 4 updates an epoch of 2 x 4 answers, made by transformers; each epoch leaves out 3 that do not "
+        "fill a batch, not the same ones"
+    )
 
 
 def test_the_papers_choice_trains(tmp_path: Path) -> None:
