@@ -142,6 +142,8 @@ def report(config: Config, split: dict[str, float], tokens: int, steps: int) -> 
     rows = [f"| {part} | {split[part] / steps:.2f} | {split[part] / whole:.0%} | {PARTS[part]} |" for part in PARTS]
     generated = f"{tokens / max(split['generate'], 1e-9):,.0f} tokens/s generated, {tokens / whole:,.0f} over all"
     words = f"{machine()}: {answers}, made by {engine}, {steps} updates after a warm-up; {generated}.\n"
+    if engine == "transformers":
+        words += "It answers with the weights that are trained, so there is nothing to send: sync is 0.\n"
     return "\n".join([words, "| part | seconds a step | share | what it is |", "|---|---|---|---|", *rows])
 
 

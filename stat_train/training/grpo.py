@@ -163,8 +163,7 @@ def opening(settings: GrpoTraining, questions: int, engine: str) -> str:
         f"{questions:,} questions, {batches * updates_per_batch(settings)} updates an epoch of "
         f"{settings.questions_per_update} x {settings.rollouts} answers, made by {engine}"
     )
-    # Others are left over in each epoch.
-    return words + (f"; {left} questions do not fill a batch, others in each epoch" if left else "")
+    return words + (f"; each epoch leaves out {left} that do not fill a batch, not the same ones" if left else "")
 
 
 def grpo_config(job: RlJob, asked: Asked, vllm: bool) -> GRPOConfig:

@@ -15,10 +15,14 @@ from stat_train.records import Question
 from stat_train.store import chunk_seed
 from stat_train.tasks.graders import Grader
 from stat_train.tasks.prompts import PromptRenderer
+from stat_train.training.distributed import any_process
 from stat_train.training.drift import Drift
 from stat_train.training.resume import ResumableTrainer
 from stat_train.training.rewards import batch_numbers, mean, reply_text, rewards
 from stat_train.training.stopping import StopRequests
+
+# Marks a pass that nothing is learned from, because all answers to each of its questions got the same reward.
+IDLE = "idle"
 
 
 class Asked(NamedTuple):
@@ -72,21 +76,25 @@ class Trainer(ResumableTrainer, GRPOTrainer):  # type: ignore[misc]
         """Return the rows of a forward pass without the padding that only longer rows of other passes need."""
         before = self._buffered_inputs
         inputs: dict[str, Any] = super()._prepare_inputs(generation_batch)
-        # The mean of a pass' tokens, not of an update's, is the loss there: which rows meet would count.
-        if self._buffered_inputs and self._buffered_inputs is not before and self.loss_type != "bnpo":
-            self._buffered_inputs = by_length(self._buffered_inputs, self.args.gradient_accumulation_steps)
+        if self._buffered_inputs and self._buffered_inputs is not before:
+            self._buffered_inputs = self._arranged(self._buffered_inputs)
             inputs = self._buffered_inputs[0]
-        return without_padding(inputs if self.counts(inputs) else first_row(inputs))
+        return without_padding(inputs)
 
-    def counts(self, inputs: dict[str, Any]) -> bool:
-        """Tell whether anything is learned from the rows of a pass: with advantages of 0 alone, nothing is."""
-        return self.beta != 0.0 or bool(inputs["advantages"].any())
+    def _arranged(self, passes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the passes of a batch of answers by length; of those that nothing is learned from, one row is left."""
+        # The mean of a pass' tokens, not of an update's, is the loss there: which rows meet would count.
+        if self.loss_type != "bnpo":
+            passes = by_length(passes, self.args.gradient_accumulation_steps)
+        # The processes gather numbers of each pass, so their passes must be of one size.
+        learned = [self.beta != 0.0 or any_process(bool(one["advantages"].any())) for one in passes]
+        return [one if taught else first_row(one) | {IDLE: True} for one, taught in zip(passes, learned, strict=True)]
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        """Return the loss of a pass; one that nothing is learned from is made for the other ranks' sake, and untold."""
+        """Return the loss of a pass; the library's numbers of one that nothing is learned from are forgotten."""
         told = {name: len(values) for name, values in self._metrics["train"].items()}
         loss: torch.Tensor = super()._compute_loss(model, inputs)
-        if not self.counts(inputs):
+        if IDLE in inputs:
             for name, values in self._metrics["train"].items():
                 del values[told.get(name, 0) :]
         return loss
@@ -130,8 +138,8 @@ class Trainer(ResumableTrainer, GRPOTrainer):  # type: ignore[misc]
 def by_length(passes: list[dict[str, Any]], accumulated: int) -> list[dict[str, Any]]:
     """Return the forward passes of a batch of answers with rows of similar length together, each in its own update.
 
-    An update's gradient is of the same rows as before, `accumulated` passes of them. Rows that nothing is learned from,
-    because all answers to the question got the same reward, come last: passes of them alone take no time.
+    An update's gradient is of the same rows as before, `accumulated` passes of them. Rows that nothing is learned from
+    come last: passes of them alone take no time.
     """
     sorted_passes = []
     for start in range(0, len(passes), accumulated):

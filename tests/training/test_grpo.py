@@ -382,7 +382,10 @@ def test_fewer_questions_than_a_batch_are_refused(tmp_path: Path) -> None:
 
 def test_questions_that_do_not_fill_a_batch_are_told() -> None:
     told = grpo.opening(settings().rl, 11, "transformers")  # type: ignore[arg-type]
-    assert told.startswith("11 questions, 4 updates an epoch of 2 x 4 answers, made by transformers; 3 questions do")
+    assert told == (
+        "11 questions, 4 updates an epoch of 2 x 4 answers, made by transformers; each epoch leaves out 3 that do not "
+        "fill a batch, not the same ones"
+    )
 
 
 def test_the_papers_choice_trains(tmp_path: Path) -> None:
@@ -394,14 +397,17 @@ def test_the_papers_choice_trains(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_train_together(tmp_path: Path) -> None:
-    """Three updates with ZeRO-2: the numbers are of both processes' answers, and one checkpoint is written."""
+    """Six updates with ZeRO-2, two to a batch: the numbers are of both processes' answers, in one checkpoint.
+
+    A batch's answers are shuffled, so there are passes that one process alone learns from.
+    """
     questions = list(world.questions("two", "pool", "two", 6, world.Family(steps=(1, 2))))
-    sizes = ["deepspeed=zero2", "rl.questions_per_batch=2", "rl.questions_per_update=2", "rl.max_new_tokens=16"]
+    sizes = ["deepspeed=zero2", "rl.questions_per_batch=2", "rl.questions_per_update=1", "rl.max_new_tokens=16"]
     job = make_job(tmp_path / "rl", *sizes, questions=questions)
     with lease(tmp_path / "rl.lease"):
         stage.train("rl", job, job.folder, World(1, 2), job.strategy)
     rows = metrics(job.folder)
-    assert [row["step"] for row in rows] == [1, 2, 3]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     # Two questions with four answers each, so the mean is in eighths.
     assert all((8 * row["reward"]).is_integer() for row in rows)
     assert rows[0]["kl_to_start"] == pytest.approx(0.0, abs=0.05)
