@@ -33,5 +33,5 @@ def cannot_split(rows: int, processes: int) -> str:
     least = processes * max(1, round(rows / processes))
     return (
         f"cannot be split equally over {processes} processes; expected a multiple of {processes}, such as {least}, or "
-        f"fewer processes (at most {rows})"
+        f"as many processes as divide {rows}"
     )

@@ -143,12 +143,14 @@ def train_arms(
     """
     if not isinstance(run.config.student, LocalStudent):
         return {}
-    arms = {BASE: student_weights(run)}
+    arms, rl, asked = {BASE: student_weights(run)}, run.config.rl, None
+    if isinstance(rl, GrpoTraining) and run.config.reaches("rl"):
+        # They need no weights, and it is better known before fine-tuning than after it that there are too few.
+        asked = rl_questions(run, rl, questions, skill_map, overlapping, profiled, made)
     if trained := train(run, questions, skill_map, overlapping, profiled, made):
         arms["sft"] = trained
-    if isinstance(run.config.rl, GrpoTraining) and run.config.reaches("rl"):
-        asked = rl_questions(run, run.config.rl, questions, skill_map, overlapping, profiled, made)
-        arms["rl"] = reinforce(run, run.config.rl, trained or arms[BASE], asked)
+    if isinstance(rl, GrpoTraining) and asked:
+        arms["rl"] = reinforce(run, rl, trained or arms[BASE], asked)
     return arms
 
 

@@ -137,6 +137,10 @@ def launch(
         raise UserError(f"stage {name} was refused; the reason is above")
     if code == STOPPED:
         raise stopped(f"stage {name} was asked to stop and saved its state; the same command goes on from there")
+    if code < 0:
+        name_of_signal = signal.Signals(-code).name
+        hint = " (the kernel does that when memory runs out)" if name_of_signal == "SIGKILL" else ""
+        raise StatTrainError(f"stage {name} was ended by {name_of_signal}{hint}; the same command goes on from there")
     if code:
         raise StatTrainError(f"stage {name} failed with exit code {code}; its last words are above")
 
@@ -184,11 +188,17 @@ def _show_words(failed: _Running, shown: _Running) -> None:
 
 
 def _end(running: Sequence[_Running]) -> None:
+    """End what still runs: each is asked to, and then what it started and left is ended too.
+
+    Asking all of them at once would end the workers that grade for a training before its last answers are graded.
+    """
     for process, _ in running:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)
     for process, _ in running:
         process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         if process.stdin:
             process.stdin.close()
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from stat_train.setting_types import OPERATIONAL, Node, Positive, Rate, Share, Temperature, Text, Url
+from stat_train.setting_types import OPERATIONAL, Node, Positive, Rate, Temperature, Text, Url
 
 
 class Lora(Node):
@@ -48,7 +48,7 @@ class SftTraining(Processes):
     long_rows: Literal["drop", "truncate"]
     packing: bool
     replay_fraction: Annotated[float, Field(ge=0, lt=1)]
-    warmup_share: Share
+    warmup_share: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0)]
     gradient_clip: Rate
     optimizer: Literal["adamw", "paged_adamw_8bit"]
@@ -90,7 +90,7 @@ class GrpoTraining(Processes):
     questions_per_update: Positive
     rollouts: Annotated[int, Field(ge=2)]
     learning_rate: Rate
-    warmup_share: Share
+    warmup_share: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0)]
     gradient_clip: Rate
     max_new_tokens: Positive

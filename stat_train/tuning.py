@@ -22,7 +22,7 @@ from stat_train.tasks.graders import grade
 from stat_train.train_contradictions import cannot_reinforce, cannot_train
 from stat_train.train_settings import ExternalTraining, GrpoTraining, SftTraining
 from stat_train.training.job import TrainJob
-from stat_train.training.world import require_launchable, world_of
+from stat_train.training.world import require_launchable, require_packages, world_of
 
 # What is settled before a training starts: which rate it has, and which rows it is given.
 NOT_OF_A_TRAINING = {"learning_rate", "learning_rates", "replay_fraction"}
@@ -46,11 +46,13 @@ def require_trainable(run: Run) -> None:
     if isinstance(train, SftTraining) and run.config.reaches("train"):
         require_launchable(world_of(train), strategy)
         _refuse(cannot_train(train, world_of(train).size), "train.processes")
+        require_packages(train)
     if isinstance(train, ExternalTraining) and run.config.reaches("train"):
         _require_checkpoint(train, run.folder.folder, isinstance(rl, GrpoTraining))
     if isinstance(rl, GrpoTraining) and run.config.reaches("rl"):
         require_launchable(world_of(rl), strategy, "rl")
         _refuse(cannot_reinforce(rl, world_of(rl).size), "rl.processes")
+        require_packages(rl)
 
 
 def _refuse(problem: str | None, key: str) -> None:
@@ -59,10 +61,11 @@ def _refuse(problem: str | None, key: str) -> None:
 
 
 def _require_checkpoint(train: ExternalTraining, run_dir: Path, goes_on: bool) -> None:
-    folder = Path(model_place(train.checkpoint))
+    folder, given = Path(model_place(train.checkpoint)), f"train.checkpoint = {train.checkpoint}"
+    if folder.is_file():
+        raise UserError(f"{given}: is a file; expected a checkpoint folder, or the name of a hub model")
     if not folder.is_dir():
         return
-    given = f"train.checkpoint = {train.checkpoint}"
     if folder.is_symlink() and folder.absolute().parent == run_dir.absolute():
         raise UserError(
             f"{given}: is a link in this run's own run_dir, which is made anew; give where it leads, "
@@ -160,7 +163,14 @@ def _train(run: Run, settings: SftTraining, trained_on: Artifact, replay: Artifa
         given = sum(len(read_records(place, TrainingExample)) for place in places)
         return {"training row": Count(given, rows)}
 
-    return run.make("train", 4, [], identity, build)
+    made = run.make("train", 4, [], identity, build)
+    told, how = (json.loads((made.folder / f"{name}.json").read_text()) for name in ("training", "throughput"))
+    processes = f"{how['processes']} {'process' if how['processes'] == 1 else 'processes'}"
+    run.say(
+        f"rate {settings.learning_rate:g}: {told['steps']:,} steps, last loss {told['final_loss']:.4f}; {processes}, "
+        f"{how['precision']}, {how['attention']}, {how['tokens_per_second']:,.0f} tokens a second"
+    )
+    return made
 
 
 # -- choosing ---------------------------------------------------------------------------------------------------------
@@ -187,19 +197,22 @@ def _choose(run: Run, questions: Artifact, candidates: Mapping[Candidate, Weight
         each: benchmark_answers(run, each.name, place, weights.place, weights.known_by, name="validate")
         for each, weights in candidates.items()
     }
+    student = student_weights(run)
+    before = benchmark_answers(run, "before training", place, student.place, student.known_by, name="validate")
 
     def build(folder: Path) -> Counts:
         asked = read_records(place, Question)
         by_id = {question.id: question for question in asked}
         given = {each: made.records("answers.jsonl", Answer) for each, made in answers.items()}
         graded = {each: (asked, grade(by_id, found, run.grader)) for each, found in given.items()}
-        write_json(folder / "choice.json", choose(graded))
+        untrained = before.records("answers.jsonl", Answer)
+        write_json(folder / "choice.json", choose(graded, (asked, grade(by_id, untrained, run.grader))))
         every = sum(len(grades) for _, grades in graded.values())
         return {"answer": Count(sum(map(len, given.values())), every)}
 
     trained = {weights.made.name: weights.made for weights in candidates.values() if weights.made}
     identity: Summary = {"grader": run.grader_identity(), "candidates": [list(each) for each in candidates]}
-    inputs = [questions, *trained.values(), *answers.values()]
+    inputs = [questions, *trained.values(), *answers.values(), before]
     artifact = run.make("choose", 1, inputs, identity, build, "choice.json")
     found = json.loads((artifact.folder / "choice.json").read_text())
     print_choice(found, run.console)

@@ -28,10 +28,11 @@ class Candidate(NamedTuple):
         return f"rate {self.learning_rate:g}, step {self.step:,}"
 
 
-def choose(graded: Mapping[Candidate, Graded]) -> dict[str, Any]:
+def choose(graded: Mapping[Candidate, Graded], before: Graded) -> dict[str, Any]:
     """Return the content of `choice.json`: what each candidate scored, in the order given, and which one is chosen.
 
-    Of those that are right most often it is the one of the lowest rate, and then of the fewest steps.
+    `before` is the student as it was, to compare with; it is no candidate. Of those that are right most often it is the
+    one of the lowest rate, and then of the fewest steps.
     """
     scores = {candidate: summarise(*found) for candidate, found in graded.items()}
     best = min(scores, key=lambda one: (-scores[one]["correct"], one.learning_rate, one.step))
@@ -41,17 +42,19 @@ def choose(graded: Mapping[Candidate, Graded]) -> dict[str, Any]:
         | {"chosen": one == best}
         for one, score in scores.items()
     ]
-    return {"questions": "validation", "candidates": rows}
+    untrained = summarise(*before)
+    return {"questions": "validation", "before": {name: untrained[name] for name in SCORES}, "candidates": rows}
 
 
 def print_choice(choice: Mapping[str, Any], console: Console) -> None:
     """Print what each candidate scored on the validation questions, and which one is taken."""
     table = new_table("checkpoints on the validation questions")
     add_columns(table, "candidate", "questions", "right", "accuracy [95 %]", "")
-    for row in choice["candidates"]:
-        name = Candidate(row["learning_rate"], row["step"], row["checkpoint"]).name
+    for row in (choice["before"], *choice["candidates"]):
+        trained = "chosen" in row
+        name = Candidate(row["learning_rate"], row["step"], row["checkpoint"]).name if trained else "before training"
         accuracy = percent(row["accuracy"])
         if row["low"] is not None:
             accuracy += f" [{100 * row['low']:.0f}, {100 * row['high']:.0f}]"
-        add_row(table, name, str(row["n"]), str(row["correct"]), accuracy, "chosen" if row["chosen"] else "")
+        add_row(table, name, str(row["n"]), str(row["correct"]), accuracy, "chosen" if row.get("chosen") else "")
     console.print(fit_names(table, console.width))

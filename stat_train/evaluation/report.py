@@ -125,7 +125,7 @@ def verdict(change: Mapping[str, Any]) -> str:
     low, high = change["low"], change["high"]
     if low is None or low <= 0 <= high:
         return "No clear change"
-    return "Gain" if low > 0 else "Loss"
+    return "Gain" if low > 0 else "Worse"
 
 
 def _benchmarks(config: Numbers, evaluation: Numbers) -> list[Numbers]:

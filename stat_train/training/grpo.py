@@ -9,14 +9,15 @@ import os
 import shutil
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import disable_progress_bars
+from huggingface_hub import snapshot_download
 from transformers import PrinterCallback
 from transformers.utils import logging as library_logging
 from trl import GRPOConfig
-from trl.import_utils import is_liger_kernel_available
 
 from stat_train.batches import split_batch
 from stat_train.errors import StatTrainError, UserError
@@ -35,6 +36,8 @@ from stat_train.training.job import RlJob
 from stat_train.training.resume import Start, find_start, say_start, state_folder
 from stat_train.training.rewards import open_grader
 from stat_train.training.rollouts import engine_arguments, limited_handshake, require_server, uses_vllm
+from stat_train.training.saving import TRAINERS_OWN, let_be_read
+from stat_train.training.weights import choose_kernels
 
 # What is kept of what the library logs, and under which name.
 LOGGED = {
@@ -169,6 +172,7 @@ def opening(settings: GrpoTraining, questions: int, engine: str) -> str:
 def grpo_config(job: RlJob, asked: Asked, vllm: bool) -> GRPOConfig:
     """Return the trainer's settings."""
     settings, updates = job.settings, updates_per_batch(job.settings)
+    kernels = choose_kernels(settings, packing=False)
     answers = settings.questions_per_update * settings.rollouts
     device_batch, accumulation = split_batch(
         answers, world_size(), settings.device_batch_size, "rl.questions_per_update x rl.rollouts"
@@ -206,38 +210,37 @@ def grpo_config(job: RlJob, asked: Asked, vllm: bool) -> GRPOConfig:
         data_seed=job.seed,
         report_to="none",
         disable_tqdm=True,
-        **device_arguments(settings),
+        bf16=kernels.bf16,
+        fp16=False,
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=torch.cuda.is_available(),
+        # FSDP has its own (conf/deepspeed/fsdp2.yaml).
+        gradient_checkpointing=kernels.gradient_checkpointing and job.strategy.name != "fsdp2",
+        use_liger_kernel=kernels.liger,
         **(engine_arguments(settings, asked.stops, longest) if vllm else {}),
         **strategy_arguments(job.strategy),
     )
-
-
-def device_arguments(settings: GrpoTraining) -> dict[str, Any]:
-    """Return the trainer's arguments that depend on the device at hand, where the settings leave them open."""
-    on_gpu = torch.cuda.is_available()
-    checkpointing, liger = settings.gradient_checkpointing, settings.liger
-    return {
-        "bf16": settings.precision == "bf16" or (settings.precision == "auto" and on_gpu),
-        "fp16": False,
-        "use_cpu": not on_gpu,
-        "dataloader_pin_memory": on_gpu,
-        "gradient_checkpointing": on_gpu if checkpointing is None else checkpointing,
-        "use_liger_kernel": (on_gpu and is_liger_kernel_available()) if liger is None else liger,
-    }
 
 
 def student(job: RlJob, start: Start, stops: set[int]) -> Any:
     """Return the model to train, with the weights that it starts from; a state that fits is loaded by the trainer."""
     place, revision = (str(start.state), None) if start.weights_only else (job.model, job.revision)
     model = load_model(place, revision, dtype=torch.float32)
-    if job.settings.attention != "auto":
-        model.set_attn_implementation(job.settings.attention)
+    model.set_attn_implementation(choose_kernels(job.settings, packing=False).attention)
     # The second model, if there is one, is loaded from here: it is the start's, not the state's.
-    model.config._name_or_path = model_place(job.model)
+    model.config._name_or_path = _where_it_is(job)
     given = model.generation_config.eos_token_id
     stops |= set(given) if isinstance(given, list) else set() if given is None else {given}
     model.generation_config.eos_token_id = sorted(stops)
     return model
+
+
+def _where_it_is(job: RlJob) -> str:
+    """Return where the student lies, as a name that says its revision too: a folder, or its snapshot of the hub."""
+    place = model_place(job.model)
+    if job.revision is None or Path(place).is_dir():
+        return place
+    return snapshot_download(place, revision=job.revision, local_files_only=True)
 
 
 def make_trainer(job: RlJob, asked: Asked, grader: Grader, arguments: GRPOConfig, model: Any) -> Trainer:
@@ -282,7 +285,8 @@ def _write_results(job: RlJob, trainer: Trainer, asked: Asked, engine: str) -> N
             "final_reward": history[-1].get("reward"),
         },
     )
-    (temporary / "training_args.bin").unlink(missing_ok=True)
+    (temporary / TRAINERS_OWN).unlink(missing_ok=True)
+    let_be_read(temporary)
     os.replace(temporary, job.folder / "checkpoint")
     shutil.rmtree(job.folder / "trainer")
 

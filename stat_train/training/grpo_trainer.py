@@ -37,6 +37,8 @@ class Asked(NamedTuple):
 class Trainer(ResumableTrainer, GRPOTrainer):  # type: ignore[misc]
     """The library's trainer, with our prompts, our order of questions, and our numbers of each batch of answers."""
 
+    group = "rl"
+
     def __init__(self, asked: Asked, grader: Grader, drift: Drift, at_a_time: int, **arguments: Any) -> None:
         self.asked, self.grader, self.drift, self.generated_at_a_time = asked, grader, drift, at_a_time
         self.batch_numbers: dict[str, float | None] = {}
@@ -45,13 +47,14 @@ class Trainer(ResumableTrainer, GRPOTrainer):  # type: ignore[misc]
         super().__init__(reward_funcs=self._reward, train_dataset=rows, **arguments)
 
     def _get_train_sampler(self, dataset: Dataset | None = None) -> Order:
-        return Order(
+        self.order = order = Order(
             data_source=self.train_dataset if dataset is None else dataset,
             mini_repeat_count=self.num_generations,
             batch_size=self.args.generation_batch_size // self.num_generations,
             repeat_count=self.args.steps_per_generation,
             seed=self.args.data_seed,
         )
+        return order
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         """Return the token ids that the student is asked with elsewhere: the library would add special tokens again."""

@@ -66,7 +66,7 @@ class Preflight(NamedTuple):
     def sample(self) -> str:
         """Return how much is trained on, shown on the first row."""
         share = self.supervised_tokens / self.tokens
-        return f"{share:.0%} of the tokens count in the loss; first row: {self.first_row}"
+        return f"{share:.0%} of the tokens count in the loss; first row, the rest of it in brackets: {self.first_row}"
 
     def _trained(self) -> str:
         """Return how many are trained, where it is not all."""

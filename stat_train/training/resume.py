@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers import Trainer
 
+from stat_train.errors import StatTrainError
 from stat_train.train_settings import Strategy
 from stat_train.training.distributed import is_deepspeed, rank, world_size
 
@@ -74,8 +76,12 @@ def _step(state: Path) -> int:
 
 
 class ResumableTrainer(Trainer):  # type: ignore[misc]
-    """A trainer that goes on exactly where it was, or from the weights of a state whose optimizer it cannot use."""
+    """A trainer that goes on exactly where it was, or from the weights of a state whose optimizer it cannot use.
 
+    It ends when the loss or a gradient is no number. `group` is where its settings are: train or rl.
+    """
+
+    group = "train"
     weights_only = False
     # The order of the rows, where it is ours. It is told each epoch here, because the library reaches it in one process
     # only when batches are skipped.
@@ -101,3 +107,23 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]
         for group, rate in zip(self.optimizer.param_groups, self.lr_scheduler.get_last_lr(), strict=True):
             group["lr"] = rate
         return prepared
+
+    def training_step(self, *given: Any, **named: Any) -> torch.Tensor:
+        """Return the loss of a forward and backward pass; raises StatTrainError when it is no number."""
+        loss: torch.Tensor = super().training_step(*given, **named)
+        self._require_finite("loss", float(loss))
+        return loss
+
+    def _get_grad_norm(self, *given: Any, **named: Any) -> Any:
+        norm = super()._get_grad_norm(*given, **named)
+        if norm is not None:
+            self._require_finite("norm of the gradient", float(norm))
+        return norm
+
+    def _require_finite(self, name: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise StatTrainError(
+                f"the {name} is {value} at step {self.state.global_step + 1}: the training has diverged; lower "
+                f"{self.group}.learning_rate (now {self.args.learning_rate}) or {self.group}.gradient_clip, or use "
+                f"{self.group}.precision=fp32"
+            )

@@ -50,7 +50,16 @@ def write_checkpoint(trainer: Trainer, made: Made, folder: Path) -> None:
     state = trainer.state
     losses = [row["loss"] for row in state.log_history if "loss" in row]
     write_card(new, made.facts, state.global_step, state.max_steps, losses[-1] if losses else None)
+    let_be_read(new)
     os.replace(new, folder)
+
+
+def let_be_read(folder: Path) -> None:
+    """Give a checkpoint's files the rights of others that the user makes: weights are written for their owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in folder.iterdir():
+        path.chmod(0o666 & ~mask)
 
 
 def _merge(trainer: Trainer, made: Made, folder: Path) -> None:

@@ -154,7 +154,7 @@ def sft_config(job: TrainJob, rows: int, kernels: Kernels) -> SFTConfig:
 
 
 class _Trainer(ResumableTrainer, SFTTrainer):  # type: ignore[misc]
-    """The library's trainer, with our order of the rows; it ends when the loss or a gradient is no number."""
+    """The library's trainer, with our order of the rows."""
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> ByLength:
         rows = self.train_dataset if train_dataset is None else train_dataset
@@ -162,25 +162,6 @@ class _Trainer(ResumableTrainer, SFTTrainer):  # type: ignore[misc]
         step_rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         self.order = order = ByLength(step_rows, lengths, self.args.data_seed)
         return order
-
-    def training_step(self, *given: Any, **named: Any) -> torch.Tensor:
-        loss: torch.Tensor = super().training_step(*given, **named)
-        self._require_finite("loss", float(loss))
-        return loss
-
-    def _get_grad_norm(self, *given: Any, **named: Any) -> Any:
-        norm = super()._get_grad_norm(*given, **named)
-        if norm is not None:
-            self._require_finite("norm of the gradient", float(norm))
-        return norm
-
-    def _require_finite(self, name: str, value: float) -> None:
-        if not math.isfinite(value):
-            raise StatTrainError(
-                f"the {name} is {value} at step {self.state.global_step + 1}: the training has diverged; lower "
-                f"train.learning_rate (now {self.args.learning_rate}) or train.gradient_clip, or use "
-                "train.precision=fp32"
-            )
 
 
 def _write_results(trainer: SFTTrainer, job: TrainJob, rows: Rows, renderer: PromptRenderer) -> list[int]:

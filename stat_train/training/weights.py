@@ -54,43 +54,44 @@ class Student(NamedTuple):
 
 def choose_kernels(settings: Processes, packing: bool) -> Kernels:
     """Return how to compute here; raises UserError when something is asked for that this machine cannot do."""
-    on_gpu = torch.cuda.is_available()
-    precision = _precision(settings, on_gpu)
+    on_gpu, group = torch.cuda.is_available(), "train" if isinstance(settings, SftTraining) else "rl"
+    precision = _precision(settings, group, on_gpu)
     checkpointing = on_gpu if settings.gradient_checkpointing is None else settings.gradient_checkpointing
-    return Kernels(precision, _attention(settings, precision, packing), _liger(settings, on_gpu), checkpointing)
+    attention = _attention(settings, group, precision, packing)
+    return Kernels(precision, attention, _liger(settings, group, on_gpu), checkpointing)
 
 
-def _precision(settings: Processes, on_gpu: bool) -> str:
+def _precision(settings: Processes, group: str, on_gpu: bool) -> str:
     has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else False
     if settings.precision == "bf16" and on_gpu and not has_bf16:
         raise UserError(
-            f"train.precision = bf16: {torch.cuda.get_device_name()} cannot compute in it; use auto or fp32"
+            f"{group}.precision = bf16: {torch.cuda.get_device_name()} cannot compute in it; use auto or fp32"
         )
     return ("bf16" if has_bf16 else "fp32") if settings.precision == "auto" else settings.precision
 
 
-def _attention(settings: Processes, precision: str, packing: bool) -> str:
+def _attention(settings: Processes, group: str, precision: str, packing: bool) -> str:
     wanted = settings.attention
     if wanted == "auto":
         flash = packing and precision == "bf16" and is_flash_attn_2_available()
         return "flash_attention_2" if flash else "sdpa"
     if wanted in FLASH and not FLASH[wanted]():
         raise UserError(
-            f"train.attention = {wanted}: needs a GPU and the package flash-attn (pip install 'stat-train[gpu]'), and "
-            "one of them is not there; use auto or sdpa"
+            f"{group}.attention = {wanted}: needs a GPU and the package flash-attn (pip install 'stat-train[gpu]'), "
+            "and one of them is not there; use auto or sdpa"
         )
     if wanted in FLASH and precision != "bf16":
-        raise UserError(f"train.attention = {wanted}: computes in bf16 only, and train.precision is {precision}")
+        raise UserError(f"{group}.attention = {wanted}: computes in bf16 only, and {group}.precision is {precision}")
     return wanted
 
 
-def _liger(settings: Processes, on_gpu: bool) -> bool:
+def _liger(settings: Processes, group: str, on_gpu: bool) -> bool:
     # The package can be there where its kernels cannot run, so the GPU is asked for too.
     possible = on_gpu and is_liger_kernel_available()
     if settings.liger and not possible:
         raise UserError(
-            "train.liger = true: needs a GPU and the package liger-kernel (pip install 'stat-train[gpu]'), and one of "
-            "them is not there; use null"
+            f"{group}.liger = true: needs a GPU and the package liger-kernel (pip install 'stat-train[gpu]'), and one "
+            "of them is not there; use null"
         )
     return possible if settings.liger is None else settings.liger
 

@@ -1,13 +1,17 @@
-"""How many processes train, on how many nodes: known before any of them is started."""
+"""How many processes train, on how many nodes, and with what: known before any of them is started."""
 
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from stat_train.errors import UserError
 from stat_train.gpus import visible_gpus
-from stat_train.train_settings import Processes, Strategy
+from stat_train.train_settings import GrpoTraining, Processes, SftTraining, Strategy
+
+# The package that computes attention so; each needs a GPU.
+FLASH = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
 
 
 class World(NamedTuple):
@@ -46,3 +50,26 @@ def require_launchable(world: World, strategy: Strategy, group: str = "train") -
             f"{group}.nodes = {world.nodes}: expected to run inside a Slurm allocation of {world.nodes} nodes (sbatch "
             f"or salloc --nodes={world.nodes}), and this process {has}"
         )
+
+
+def require_packages(settings: SftTraining | GrpoTraining) -> None:
+    """Raise UserError when something is asked for by name that is not installed, or needs a GPU where none is visible.
+
+    The training itself looks again, and closer, when it starts.
+    """
+    group = "train" if isinstance(settings, SftTraining) else "rl"
+    wanted = {
+        f"{group}.attention = {settings.attention}": (FLASH.get(settings.attention), "gpu", True),
+        f"{group}.liger = true": ("liger_kernel" if settings.liger else None, "gpu", True),
+    }
+    if isinstance(settings, SftTraining):
+        eight_bits = settings.optimizer == "paged_adamw_8bit"
+        wanted["train.load_in_4bit = true"] = ("bitsandbytes" if settings.load_in_4bit else None, "qlora", False)
+        wanted["train.optimizer = paged_adamw_8bit"] = ("bitsandbytes" if eight_bits else None, "qlora", False)
+    elif settings.engine == "vllm":
+        wanted["rl.engine = vllm"] = ("vllm", "vllm", True)
+    for given, (package, extra, needs_gpu) in wanted.items():
+        if package and find_spec(package) is None:
+            raise UserError(f"{given}: needs {package}, which is not installed; pip install 'stat-train[{extra}]'")
+        if package and needs_gpu and not visible_gpus():
+            raise UserError(f"{given}: needs a GPU, and none is visible")

@@ -107,7 +107,7 @@ def test_a_killed_process_fails_the_stage_and_the_rest_is_done_by_another_number
     job, failures = answer_job(tmp_path / "answer.partial"), []
 
     def fail() -> None:
-        with pytest.raises(StatTrainError, match=r"stage answer failed with exit code -9"):
+        with pytest.raises(StatTrainError, match=r"stage answer was ended by SIGKILL"):
             answer(job, 2)
         failures.append(True)
 

@@ -125,6 +125,8 @@ LONG = {
         At("train", "before", "train-*"),
     ],
     "trainings": [
+        At("rl_questions", "half", "questions.jsonl"),
+        At("rl_questions", "before", "rl_questions-*"),
         At("replay", "half", "replay.jsonl"),
         At("replay", "before", "replay-*"),
         At("train", "half", "optimizer.pt", count=3),
@@ -132,8 +134,6 @@ LONG = {
         At("validate", "half", "answers.jsonl"),
         At("choose", "half", "choice.json"),
         At("choose", "before", "choose-*"),
-        At("rl_questions", "half", "questions.jsonl"),
-        At("rl_questions", "before", "rl_questions-*"),
         At("rl", "half", "optimizer.pt", count=2),
         At("rl", "before", "rl-*"),
     ],
@@ -149,7 +149,7 @@ LONG = {
     ],
 }
 STAGES = (
-    "questions label answer grade diagnose profile decontaminate curate replay train validate choose rl_questions rl "
+    "questions label answer grade diagnose profile decontaminate curate rl_questions replay train validate choose rl "
     "benchmark evaluate report"
 )
 

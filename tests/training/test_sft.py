@@ -199,7 +199,7 @@ def test_it_says_what_it_is_about_to_do_before_it_does(finished: Finished) -> No
     lines = finished.said.splitlines()
     assert lines[0].startswith(f"80 rows with {found['tokens']:,} tokens, the longest with")
     assert "parameters" in lines[1] and "of memory a process" in lines[1] and "of disk" in lines[1]
-    assert "tokens count in the loss; first row: [<|user|>" in finished.said
+    assert "tokens count in the loss; first row, the rest of it in brackets: [<|user|>" in finished.said
 
 
 def test_the_card_says_what_the_checkpoint_is(finished: Finished) -> None:
