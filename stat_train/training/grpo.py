@@ -140,14 +140,8 @@ def require_answers(questions: Sequence[Question], grader: Grader) -> None:
 
 
 def updates_per_batch(settings: GrpoTraining) -> int:
-    """Return how many optimizer steps learn from one batch of answers; raises UserError when not a whole number."""
-    updates, left = divmod(settings.questions_per_batch, settings.questions_per_update)
-    if left:
-        raise UserError(
-            f"rl.questions_per_batch = {settings.questions_per_batch}: not a multiple of rl.questions_per_update = "
-            f"{settings.questions_per_update}; expected one, such as {settings.questions_per_update * max(1, updates)}"
-        )
-    return updates
+    """Return how many optimizer steps learn from one batch of answers; a whole number, as the settings were checked."""
+    return settings.questions_per_batch // settings.questions_per_update
 
 
 def _engine(settings: GrpoTraining, vllm: bool) -> str:

@@ -23,9 +23,8 @@ def graded(marks: str) -> tuple[list[Question], list[Grade]]:
 
 def chosen(marks: dict[tuple[float, int], str]) -> tuple[float, int]:
     """Return rate and step of the one that is chosen."""
-    choice = choose(
-        {Candidate(*which, f"step-{which[1]}"): graded(each) for which, each in marks.items()}, graded("----")
-    )
+    made = {Candidate(*which, f"step-{which[1]}"): graded(each) for which, each in marks.items()}
+    choice = choose(made, before=graded("----"))
     (row,) = (row for row in choice["candidates"] if row["chosen"])
     return row["learning_rate"], row["step"]
 
@@ -48,10 +47,8 @@ def test_the_candidate_with_the_most_right_answers_is_chosen(
 
 def test_each_candidate_is_told_with_what_it_scored() -> None:
     """3 of 4 and 1 of 3 right; the exact 95 % interval of 3 of 4 is 19.4 to 99.4 %."""
-    found = choose(
-        {Candidate(1e-4, 8, "checkpoint"): graded("+++-"), Candidate(2e-4, 8, "checkpoint"): graded("+--?")},
-        graded("++--"),
-    )
+    made = {Candidate(1e-4, 8, "checkpoint"): graded("+++-"), Candidate(2e-4, 8, "checkpoint"): graded("+--?")}
+    found = choose(made, before=graded("++--"))
     first, second = found["candidates"]
     assert (first["n"], first["correct"], first["accuracy"], first["chosen"]) == (4, 3, 0.75, True)
     assert (first["low"], first["high"]) == (pytest.approx(0.194, abs=5e-4), pytest.approx(0.994, abs=5e-4))

@@ -57,5 +57,5 @@ def test_the_plan_says_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert "up to 32 (train.effective_batch_size)" in train
     # 41 batches of 48 questions with 8 answers each.
     assert "15,744 answers of at most 96 tokens, 41 steps" in rl
-    assert main(["plan", "rl=grpo", "--json"]) == 0
+    assert main(["plan", *asked, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["training"]["rl"]["completions"] == 15744

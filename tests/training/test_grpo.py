@@ -370,11 +370,6 @@ def test_answers_are_split_over_processes(many: Callable[..., Any], monkeypatch:
         many("rl=paper")
 
 
-def test_updates_that_do_not_divide_a_batch_are_refused(many: Callable[..., Any]) -> None:
-    with pytest.raises(UserError, match=r"= 256: not a multiple of rl\.questions_per_update = 100; .* such as 200"):
-        many("rl=paper", "rl.questions_per_update=100")
-
-
 def test_fewer_questions_than_a_batch_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"rl\.questions_per_batch = 4: there are 3 questions"):
         grpo.ask(make_job(tmp_path, questions=QUESTIONS[:3]))

@@ -202,8 +202,6 @@ def test_figures_need_no_weights(student: Path, tmp_path: Path) -> None:
     assert found.first_row == "[<|user|>1 2<|assistant|>] 3 4 5<|end|>"
     opening = "56% of the tokens count in the loss; first row, the rest of it in brackets: "
     assert found.sample().startswith(opening + "[<|user|>1 2<|assistant|>] 3 4 5")
-        "56% of the tokens count in the loss; first row, the rest of it in brackets: [<|user|>1 2<|assistant|>] 3 4 5"
-    )
     assert json.loads(json.dumps(found.as_json()))["memory"]["optimizer"] == 8 * found.parameters.base
     assert check(tmp_path / "cut", student, rows, "train.max_length=9").too_long_rows == 1
 
