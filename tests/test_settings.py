@@ -71,7 +71,7 @@ WRONG = {
     ),
     "batch that cannot be split over nodes": Wrong(
         ["train.processes=8", "train.nodes=3"],
-        [["train.effective_batch_size = 32", "equally over 24 processes", "at most 32"]],
+        [["train.effective_batch_size = 32", "equally over 24 processes", "as divide 32"]],
     ),
     "rate named twice": Wrong(
         ["train.learning_rates=[0.001,0.0001,0.001]"],

@@ -86,7 +86,7 @@ def test_the_checkpoint_that_goes_on_is_the_best_on_the_validation_questions(pla
     (chosen,) = (row for row in rows if row["chosen"])
     # The first of those with the most: rates and steps rise.
     assert chosen == next(row for row in rows if row["correct"] == most)
-    assert len(place.artifacts("train")) == 2 and len(place.artifacts("validate")) == 4
+    assert len(place.artifacts("train")) == 2 and len(place.artifacts("validate")) == 5
     checkpoint = (whole / "checkpoint").resolve()
     trained = (whole / "training.json").resolve().parent
     assert checkpoint == trained / chosen["checkpoint"]
