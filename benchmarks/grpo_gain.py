@@ -80,10 +80,10 @@ def mixed(seed: str, split: world.Split, name: str, count: int) -> list[Question
 def held_out(share: float) -> dict[str, list[Question]]:
     """Return the held-out questions: of each length, and of the training mix."""
     greedy = {
-        str(steps): questions(Random(f"report {steps}"), "benchmark", "greedy", steps, int(GREEDY_QUESTIONS * share))
+        str(steps): questions(Random(f"final {steps}"), "benchmark", "greedy", steps, int(GREEDY_QUESTIONS * share))
         for steps in MIX
     }
-    return greedy | {"sampled": mixed("report", "benchmark", "sampled", int(SAMPLED_QUESTIONS * share))}
+    return greedy | {"sampled": mixed("final", "benchmark", "sampled", int(SAMPLED_QUESTIONS * share))}
 
 
 def train(folder: Path, seed: int, config: Config, asked: dict[str, list[Question]], count: int) -> dict[str, float]:

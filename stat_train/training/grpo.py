@@ -33,6 +33,7 @@ from stat_train.training.distributed import join_processes, leave_processes, ran
 from stat_train.training.drift import Drift
 from stat_train.training.grpo_trainer import Asked, StopsBetweenBatches, Trainer
 from stat_train.training.job import RlJob
+from stat_train.training.model_card import write_rl_card
 from stat_train.training.resume import Start, find_start, say_start, state_folder
 from stat_train.training.rewards import open_grader
 from stat_train.training.rollouts import engine_arguments, limited_handshake, require_server, uses_vllm
@@ -266,19 +267,18 @@ def _write_results(job: RlJob, trainer: Trainer, asked: Asked, engine: str) -> N
         return
     history = [metrics(row) for row in trainer.state.log_history if "loss" in row]
     write_text(job.folder / "metrics.jsonl", "".join(json.dumps(row, sort_keys=True) + "\n" for row in history))
-    write_json(
-        job.folder / "training.json",
-        {
-            "questions": len(asked.questions),
-            "steps": trainer.state.global_step,
-            "answers_per_step": job.settings.questions_per_update * job.settings.rollouts,
-            "tokens": trainer.state.num_input_tokens_seen,
-            "engine": engine,
-            "prompt_hash": asked.renderer.hash(),
-            "first_reward": history[0].get("reward"),
-            "final_reward": history[-1].get("reward"),
-        },
-    )
+    told = {
+        "questions": len(asked.questions),
+        "steps": trainer.state.global_step,
+        "answers_per_step": job.settings.questions_per_update * job.settings.rollouts,
+        "tokens": trainer.state.num_input_tokens_seen,
+        "engine": engine,
+        "prompt_hash": asked.renderer.hash(),
+        "first_reward": history[0].get("reward"),
+        "final_reward": history[-1].get("reward"),
+    }
+    write_json(job.folder / "training.json", told)
+    write_rl_card(temporary, job, told)
     (temporary / TRAINERS_OWN).unlink(missing_ok=True)
     let_be_read(temporary)
     os.replace(temporary, job.folder / "checkpoint")

@@ -12,7 +12,7 @@ from stat_train.models.places import SHIPPED
 from stat_train.store import write_text
 from stat_train.tasks.prompts import PromptRenderer
 from stat_train.training.distributed import world_size
-from stat_train.training.job import TrainJob
+from stat_train.training.job import RlJob, TrainJob
 from stat_train.training.rows import Rows
 from stat_train.training.weights import Kernels, base_place
 
@@ -43,7 +43,30 @@ def card_facts(job: TrainJob, rows: Rows, renderer: PromptRenderer, kernels: Ker
 
 
 def write_card(folder: Path, facts: dict[str, Any], step: int, steps: int, loss: float | None) -> None:
-    """Write a checkpoint's README.md, with the front matter that the hub reads."""
+    """Write a fine-tuned checkpoint's README.md."""
+    told = facts | {"step": step, "steps": steps, "loss": loss}
+    _write(folder, "model_card.md.j2", ["sft", *facts["recipes"]], told)
+
+
+def write_rl_card(folder: Path, job: RlJob, told: dict[str, Any]) -> None:
+    """Write the README.md of a checkpoint after reinforcement learning; `told` is the content of its training.json."""
+    facts = {
+        "base": base_name(job),
+        "hub_name": None if Path(base_place(job)).is_absolute() else base_place(job),
+        "revision": job.revision,
+        "data_hash": _sha256(job.questions),
+        "grader": job.grader,
+        "strategy": job.strategy.name,
+        "processes": world_size(),
+        "prompt": job.prompt,
+        "settings": {name: "none" if value is None else value for name, value in job.settings.identity().items()},
+        "seed": job.seed,
+    }
+    _write(folder, "rl_card.md.j2", ["grpo"], facts | told)
+
+
+def _write(folder: Path, template: str, tags: list[str], facts: dict[str, Any]) -> None:
+    """Write a card with the front matter that the hub reads."""
     from huggingface_hub import ModelCardData
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -51,17 +74,15 @@ def write_card(folder: Path, facts: dict[str, Any], step: int, steps: int, loss:
         base_model=facts["hub_name"],
         library_name="peft" if (folder / "adapter_config.json").exists() else "transformers",
         pipeline_tag="text-generation",
-        tags=["stat-train", "sft", *facts["recipes"]],
+        tags=["stat-train", *tags],
     )
     page = Environment(loader=PackageLoader("stat_train", "training"), undefined=StrictUndefined, trim_blocks=True)
     page.filters["cell"] = as_cell
-    text = page.get_template("model_card.md.j2").render(
-        facts, front=f"---\n{front.to_yaml()}\n---", version=__version__, step=step, steps=steps, loss=loss
-    )
+    text = page.get_template(template).render(facts, front=f"---\n{front.to_yaml()}\n---", version=__version__)
     write_text(folder / "README.md", text + "\n")
 
 
-def base_name(job: TrainJob) -> str:
+def base_name(job: TrainJob | RlJob) -> str:
     """Return the student's name: a hub name, that of a shipped one, or of a folder its last part alone."""
     shipped = {str(place): name for name, place in SHIPPED.items()}
     place = base_place(job)

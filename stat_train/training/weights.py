@@ -21,7 +21,7 @@ from stat_train.errors import UserError
 from stat_train.models.places import model_place
 from stat_train.models.transformers import CANNOT_LOAD, cannot_be_loaded
 from stat_train.train_settings import Processes, SftTraining, Strategy
-from stat_train.training.job import TrainJob
+from stat_train.training.job import RlJob, TrainJob
 from stat_train.training.resume import Start
 
 FLASH = {"flash_attention_2": is_flash_attn_2_available, "flash_attention_3": is_flash_attn_3_available}
@@ -128,7 +128,7 @@ def shards_weights(strategy: Strategy) -> bool:
 # -- the model --------------------------------------------------------------------------------------------------------
 
 
-def base_place(job: TrainJob) -> str:
+def base_place(job: TrainJob | RlJob) -> str:
     """Return where the student's weights are: a folder from the root, for an adapter names it and may be moved."""
     place = model_place(job.model)
     return str(Path(place).absolute()) if Path(place).is_dir() else place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -190,6 +191,16 @@ def test_the_student_is_asked_with_the_tokens_that_it_is_asked_with_elsewhere(tm
     assert all(row.count(0) == 1 for row in ids)
     theirs, _, _ = GRPOTrainer._tokenize_prompts(trainer, texts)
     assert all(row[:2] == [0, 0] for row in theirs)
+
+
+def test_a_checkpoint_says_what_it_is_and_others_may_read_it(trained: RlJob) -> None:
+    card = (trained.folder / "checkpoint" / "README.md").read_text()
+    digest = hashlib.sha256(trained.questions.read_bytes()).hexdigest()
+    assert f"| SHA-256 of questions.jsonl | {digest} |" in card and "| updates | 4 |" in card
+    assert "| rl.rollouts | " in card and "- grpo" in card.split("---")[1]
+    rights = {path.stat().st_mode & 0o777 for path in (trained.folder / "checkpoint").iterdir()}
+    (trained.folder / "like").touch()
+    assert rights == {(trained.folder / "like").stat().st_mode & 0o777}
 
 
 def test_what_ends_an_answer_is_the_renderers_and_the_checkpoints(tmp_path: Path) -> None:
