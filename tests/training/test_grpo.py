@@ -193,6 +193,19 @@ def test_the_student_is_asked_with_the_tokens_that_it_is_asked_with_elsewhere(tm
     assert all(row[:2] == [0, 0] for row in theirs)
 
 
+def test_each_epoch_has_an_order_of_its_own_that_is_found_again(tmp_path: Path) -> None:
+    """The trainer tells the order its epoch, for the library does not when it skips batches in several processes."""
+    trainer = make_trainer(make_job(tmp_path))
+    loader = trainer.get_train_dataloader()
+    orders = []
+    for epoch in (0, 1, 0):
+        trainer.order.set_epoch(epoch)
+        orders.append(list(trainer.order))
+    assert orders[0] == orders[2] != orders[1]
+    trainer.order.set_epoch(1)
+    assert loader.batch_sampler.sampler is trainer.order and next(iter(loader))[0]["row"] == orders[1][0]
+
+
 def test_a_checkpoint_says_what_it_is_and_others_may_read_it(trained: RlJob) -> None:
     card = (trained.folder / "checkpoint" / "README.md").read_text()
     digest = hashlib.sha256(trained.questions.read_bytes()).hexdigest()
