@@ -20,12 +20,13 @@ from worlds import ROWS, deadline, make_job, pid_of_rank, run, run_here, sft_set
 
 from stat_train import stage
 from stat_train.batches import Split, split_batch
-from stat_train.compose import choices
+from stat_train.compose import choices, read_settings
 from stat_train.errors import STOPPED, StatTrainError, UserError
+from stat_train.train_settings import GrpoTraining, SftTraining
 from stat_train.training import launch
 from stat_train.training.distributed import strategy_arguments
 from stat_train.training.job import TrainJob
-from stat_train.training.world import World, require_launchable
+from stat_train.training.world import World, require_launchable, require_packages
 
 STEPS = ROWS // 8
 CLOSE = 1e-3
@@ -131,6 +132,35 @@ def test_fsdp_reads_its_file(tmp_path: Path) -> None:
         "activation_checkpointing": True,
         "reshard_after_forward": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["train.attention=flash_attention_2"], r"train\.attention = flash_attention_2: needs flash_attn, .*\[gpu\]"),
+        (["train.liger=true"], r"train\.liger = true: needs liger_kernel, which is not installed; .*\[gpu\]"),
+        (["train=sft_qlora"], r"train\.load_in_4bit = true: needs bitsandbytes, .*\[qlora\]"),
+        (["train=none", "rl=grpo", "rl.engine=vllm"], r"rl\.engine = vllm: needs vllm, .*\[vllm\]"),
+    ],
+)
+def test_a_package_that_is_asked_for_by_name_is_missed_early(
+    given: list[str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, installed = read_settings(given).config, set[str]()
+    settings = config.rl if config.train.name == "none" else config.train
+    monkeypatch.setattr("stat_train.training.world.find_spec", lambda name: name if name in installed else None)
+    monkeypatch.setattr("stat_train.training.world.visible_gpus", lambda: ["0"])
+    assert isinstance(settings, SftTraining | GrpoTraining)
+    with pytest.raises(UserError, match=expected):
+        require_packages(settings)
+    installed |= {"flash_attn", "liger_kernel", "bitsandbytes", "vllm"}
+    require_packages(settings)
+    monkeypatch.setattr("stat_train.training.world.visible_gpus", list)
+    if "qlora" in given[0]:
+        require_packages(settings)
+        return
+    with pytest.raises(UserError, match="needs a GPU, and none is visible"):
+        require_packages(settings)
 
 
 # -- real processes ---------------------------------------------------------------------------------------------------
