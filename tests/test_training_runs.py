@@ -285,6 +285,13 @@ def test_a_checkpoint_that_cannot_be_used_is_refused_before_anything_is_made(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_file_is_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (file := tmp_path / "weights.safetensors").touch()
+    given = ["train=external", f"train.checkpoint={file}", f"run_dir={tmp_path / 'run'}"]
+    assert main([*given, f"cache_dir={tmp_path / 'cache'}"]) == 2
+    assert f"train.checkpoint = {file}: is a file; expected a checkpoint folder" in capsys.readouterr().err
+
+
 def test_a_link_that_the_run_itself_would_take_away_is_no_checkpoint(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
