@@ -39,7 +39,7 @@ from stat_train.compose import read_settings  # noqa: E402
 from stat_train.config import Config  # noqa: E402
 from stat_train.models.generator import Request, Sampling  # noqa: E402
 from stat_train.records import Question  # noqa: E402
-from stat_train.store import lease, write_json, write_records  # noqa: E402
+from stat_train.store import lease, write_json, write_records, write_text  # noqa: E402
 from stat_train.tasks.arithmetic import world  # noqa: E402
 from stat_train.tasks.arithmetic.mixes import MIXES  # noqa: E402
 from stat_train.tasks.graders import PlainGrader  # noqa: E402
@@ -80,10 +80,10 @@ def mixed(seed: str, split: world.Split, name: str, count: int) -> list[Question
 def held_out(share: float) -> dict[str, list[Question]]:
     """Return the held-out questions: of each length, and of the training mix."""
     greedy = {
-        str(steps): questions(Random(f"final {steps}"), "benchmark", "greedy", steps, int(GREEDY_QUESTIONS * share))
+        str(steps): questions(Random(f"report {steps}"), "benchmark", "greedy", steps, int(GREEDY_QUESTIONS * share))
         for steps in MIX
     }
-    return greedy | {"sampled": mixed("final", "benchmark", "sampled", int(SAMPLED_QUESTIONS * share))}
+    return greedy | {"sampled": mixed("report", "benchmark", "sampled", int(SAMPLED_QUESTIONS * share))}
 
 
 def train(folder: Path, seed: int, config: Config, asked: dict[str, list[Question]], count: int) -> dict[str, float]:
@@ -223,10 +223,9 @@ def main() -> None:
     text = markdown(table, given.seeds)
     print(text)
     place = given.folder if given.quick or given.settings else RESULTS
-    write_json(
-        place / "grpo_gain.json",
-        {"settings": config.rl.model_dump(), "mix": MIX, "rows": table, "base": base, "seeds": seeds},
-    )
+    raw = {"settings": config.rl.model_dump(), "mix": MIX, "rows": table, "base": base, "seeds": seeds}
+    # A number a line for each of thousands of questions is nothing to read.
+    write_text(place / "grpo_gain.json", json.dumps(raw) + "\n")
     (place / "grpo_gain.md").write_text(opening(seeds, asked) + text + "\n", encoding="utf-8")
 
 
