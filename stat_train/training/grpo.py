@@ -7,16 +7,13 @@ import logging
 import math
 import os
 import shutil
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import disable_progress_bars
 from huggingface_hub import snapshot_download
 from transformers import PrinterCallback
-from transformers.utils import logging as library_logging
 from trl import GRPOConfig
 
 from stat_train.batches import split_batch
@@ -34,6 +31,7 @@ from stat_train.training.drift import Drift
 from stat_train.training.grpo_trainer import Asked, StopsBetweenBatches, Trainer
 from stat_train.training.job import RlJob
 from stat_train.training.model_card import write_rl_card
+from stat_train.training.quiet import quiet_libraries
 from stat_train.training.resume import Start, find_start, say_start, state_folder
 from stat_train.training.rewards import open_grader
 from stat_train.training.rollouts import engine_arguments, limited_handshake, require_server, uses_vllm
@@ -54,7 +52,9 @@ def train(job: RlJob) -> None:
         # It is written last: an interrupted process had only the trainer's own files left to remove.
         shutil.rmtree(job.folder / "trainer", ignore_errors=True)
         return
-    _quiet()
+    quiet_libraries()
+    # It would print each answer that cannot be scored; their share is logged.
+    logging.getLogger("trl.trainer.grpo_trainer").addFilter(_is_not_of_unscored)
     with open_grader(job.grader, job.grader_timeout_seconds) as grader:
         join_processes(job.strategy)
         _train(job, grader)
@@ -82,19 +82,6 @@ def _train(job: RlJob, grader: Grader) -> None:
     if rank() == 0:
         write_records(job.folder / "dropped.jsonl", dropped)
     _write_results(job, trainer, asked, engine)
-
-
-def _quiet() -> None:
-    """Keep the libraries' own bars and notes off the terminal; ours say the same."""
-    disable_progress_bars()
-    library_logging.set_verbosity_error()
-    # TRL reads this argument under its old name only, which transformers 5.23 announces to be renamed.
-    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated")
-    warnings.filterwarnings("ignore", message="`use_liger_kernel=True` is deprecated")
-    # DeepSpeed calls collectives by their old names.
-    warnings.filterwarnings("ignore", message=".*_tensor` is deprecated", category=FutureWarning)
-    # It would print each answer that cannot be scored; their share is logged.
-    logging.getLogger("trl.trainer.grpo_trainer").addFilter(_is_not_of_unscored)
 
 
 def _is_not_of_unscored(record: logging.LogRecord) -> bool:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from datasets import Dataset, disable_progress_bars
+from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
-from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer
 
 from stat_train.batches import split_batch
@@ -26,6 +24,7 @@ from stat_train.training.distributed import join_processes, leave_processes, ran
 from stat_train.training.job import TrainJob
 from stat_train.training.model_card import card_facts
 from stat_train.training.preflight import check_before, say_and_write
+from stat_train.training.quiet import quiet_libraries
 from stat_train.training.resume import ResumableTrainer, Start, find_start, say_start, state_folder
 from stat_train.training.rows import ByLength, Rows, tokenized
 from stat_train.training.saving import KeepCheckpoints, Made, write_checkpoint
@@ -48,7 +47,7 @@ def train(job: TrainJob) -> None:
         if rank() == 0:
             print("this training had ended: its checkpoint is there, and nothing is trained", flush=True)
         return
-    _quiet()
+    quiet_libraries()
     require_trainable(job)
     join_processes(job.strategy)
     kernels = choose_kernels(job.settings, job.settings.packing)
@@ -73,20 +72,6 @@ def train(job: TrainJob) -> None:
     if rank() == 0:
         shutil.rmtree(job.folder / "trainer")
     leave_processes()
-
-
-def _quiet() -> None:
-    """Keep the libraries' own bars and notes off the terminal; ours say the same."""
-    disable_progress_bars()
-    logging.set_verbosity_error()
-    # TRL reads this argument under its old name only, which transformers 5.23 announces to be renamed.
-    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated")
-    # Asked for by name in the settings, which will say otherwise when TRL has taken it away.
-    warnings.filterwarnings("ignore", message=".*use_liger_kernel.* is deprecated", category=FutureWarning)
-    # Said before the training, and without a place in a library's code.
-    warnings.filterwarnings("ignore", message="Paged optimizers are not supported on CPU")
-    # DeepSpeed calls collectives by their old names.
-    warnings.filterwarnings("ignore", message=".*_tensor` is deprecated", category=FutureWarning)
 
 
 def make_trainer(
