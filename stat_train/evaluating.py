@@ -8,20 +8,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from stat_train.benchmarks import Benchmark, benchmarks_of
 from stat_train.counts import Count, Counts, dropped_counts
 from stat_train.curation.inputs import read_profile
 from stat_train.evaluation.model_card import model_card
 from stat_train.evaluation.report import Findings, report_numbers
-from stat_train.evaluation.results import write_evaluation, write_report
-from stat_train.evaluation.summary import BASE
+from stat_train.evaluation.results import ANSWERS_FILE, SCORES_FILE, Graded, write_evaluation, write_report
+from stat_train.evaluation.scores import Scored, scored
+from stat_train.evaluation.summary import BASE, PROMPTED
 from stat_train.evaluation.terminal import print_summary
 from stat_train.prompting import prompted_answers
 from stat_train.records import Answer, Question
 from stat_train.run import Run
 from stat_train.store import Artifact, read_records, write_text
-from stat_train.student import benchmark_answers
+from stat_train.student import Weights, benchmark_answers
 from stat_train.tasks.graders import grade
-from stat_train.tuning import Weights
 
 MODEL_CARD = "model_card.md"
 
@@ -30,31 +31,33 @@ def evaluation_of(
     run: Run, questions: Artifact, skill_map: Artifact, overlapping: Artifact, arms: Mapping[str, Weights]
 ) -> Artifact:
     """Return what the arms got right: the student as it was, each training, and examples in the prompt."""
-    benchmarks = sorted((questions.folder / "benchmarks").iterdir())
-    made = {
-        (arm, place): benchmark_answers(run, arm, place, weights.place, weights.known_by)
-        for arm, weights in arms.items()
-        for place in benchmarks
-    }
+    benchmarks = benchmarks_of(run, questions)
+    made = {(arm, each): benchmark_answers(run, arm, each, arms[arm]) for arm in arms for each in benchmarks}
     if run.config.evaluate.prompting == "adaptmi":
-        base = {place: made[BASE, place] for place in benchmarks}
+        base = {each: made[BASE, each] for each in benchmarks}
         prompted = prompted_answers(run, questions, skill_map, overlapping, base)
-        made |= {("adaptmi", place): answers for place, answers in prompted.items()}
+        made |= {(PROMPTED, each): answers for each, answers in prompted.items()}
 
     def build(folder: Path) -> Counts:
-        graded: dict[str, dict[str, Any]] = {arm: {} for arm, _ in made}
-        for (arm, place), answers in made.items():
-            asked = read_records(place, Question)
-            known = {question.id: question for question in asked}
-            given = answers.records("answers.jsonl", Answer)
-            graded[arm][place.stem] = (asked, grade(known, given, run.grader))
-        write_evaluation(folder, graded)
-        every = sum(len(grades) for found in graded.values() for _, grades in found.values())
-        return {"answer": Count(sum(len(a.records("answers.jsonl", Answer)) for a in made.values()), every)}
+        graded = {key: _graded(run, *key, answers) for key, answers in made.items()}
+        found: dict[str, dict[str, Scored]] = {arm: {} for arm, _ in made}
+        for (arm, each), rows in graded.items():
+            asked = read_records(each.place, Question)
+            found[arm][each.name] = scored(asked, rows.grades, rows.answers, each.pass_at)
+        write_evaluation(folder, found, graded.values())
+        answered = sum(len(rows.answers) for rows in graded.values())
+        return {"answer": Count(answered, sum(len(rows.grades) for rows in graded.values()))}
 
-    identity = {"arms": [[arm, place.stem] for arm, place in made], "grader": run.grader_identity()}
+    identity = {"arms": [[arm, each.name, each.pass_at] for arm, each in made]}
+    identity |= {"graders": {each.name: run.grader_identity(each.grader) for each in benchmarks}}
     inputs = [questions, *made.values()]
-    return run.make("evaluate", 3, inputs, identity, build, "evaluation.json", "benchmark_grades.jsonl")
+    return run.make("evaluate", 4, inputs, identity, build, "evaluation.json", SCORES_FILE, ANSWERS_FILE)
+
+
+def _graded(run: Run, arm: str, benchmark: Benchmark, answers: Artifact) -> Graded:
+    known = {question.id: question for question in read_records(benchmark.place, Question)}
+    given = answers.records("answers.jsonl", Answer)
+    return Graded(arm, benchmark.name, given, grade(known, given, run.grader_named(benchmark.grader)))
 
 
 def report_of(run: Run, profiled: Artifact, trained_on: Artifact, evaluation: Artifact | None) -> Artifact:

@@ -51,7 +51,7 @@ from stat_train.reinforcing import reinforced, require_prompts, rl_questions
 from stat_train.run import Run, Summary
 from stat_train.scoring import step_rewards_of, step_scores
 from stat_train.store import Artifact, write_json, write_records
-from stat_train.student import validation_answers
+from stat_train.student import Weights, student_weights, validation_answers
 from stat_train.tasks.graders import grade as grade_answers
 from stat_train.tasks.graders import unscored
 from stat_train.tasks.load import (
@@ -68,12 +68,10 @@ from stat_train.teacher.skill_list import (
 )
 from stat_train.train_settings import ExternalTraining, GrpoTraining, SftTraining
 from stat_train.tuning import (
-    Weights,
     external_weights,
     fine_tuned,
     require_choosable,
     require_trainable,
-    student_weights,
 )
 
 PLACES = ("pool", "benchmark", "validation")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from stat_train.benchmarks import Benchmark, benchmarks_of
 from stat_train.config import LocalStudent, OpenAITeacher
 from stat_train.counts import Count, Counts, seen
 from stat_train.curating import left_out_rows
@@ -24,30 +25,26 @@ from stat_train.records import Answer, Dropped, ExemplarPrompt, Question
 from stat_train.run import Run, Summary
 from stat_train.scoring import step_rewards_of, step_scores
 from stat_train.store import Artifact, read_records, write_records
-from stat_train.student import benchmark_answers
+from stat_train.student import benchmark_answers, student_weights
 from stat_train.tasks.load import open_pool, open_pool_skills
 from stat_train.tasks.prompts import PromptRenderer, messages
 from stat_train.teacher.skill_list import read_skill_list
 
-# Benchmark (its file of questions) -> the answers to it.
-Answered = Mapping[Path, Artifact]
+Answered = Mapping[Benchmark, Artifact]
 
 
 def prompted_answers(
     run: Run, questions: Artifact, skill_map: Artifact, overlapping: Artifact, base: Answered
-) -> dict[Path, Artifact]:
+) -> dict[Benchmark, Artifact]:
     """Return the answers of the student as it is, after worked examples; `base` are those that it gave without."""
     prompts = exemplar_prompts(run, questions, skill_map, overlapping, base)
-    weights = model_place(_student(run).model)
-    known_by = run.fingerprint(weights)
-    return {place: benchmark_answers(run, PROMPTED, place, weights, known_by, prompts.folder) for place in base}
+    return {each: benchmark_answers(run, PROMPTED, each, student_weights(run), prompts.folder) for each in base}
 
 
 def prompts_after_base(run: Run, questions: Artifact, skill_map: Artifact, overlapping: Artifact) -> Artifact:
     """Return the prompts where only questions and their skills are at hand: the base answers the benchmarks first."""
-    weights = model_place(_student(run).model)
-    known_by, places = run.fingerprint(weights), sorted((questions.folder / "benchmarks").iterdir())
-    base = {place: benchmark_answers(run, BASE, place, weights, known_by) for place in places}
+    every = benchmarks_of(run, questions)
+    base = {each: benchmark_answers(run, BASE, each, student_weights(run)) for each in every}
     return exemplar_prompts(run, questions, skill_map, overlapping, base)
 
 
@@ -59,10 +56,10 @@ def exemplar_prompts(
     What is difficult is told by the run's own rule from the base's answers; no gold answer of a benchmark is used.
     """
     count, seed = run.config.evaluate.exemplars, run.config.seed
-    scores = {place: step_scores(run, place, answers) for place, answers in base.items()}
+    scores = {each: step_scores(run, each.place, answers) for each, answers in base.items()}
 
     def build(folder: Path) -> Counts:
-        asked = {question.id: question for place in base for question in read_records(place, Question)}
+        asked = {question.id: question for each in base for question in read_records(each.place, Question)}
         judged, unlabelled = _judged(run, skill_map, base, scores)
         left_out = left_out_rows(run, overlapping)
         source, _ = make_source(open_pool(questions.folder), open_pool_skills(skill_map.folder), left_out)
@@ -103,14 +100,14 @@ def _student(run: Run) -> LocalStudent:
 
 
 def _judged(
-    run: Run, skill_map: Artifact, base: Answered, scores: Mapping[Path, Artifact | None]
+    run: Run, skill_map: Artifact, base: Answered, scores: Mapping[Benchmark, Artifact | None]
 ) -> tuple[Judged, list[Dropped]]:
     """Return what the student finds difficult, and the skills of that alone: a teacher may have to be paid for them."""
     difficult, unjudged, hard = dict[str, bool](), dict[str, str](), list[Question]()
-    for place, answers in base.items():
-        asked = {question.id: question for question in read_records(place, Question)}
+    for each, answers in base.items():
+        asked = {question.id: question for question in read_records(each.place, Question)}
         given = answers.records("answers.jsonl", Answer)
-        scored = step_rewards_of(run, asked, given, scores[place])
+        scored = step_rewards_of(run, asked, given, scores[each])
         found, dropped = find_difficult(run.config.difficulty, asked, given, [], run.grader, scored)
         difficult |= {row.question_id: row.difficult for row in found}
         unjudged |= {row.id: row.reason for row in dropped}

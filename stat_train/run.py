@@ -54,6 +54,7 @@ class Run:
     command: Sequence[str]
     console: Console
     opened: ExitStack = field(default_factory=ExitStack)
+    graders: dict[str, Grader] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.config: Config = self.settings.config
@@ -141,10 +142,18 @@ class Run:
         """The teacher that is asked again."""
         return self._teacher(self.second.settings, self.second.role)
 
-    @cached_property
+    @property
     def grader(self) -> Grader:
-        """What tells whether answers are right."""
-        name = self.config.task.grader
+        """What tells whether answers to the task's questions are right."""
+        return self.grader_named(self.config.task.grader)
+
+    def grader_named(self, name: str) -> Grader:
+        """Return the grader of this name, as `task.grader` takes it; it is the same one each time."""
+        if name not in self.graders:
+            self.graders[name] = self._grader(name)
+        return self.graders[name]
+
+    def _grader(self, name: str) -> Grader:
         if name == "judge":
             from stat_train.teacher.judge import JudgeGrader
             from stat_train.teacher.llm import LanguageModelTeacher
@@ -155,9 +164,9 @@ class Run:
             return PlainGrader(cast(BuiltInGrader, name))
         return self.opened.enter_context(PooledGrader(name, self.config.task.grader_timeout_seconds))
 
-    def grader_identity(self) -> Summary:
-        """Return what verdicts depend on beside the answers."""
-        name = self.config.task.grader
+    def grader_identity(self, name: str | None = None) -> Summary:
+        """Return what verdicts depend on beside the answers; without a name, of the task's grader."""
+        name = name or self.config.task.grader
         if name == "judge":
             return {"grader": name, "teacher": self.teacher_identity("judge", "judge_freely")}
         if name in PLAIN_GRADERS:

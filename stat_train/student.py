@@ -1,10 +1,12 @@
-"""The student's answers as artifacts: to the validation questions, whatever kind it is of, and to benchmarks."""
+"""The student: its weights, and its answers as artifacts, to validation questions and to benchmarks."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from stat_train import stage
+from stat_train.benchmarks import Benchmark
 from stat_train.config import EndpointStudent, LocalStudent, RecordedStudent
 from stat_train.counts import Count, Counts
 from stat_train.diagnosis.answering import (
@@ -21,6 +23,23 @@ from stat_train.models.recorded import read_recording
 from stat_train.records import Answer, Question
 from stat_train.run import Run
 from stat_train.store import Artifact, file_hash, read_records, write_records
+
+
+class Weights(NamedTuple):
+    """A model to go on from: where it is, what it is known by, and the training that made it, if one did."""
+
+    place: str
+    revision: str | None
+    known_by: str
+    made: Artifact | None = None
+
+
+def student_weights(run: Run) -> Weights:
+    """Return the student as it is."""
+    student = run.config.student
+    assert isinstance(student, LocalStudent)
+    place = model_place(student.model)
+    return Weights(place, student.revision, run.fingerprint(place))
 
 
 def validation_answers(run: Run, questions: Artifact) -> Artifact:
@@ -47,25 +66,19 @@ def validation_answers(run: Run, questions: Artifact) -> Artifact:
 
 
 def benchmark_answers(
-    run: Run,
-    arm: str,
-    questions: Path,
-    weights: str,
-    fingerprint: str,
-    exemplars: Path | None = None,
-    name: str = "benchmark",
+    run: Run, arm: str, asked: Benchmark, weights: Weights, exemplars: Path | None = None, name: str = "benchmark"
 ) -> Artifact:
-    """Return the answers of one arm (weights, known by their fingerprint) to the questions of a benchmark.
+    """Return the answers of one arm to the questions of a benchmark.
 
     `exemplars` is the folder that says which worked examples stand before each question, where some do. `name` is that
     of the stage.
     """
     settings, student = run.config.evaluate, run.config.student
     assert isinstance(student, LocalStudent)
-    sampling = Sampling(settings.temperature, student.max_new_tokens)
-    job = _job(run, questions, weights, sampling, 1, settings.batch_size or student.batch_size)
-    made = _answer(run, name, job.model_copy(update={"exemplars": exemplars}), fingerprint)
-    run.say(f"{arm} on {questions.stem}")
+    batch_size = settings.batch_size or student.batch_size
+    job = _job(run, asked.place, weights.place, asked.sampling, asked.samples, batch_size)
+    made = _answer(run, name, job.model_copy(update={"exemplars": exemplars}), weights.known_by)
+    run.say(f"{arm} on {asked.name}")
     return made
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from stat_train import stage
-from stat_train.config import LocalStudent
+from stat_train.benchmarks import benchmark_at
 from stat_train.counts import Count, Counts
 from stat_train.doctor.student import adapter_base, what_is_wrong_with
 from stat_train.errors import UserError
 from stat_train.evaluation.choice import Candidate, choose, print_choice
+from stat_train.evaluation.scores import scored
 from stat_train.models.places import model_place
 from stat_train.records import Answer, Question, TrainingExample
 from stat_train.run import Run, Summary
 from stat_train.store import Artifact, file_hash, read_records, write_json
-from stat_train.student import benchmark_answers
+from stat_train.student import Weights, benchmark_answers, student_weights
 from stat_train.tasks.graders import grade
 from stat_train.train_contradictions import cannot_reinforce, cannot_train
 from stat_train.train_settings import ExternalTraining, GrpoTraining, SftTraining
@@ -26,15 +26,6 @@ from stat_train.training.world import require_launchable, require_packages, worl
 
 # What is settled before a training starts: which rate it has, and which rows it is given.
 NOT_OF_A_TRAINING = {"learning_rate", "learning_rates", "replay_fraction"}
-
-
-class Weights(NamedTuple):
-    """A model to go on from: where it is, what it is known by, and the training that made it, if one did."""
-
-    place: str
-    revision: str | None
-    known_by: str
-    made: Artifact | None = None
 
 
 # -- before anything is paid for --------------------------------------------------------------------------------------
@@ -94,14 +85,6 @@ def require_choosable(run: Run, questions: Artifact) -> None:
 
 
 # -- training ---------------------------------------------------------------------------------------------------------
-
-
-def student_weights(run: Run) -> Weights:
-    """Return the student as it is."""
-    student = run.config.student
-    assert isinstance(student, LocalStudent)
-    place = model_place(student.model)
-    return Weights(place, student.revision, run.fingerprint(place))
 
 
 def external_weights(run: Run, settings: ExternalTraining) -> Weights:
@@ -192,22 +175,23 @@ def _weights(trained: Artifact, candidate: Candidate) -> Weights:
 
 def _choose(run: Run, questions: Artifact, candidates: Mapping[Candidate, Weights]) -> Candidate:
     """Return the candidate that answers most validation questions right; the benchmark has no say."""
-    place = questions.folder / "validation.jsonl"
+    asked_of = benchmark_at(run, questions.folder / "validation.jsonl")
     answers = {
-        each: benchmark_answers(run, each.name, place, weights.place, weights.known_by, name="validate")
+        each: benchmark_answers(run, each.name, asked_of, weights, name="validate")
         for each, weights in candidates.items()
     }
-    student = student_weights(run)
-    before = benchmark_answers(run, "before training", place, student.place, student.known_by, name="validate")
+    before = benchmark_answers(run, "before training", asked_of, student_weights(run), name="validate")
 
     def build(folder: Path) -> Counts:
-        asked = read_records(place, Question)
+        asked = read_records(asked_of.place, Question)
         by_id = {question.id: question for question in asked}
         given = {each: made.records("answers.jsonl", Answer) for each, made in answers.items()}
-        graded = {each: (asked, grade(by_id, found, run.grader)) for each, found in given.items()}
-        untrained = before.records("answers.jsonl", Answer)
-        write_json(folder / "choice.json", choose(graded, (asked, grade(by_id, untrained, run.grader))))
-        every = sum(len(grades) for _, grades in graded.values())
+        graded = {each: grade(by_id, found, run.grader) for each, found in given.items()}
+        first = scored(asked, grade(by_id, before.records("answers.jsonl", Answer), run.grader))
+        write_json(
+            folder / "choice.json", choose({each: scored(asked, grades) for each, grades in graded.items()}, first)
+        )
+        every = sum(map(len, graded.values()))
         return {"answer": Count(sum(map(len, given.values())), every)}
 
     trained = {weights.made.name: weights.made for weights in candidates.values() if weights.made}

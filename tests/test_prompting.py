@@ -188,7 +188,7 @@ def test_the_same_settings_give_the_same_bytes_and_other_ones_ask_only_that_arm_
         main([*SMALL, f"evaluate.exemplars={EXAMPLES}", f"run_dir={tmp_path}/again", f"cache_dir={tmp_path}/cache"])
         == 0
     )
-    for name in ("adaptmi_prompts.jsonl", "evaluation.json", "benchmark_grades.jsonl"):
+    for name in ("adaptmi_prompts.jsonl", "evaluation.json", "benchmark_answers.jsonl"):
         assert (tmp_path / "again" / name).read_bytes() == (run / name).read_bytes()
     capsys.readouterr()
     assert main([*SMALL, "evaluate.exemplars=1", f"run_dir={tmp_path}/one", f"cache_dir={tmp_path}/cache"]) == 0

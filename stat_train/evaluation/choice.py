@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stat_train.evaluation.report import percent
-from stat_train.evaluation.summary import Graded, summarise
+from stat_train.evaluation.scores import Scored
+from stat_train.evaluation.summary import summarise
 from stat_train.evaluation.tables import add_columns, add_row, fit_names, new_table
 
 if TYPE_CHECKING:
@@ -28,13 +29,13 @@ class Candidate(NamedTuple):
         return f"rate {self.learning_rate:g}, step {self.step:,}"
 
 
-def choose(graded: Mapping[Candidate, Graded], before: Graded) -> dict[str, Any]:
+def choose(graded: Mapping[Candidate, Scored], before: Scored) -> dict[str, Any]:
     """Return the content of `choice.json`: what each candidate scored, in the order given, and which one is chosen.
 
     `before` is the student as it was, to compare with; it is no candidate. Of those that are right most often it is the
     one of the lowest rate, and then of the fewest steps.
     """
-    scores = {candidate: summarise(*found) for candidate, found in graded.items()}
+    scores = {candidate: summarise(found) for candidate, found in graded.items()}
     best = min(scores, key=lambda one: (-scores[one]["correct"], one.learning_rate, one.step))
     rows = [
         {"learning_rate": one.learning_rate, "step": one.step, "checkpoint": one.checkpoint}
@@ -42,7 +43,7 @@ def choose(graded: Mapping[Candidate, Graded], before: Graded) -> dict[str, Any]
         | {"chosen": one == best}
         for one, score in scores.items()
     ]
-    untrained = summarise(*before)
+    untrained = summarise(before)
     return {"questions": "validation", "before": {name: untrained[name] for name in SCORES}, "candidates": rows}
 
 

@@ -20,13 +20,12 @@ from stat_train.evaluation.summary import (
     trained_arms,
 )
 from stat_train.intervals import Interval
-from stat_train.records import Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-# arm -> benchmark -> question -> verdict
-Verdicts = dict[str, dict[str, dict[str, Verdict]]]
+# arm -> benchmark -> question -> score
+ScoresOfRun = dict[str, dict[str, dict[str, float | None]]]
 
 
 class RunResult(NamedTuple):
@@ -35,7 +34,7 @@ class RunResult(NamedTuple):
     name: str
     config: dict[str, Any]
     evaluation: dict[str, Any]
-    verdicts: Verdicts
+    scores: ScoresOfRun
     arms: list[str]
     pairs: int
 
@@ -64,7 +63,7 @@ class Row(NamedTuple):
 def load_run(run_dir: Path) -> RunResult:
     """Read the results in a run folder; raises UserError when it is none, or was not trained and evaluated."""
     require_run(run_dir)
-    names = ("evaluation.json", "benchmark_grades.jsonl")
+    names = ("evaluation.json", "benchmark_scores.jsonl")
     if absent := [name for name in names if not (run_dir / name).is_file()]:
         raise UserError(f"{run_dir}: has no {absent[0]}, so there is nothing to compare; run it with until=evaluate")
     try:
@@ -129,8 +128,8 @@ def _read_run(run_dir: Path) -> RunResult:
         raise UserError(f"{run_dir}: only its base was evaluated; run it with train=sft until=evaluate")
     if absent := [arm for arm in arms if f"{arm} - {BASE}" not in evaluation["differences"]]:
         raise ValueError(f"evaluation.json has no difference {absent[0]} - {BASE}")
-    verdicts = _verdicts(run_dir / "benchmark_grades.jsonl")
-    return RunResult(run_dir.absolute().name, config, evaluation, verdicts, arms, _pairs(run_dir, config))
+    scores = _scores(run_dir / "benchmark_scores.jsonl")
+    return RunResult(run_dir.absolute().name, config, evaluation, scores, arms, _pairs(run_dir, config))
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -145,13 +144,13 @@ def _config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _verdicts(path: Path) -> Verdicts:
-    verdicts: Verdicts = {}
+def _scores(path: Path) -> ScoresOfRun:
+    scores: ScoresOfRun = {}
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)
-            verdicts.setdefault(row["arm"], {}).setdefault(row["benchmark"], {})[row["question_id"]] = row["verdict"]
-    return verdicts
+            scores.setdefault(row["arm"], {}).setdefault(row["benchmark"], {})[row["question_id"]] = row.get("score")
+    return scores
 
 
 def _training(config: Mapping[str, Any]) -> str:
@@ -211,7 +210,7 @@ def _row(run: RunResult, arm: str, benchmark: str, first: tuple[RunResult, str] 
 
 
 def _against(first: tuple[RunResult, str], other: tuple[RunResult, str], benchmark: str) -> PairedDifference:
-    before, after = (run.verdicts.get(arm, {}).get(benchmark, {}) for run, arm in (first, other))
+    before, after = (run.scores.get(arm, {}).get(benchmark, {}) for run, arm in (first, other))
     return difference(before, after, list(before))
 
 

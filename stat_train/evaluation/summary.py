@@ -1,17 +1,17 @@
-"""From grades to `evaluation.json`: accuracy per benchmark, skill and level, and the change between arms."""
+"""From scores to `evaluation.json`: each benchmark in all and in parts, and the change between arms."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stat_train.errors import StatTrainError
-from stat_train.evaluation.statistics import PairedDifference, paired_difference
-from stat_train.intervals import binomial_interval
-from stat_train.records import Grade, Question, Verdict
+from stat_train.evaluation.composition import by_number_of_skills, weakest_link
+from stat_train.evaluation.scores import Scored, Scores
+from stat_train.evaluation.statistics import PairedDifference, adjusted, mean_interval, paired_difference, verdict
+from stat_train.records import Question
 
-Graded = tuple[list[Question], list[Grade]]
 Groups = dict[str, list[str]]
+Arms = Mapping[str, Mapping[str, Scored]]
 BASE = "base"
 # The untrained student with worked examples in its prompt.
 PROMPTED = "adaptmi"
@@ -19,23 +19,30 @@ FINE_TUNED, REINFORCED = "sft", "rl"
 ARMS = (BASE, PROMPTED, FINE_TUNED, REINFORCED)
 
 
-def summarise(questions: list[Question], grades: list[Grade]) -> dict[str, Any]:
-    """Return how many questions were answered right, in all, per skill and per level.
+def summarise(found: Scored) -> dict[str, Any]:
+    """Return what a benchmark's questions score, in all, per skill, subject, level and number of skills.
 
-    One grade a question counts, that of attempt 0. Accuracy is over the scored questions: unscored ones are counted in
-    `n` and `unscored` but are neither right nor wrong. `per_skill` takes every question that carries the skill,
-    `single_skill` only those that carry no other.
+    Accuracy is the mean over the scored questions: unscored ones are counted in `n` and `unscored` but are neither
+    right nor wrong. `per_skill` takes every question that carries the skill, `single_skill` only those that carry no
+    other.
     """
-    verdicts = verdicts_of(questions, grades)
+    questions, scores = found.questions, found.scores
     return {
-        **_score([question.id for question in questions], verdicts),
-        "per_skill": _scores(by_skill(questions), verdicts),
-        "single_skill": _scores(by_only_skill(questions), verdicts),
-        "per_level": _scores(by_level(questions), verdicts),
+        **_score([question.id for question in questions], scores),
+        "measure": found.measure,
+        "samples": found.samples,
+        "truncated": found.truncated,
+        "log_probability": _mean_log_probability(found.log_probabilities),
+        "per_skill": _scores(by_skill(questions), scores),
+        "per_subject": _scores(by_subject(questions), scores),
+        "single_skill": _scores(by_only_skill(questions), scores),
+        "per_level": _scores(by_level(questions), scores),
+        "per_skill_count": _scores(by_number_of_skills(questions), scores),
+        "weakest_link": weakest_link(questions, scores),
     }
 
 
-def evaluation(arms: Mapping[str, Mapping[str, Graded]]) -> dict[str, Any]:
+def evaluation(arms: Arms) -> dict[str, Any]:
     """Return the content of `evaluation.json`: the summary of every arm and benchmark, and each gain over the base.
 
     A difference is paired: it is over the questions that are scored in both arms, so it need not be exactly the
@@ -46,7 +53,7 @@ def evaluation(arms: Mapping[str, Mapping[str, Graded]]) -> dict[str, Any]:
     # What reinforcement learning adds to fine-tuning.
     pairs += [(REINFORCED, FINE_TUNED)] if {REINFORCED, FINE_TUNED} <= arms.keys() else []
     return {
-        "arms": {arm: {name: summarise(*graded) for name, graded in arms[arm].items()} for arm in ordered},
+        "arms": {arm: {name: summarise(found) for name, found in arms[arm].items()} for arm in ordered},
         "differences": {f"{after} - {before}": _differences(arms[before], arms[after]) for after, before in pairs},
     }
 
@@ -63,14 +70,17 @@ def trained_arm(arms: Mapping[str, Any]) -> str | None:
 
 def headline_benchmark(config: Mapping[str, Any], names: list[str]) -> str | None:
     """Return the benchmark that a run is judged by: the first of its settings, or else the first of `names`."""
-    listed = config.get("task", {}).get("benchmarks") or []
+    task = config.get("task", {})
+    listed = task.get("benchmarks") or [task.get("name")]
     return next((name for name in [*listed, *names] if name in names), None)
 
 
-def difference(before: Mapping[str, Verdict], after: Mapping[str, Verdict], ids: list[str]) -> PairedDifference:
+def difference(before: Scores, after: Scores, ids: Sequence[str]) -> PairedDifference:
     """Return the change on those of the questions `ids` that are scored both before and after."""
-    scored = [id for id in ids if _scored(before.get(id)) and _scored(after.get(id))]
-    return paired_difference([before[id] == "correct" for id in scored], [after[id] == "correct" for id in scored])
+    pairs = [
+        (first, second) for id in ids if (first := before.get(id)) is not None and (second := after.get(id)) is not None
+    ]
+    return paired_difference([first for first, _ in pairs], [second for _, second in pairs])
 
 
 def as_numbers(result: PairedDifference) -> dict[str, Any]:
@@ -78,30 +88,23 @@ def as_numbers(result: PairedDifference) -> dict[str, Any]:
     return {name: _rounded(value) for name, value in result._asdict().items()}
 
 
-def verdicts_of(questions: list[Question], grades: list[Grade]) -> dict[str, Verdict]:
-    """Return the verdict of each question's attempt 0; raises StatTrainError when a question has none."""
-    verdicts = {grade.question_id: grade.verdict for grade in grades if grade.attempt == 0}
-    missing = [question.id for question in questions if question.id not in verdicts]
-    if missing:
-        raise StatTrainError(
-            f"{len(missing)} of {len(questions)} benchmark questions have no grade (the first: {missing[0]}); "
-            "expected one grade for each, so the evaluation is not whole: run it again"
-        )
-    return verdicts
-
-
-def by_skill(questions: list[Question]) -> Groups:
+def by_skill(questions: Sequence[Question]) -> Groups:
     """Return the ids of the questions that carry each skill."""
     return _grouped([(skill, question.id) for question in questions for skill in set(question.skills or [])])
 
 
-def by_only_skill(questions: list[Question]) -> Groups:
+def by_only_skill(questions: Sequence[Question]) -> Groups:
     """Return the ids of the questions that carry each skill and no other."""
     alone = [question for question in questions if len(set(question.skills or [])) == 1]
     return by_skill(alone)
 
 
-def by_level(questions: list[Question]) -> Groups:
+def by_subject(questions: Sequence[Question]) -> Groups:
+    """Return the ids of the questions of each subject."""
+    return _grouped([(question.subject, question.id) for question in questions if question.subject])
+
+
+def by_level(questions: Sequence[Question]) -> Groups:
     """Return the ids of the questions of each level, easiest first."""
     levels = sorted({question.level for question in questions if question.level is not None})
     return {str(level): [question.id for question in questions if question.level == level] for level in levels}
@@ -114,35 +117,49 @@ def _grouped(pairs: list[tuple[str, str]]) -> Groups:
     return groups
 
 
-def _score(ids: list[str], verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
-    found = [verdicts[id] for id in ids]
-    correct, unscored = found.count("correct"), found.count("unscored")
-    accuracy, low, high = map(_rounded, binomial_interval(correct, len(found) - unscored))
-    counts = {"n": len(found), "correct": correct, "unscored": unscored}
+def _score(ids: Sequence[str], scores: Scores) -> dict[str, Any]:
+    found = [score for id in ids if (score := scores[id]) is not None]
+    accuracy, low, high = map(_rounded, mean_interval(found))
+    right = round(sum(found), 6)
+    counts = {"n": len(ids), "correct": int(right) if right == int(right) else right, "unscored": len(ids) - len(found)}
     return {**counts, "accuracy": accuracy, "low": low, "high": high}
 
 
-def _scores(groups: Groups, verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
-    return {name: _score(ids, verdicts) for name, ids in groups.items()}
+def _scores(groups: Groups, scores: Scores) -> dict[str, Any]:
+    return {name: _score(ids, scores) for name, ids in groups.items()}
 
 
-def _differences(base: Mapping[str, Graded], trained: Mapping[str, Graded]) -> dict[str, Any]:
+def _mean_log_probability(known: Mapping[str, float]) -> dict[str, Any] | None:
+    if not known:
+        return None
+    mean, low, high = map(_rounded, mean_interval(list(known.values())))
+    return {"n": len(known), "mean": mean, "low": low, "high": high}
+
+
+def _differences(base: Mapping[str, Scored], trained: Mapping[str, Scored]) -> dict[str, Any]:
     return {name: _benchmark_difference(base[name], trained[name]) for name in trained if name in base}
 
 
-def _benchmark_difference(base: Graded, trained: Graded) -> dict[str, Any]:
-    questions = base[0]
-    before, after = verdicts_of(*base), verdicts_of(*trained)
+def _benchmark_difference(base: Scored, trained: Scored) -> dict[str, Any]:
+    questions, before, after = base.questions, base.scores, trained.scores
+    known = difference(base.log_probabilities, trained.log_probabilities, list(base.log_probabilities))
+    return {
+        **as_numbers(difference(before, after, [question.id for question in questions])),
+        "log_probability": as_numbers(known) if known.n else None,
+        "per_skill": _judged(by_skill(questions), before, after),
+        "per_subject": _judged(by_subject(questions), before, after),
+        "single_skill": _judged(by_only_skill(questions), before, after),
+    }
 
-    def each(groups: Groups) -> dict[str, Any]:
-        return {name: as_numbers(difference(before, after, ids)) for name, ids in groups.items()}
 
-    whole = as_numbers(difference(before, after, [question.id for question in questions]))
-    return {**whole, "per_skill": each(by_skill(questions)), "single_skill": each(by_only_skill(questions))}
-
-
-def _scored(verdict: Verdict | None) -> bool:
-    return verdict in ("correct", "wrong")
+def _judged(groups: Groups, before: Scores, after: Scores) -> dict[str, Any]:
+    """Return the change of each group, with its p value adjusted for the number of groups, and what that means."""
+    changes = {name: difference(before, after, ids) for name, ids in groups.items()}
+    adjusted_p = adjusted([change.p for change in changes.values()])
+    return {
+        name: as_numbers(change) | {"q": _rounded(q), "verdict": verdict(change, q)}
+        for (name, change), q in zip(changes.items(), adjusted_p, strict=True)
+    }
 
 
 def _rounded(value: float | None) -> float | None:

@@ -8,17 +8,19 @@ import pytest
 from rich.console import Console
 
 from stat_train.evaluation.choice import Candidate, choose, print_choice
+from stat_train.evaluation.scores import Scored, scored
 from stat_train.records import Grade, Question, Verdict
 
 QUESTIONS = [Question(id=f"q{index}", question="?") for index in range(4)]
 VERDICTS: dict[str, Verdict] = {"+": "correct", "-": "wrong", "?": "unscored"}
 
 
-def graded(marks: str) -> tuple[list[Question], list[Grade]]:
+def graded(marks: str) -> Scored:
     """Return four questions with one mark each: + right, - wrong, ? unscored."""
     verdicts = [VERDICTS[mark] for mark in marks]
     pairs = zip(QUESTIONS, verdicts, strict=True)
-    return QUESTIONS, [Grade(question_id=each.id, attempt=0, verdict=verdict) for each, verdict in pairs]
+    grades = [Grade(question_id=each.id, attempt=0, verdict=verdict) for each, verdict in pairs]
+    return scored(QUESTIONS, grades)
 
 
 def chosen(marks: dict[tuple[float, int], str]) -> tuple[float, int]:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from stat_train.errors import UserError
 from stat_train.evaluation.compare import as_json, compare, load_run, print_comparison
+from stat_train.evaluation.scores import Scored, scored
 from stat_train.evaluation.summary import evaluation
 from stat_train.records import Grade, Question, Verdict
 
@@ -30,19 +31,19 @@ def write_run(run_dir: Path, arms: dict[str, Marks], recipe: str = "stat_sel", f
     }
     (run_dir / "evaluation.json").write_text(json.dumps(evaluation(graded)))
     rows = [
-        {"arm": arm, "benchmark": name, "question_id": grade.question_id, "verdict": grade.verdict}
+        {"arm": arm, "benchmark": name, "question_id": id} | ({} if score is None else {"score": score})
         for arm, benchmarks in graded.items()
-        for name, (_, grades) in benchmarks.items()
-        for grade in grades
+        for name, found in benchmarks.items()
+        for id, score in found.scores.items()
     ]
-    (run_dir / "benchmark_grades.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (run_dir / "benchmark_scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return run_dir
 
 
-def _graded(marks: str, first_question: int) -> tuple[list[Question], list[Grade]]:
+def _graded(marks: str, first_question: int) -> Scored:
     ids = [f"q{first_question + index}" for index in range(len(marks))]
     grades = [Grade(question_id=id, attempt=0, verdict=CODES[mark]) for id, mark in zip(ids, marks, strict=True)]
-    return [Question(id=id, question=id, skills=["add"]) for id in ids], grades
+    return scored([Question(id=id, question=id, skills=["add"]) for id in ids], grades)
 
 
 def standard(base: str, trained: str) -> dict[str, Marks]:
@@ -173,7 +174,7 @@ def test_a_wrong_folder_name_suggests_the_run_beside_it(tmp_path: Path) -> None:
         load_run(tmp_path / "arithmetic-tinny")
 
 
-@pytest.mark.parametrize("absent", ["evaluation.json", "benchmark_grades.jsonl"])
+@pytest.mark.parametrize("absent", ["evaluation.json", "benchmark_scores.jsonl"])
 def test_a_run_that_ended_early_says_what_to_run(tmp_path: Path, absent: str) -> None:
     run_dir = write_run(tmp_path / "a", standard("-", "+"))
     (run_dir / absent).unlink()
@@ -188,7 +189,7 @@ def test_a_run_without_a_trained_model_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("evaluation.json", "{"), ("config.yaml", "a: ["), ("benchmark_grades.jsonl", "{}\n")]
+    ("name", "text"), [("evaluation.json", "{"), ("config.yaml", "a: ["), ("benchmark_scores.jsonl", "{}\n")]
 )
 def test_a_damaged_file_is_a_user_error(tmp_path: Path, name: str, text: str) -> None:
     run_dir = write_run(tmp_path / "a", standard("-", "+"))

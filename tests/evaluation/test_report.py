@@ -20,6 +20,7 @@ from rich.console import Console
 
 from stat_train.evaluation.model_card import model_card
 from stat_train.evaluation.report import Findings, command, points, report_html, report_numbers, verdict
+from stat_train.evaluation.scores import scored
 from stat_train.evaluation.summary import evaluation
 from stat_train.evaluation.terminal import print_profile, print_summary
 from stat_train.records import Grade, Question, SkillCount, SkillGap, SkillPair, SkillProfile, SubjectGap
@@ -173,7 +174,7 @@ def scores(
     before = [random.random() < 0.4 for _ in names]
     after = [random.random() < (0.95 if right else 0.5) for right in before]
     found = {arm: before if arm == "base" else after for arm in arms}
-    return evaluation({arm: {"standard": (questions, _grades(names, right))} for arm, right in found.items()})
+    return evaluation({arm: {"standard": scored(questions, _grades(names, right))} for arm, right in found.items()})
 
 
 def _grades(ids: list[str], right: list[bool]) -> list[Grade]:
@@ -382,7 +383,7 @@ def prompted_scores(trained: bool) -> dict[str, Any]:
     marks = {"base": "+---++--", "adaptmi": "+++--++-", "sft": "+++++++-"}
     return evaluation(
         {
-            arm: {"standard": (questions, _grades(names, [mark == "+" for mark in found]))}
+            arm: {"standard": scored(questions, _grades(names, [mark == "+" for mark in found]))}
             for arm, found in marks.items()
             if trained or arm != "sft"
         }
@@ -639,7 +640,9 @@ def test_the_last_training_is_the_headline_and_the_one_before_is_shown_too() -> 
     ids = [f"q{index}" for index in range(10)]
     questions = [Question(id=id, question=id, skills=["addition"]) for id in ids]
     right = {"base": 2, "sft": 4, "rl": 7}
-    arms = {arm: {"standard": (questions, _grades(ids, [n < most for n in range(10)]))} for arm, most in right.items()}
+    arms = {
+        arm: {"standard": scored(questions, _grades(ids, [n < most for n in range(10)]))} for arm, most in right.items()
+    }
     found = numbers(evaluation=evaluation(arms))
     row = found["benchmarks"][0]
     shares = {name: row[name]["accuracy"] for name in ("before", "fine_tuned", "after")}

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from stat_train.errors import StatTrainError
+from stat_train.evaluation.scores import scored
 from stat_train.evaluation.summary import evaluation, headline_benchmark, summarise, trained_arm
 from stat_train.records import Grade, Question, Verdict
 
@@ -23,7 +24,7 @@ def grades(verdicts: list[Verdict]) -> list[Grade]:
 
 def test_accuracy_leaves_unscored_questions_out_but_counts_them() -> None:
     """One of the four scored questions is right; Clopper-Pearson for 1 of 4 has (1 - low)^4 = 0.975."""
-    summary = summarise(QUESTIONS, grades(BEFORE))
+    summary = summarise(scored(QUESTIONS, grades(BEFORE)))
     assert {name: summary[name] for name in ("n", "correct", "unscored", "accuracy")} == {
         "n": 5,
         "correct": 1,
@@ -34,7 +35,7 @@ def test_accuracy_leaves_unscored_questions_out_but_counts_them() -> None:
 
 
 def test_a_question_counts_for_each_of_its_skills_and_alone_for_its_only_one() -> None:
-    summary = summarise(QUESTIONS, grades(AFTER))
+    summary = summarise(scored(QUESTIONS, grades(AFTER)))
     per_skill = {skill: (row["n"], row["correct"]) for skill, row in summary["per_skill"].items()}
     assert per_skill == {"add": (3, 3), "divide": (3, 2)}
     single = {skill: (row["n"], row["correct"]) for skill, row in summary["single_skill"].items()}
@@ -43,35 +44,36 @@ def test_a_question_counts_for_each_of_its_skills_and_alone_for_its_only_one() -
 
 
 def test_a_skill_without_a_scored_question_has_no_accuracy() -> None:
-    summary = summarise(QUESTIONS[3:4], grades(BEFORE))
+    summary = summarise(scored(QUESTIONS[3:4], grades(BEFORE)[3:4]))
     assert summary["per_skill"]["divide"]["accuracy"] is None
-
-
-def test_only_attempt_zero_counts() -> None:
-    later = [grade.model_copy(update={"attempt": 1, "verdict": "correct"}) for grade in grades(BEFORE)]
-    assert summarise(QUESTIONS, grades(BEFORE) + later) == summarise(QUESTIONS, grades(BEFORE))
 
 
 def test_a_question_without_a_grade_is_an_error_that_names_it() -> None:
     with pytest.raises(StatTrainError, match=r"1 of 5 .*q4"):
-        summarise(QUESTIONS, grades(BEFORE)[:4])
+        scored(QUESTIONS, grades(BEFORE)[:4])
 
 
 def test_differences_are_over_questions_scored_in_both_arms() -> None:
     """q3 is unscored before, so four questions pair: q1 and q2 gained, none lost; mid-p is 1 / 2^2."""
-    arms = {"sft": {"standard": (QUESTIONS, grades(AFTER))}, "base": {"standard": (QUESTIONS, grades(BEFORE))}}
+    arms = {
+        "sft": {"standard": scored(QUESTIONS, grades(AFTER))},
+        "base": {"standard": scored(QUESTIONS, grades(BEFORE))},
+    }
     result = evaluation(arms)
     change = result["differences"]["sft - base"]["standard"]
     assert (change["n"], change["difference"], change["p"]) == (4, 0.5, 0.25)
     assert change["per_skill"]["add"]["difference"] == pytest.approx(2 / 3, abs=1e-6)
-    assert change["single_skill"]["divide"] == {"n": 1, "difference": 0.0, "low": None, "high": None, "p": 1.0}
+    assert change["single_skill"]["divide"] == {"n": 1, "difference": 0.0, "low": None, "high": None, "p": 1.0} | {
+        "q": 1.0,
+        "verdict": "too few",
+    }
     assert list(result["arms"]) == ["base", "sft"]
 
 
 def test_the_order_of_questions_and_grades_changes_nothing() -> None:
     def result(questions: list[Question], reverse: bool) -> str:
         arms = {
-            arm: {"standard": (questions, grades(found)[::-1] if reverse else grades(found))}
+            arm: {"standard": scored(questions, grades(found)[::-1] if reverse else grades(found))}
             for arm, found in (("base", BEFORE), ("sft", AFTER))
         }
         return json.dumps(evaluation(arms))
@@ -80,7 +82,7 @@ def test_the_order_of_questions_and_grades_changes_nothing() -> None:
 
 
 def test_a_run_without_training_has_no_differences() -> None:
-    result = evaluation({"base": {"standard": (QUESTIONS, grades(BEFORE))}})
+    result = evaluation({"base": {"standard": scored(QUESTIONS, grades(BEFORE))}})
     assert result["differences"] == {}
     assert trained_arm(result["arms"]) is None
 
@@ -92,7 +94,7 @@ def test_the_last_trained_arm_is_the_result() -> None:
 def test_prompting_is_an_arm_before_training_and_no_trained_one() -> None:
     """q1 and q2 gained, q3 is unscored before: with examples as after training, the paired change is 2 of 4."""
     found = {"adaptmi": AFTER, "sft": BEFORE, "base": BEFORE}
-    result = evaluation({arm: {"standard": (QUESTIONS, grades(each))} for arm, each in found.items()})
+    result = evaluation({arm: {"standard": scored(QUESTIONS, grades(each))} for arm, each in found.items()})
     assert list(result["arms"]) == ["base", "adaptmi", "sft"]
     change = result["differences"]["adaptmi - base"]["standard"]
     assert (change["n"], change["difference"], change["per_skill"]["divide"]["n"]) == (4, 0.5, 2)

@@ -142,7 +142,7 @@ LONG = {
         Seen("benchmark", ".", 2, "orchestrator"),
         At("benchmark", "half", "answers.jsonl"),
         At("benchmark", "before", "benchmark-*", count=2),
-        At("evaluate", "half", "benchmark_grades.jsonl"),
+        At("evaluate", "half", "benchmark_answers.jsonl"),
         At("evaluate", "after", "evaluation.json"),
         At("report", "half", "report.html"),
         At("report", "after", "report-*"),
