@@ -1,21 +1,33 @@
-"""How sure a gain is: a paired bootstrap and a paired test, in shares 0 to 1."""
+"""How sure a score and a gain are: intervals and tests over questions, in shares 0 to 1."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from stat_train.intervals import CONFIDENCE
+from stat_train.errors import StatTrainError
+from stat_train.intervals import CONFIDENCE, TAIL, Interval, binomial_interval
 
+if TYPE_CHECKING:
+    from numpy import float64
+    from numpy.typing import NDArray
+
+    Floats = NDArray[float64]
+
+Verdict = Literal["improved", "unchanged", "regressed", "too few"]
 RESAMPLES = 4000
+# Below this many questions none is a verdict: of four that all changed alike, no test at 5 % can tell.
+MIN_QUESTIONS = 5
+# A skill is called unchanged only when its interval rules out a change of this size, up or down: 10 points.
+TOLERATED_CHANGE = 0.1
 
 
 class PairedDifference(NamedTuple):
-    """How much the share of right answers changed on the same `n` questions, with 95 % bounds and a p value.
+    """How much the mean score changed on the same `n` questions, with 95 % bounds and a p value.
 
-    All but `n` are None without questions. The bounds are None too when every question changed alike (all stayed, or
-    all were gained): a bootstrap of identical values has no width, which would pass for certainty.
+    All but `n` are None without questions. The bounds are None too when scores that are not all 0 or 1 changed alike on
+    every question: a bootstrap of identical values has no width, which would pass for certainty.
     """
 
     n: int
@@ -34,17 +46,25 @@ class UnpairedDifference(NamedTuple):
     p: float
 
 
-def paired_difference(before: Sequence[bool], after: Sequence[bool], seed: int = 0) -> PairedDifference:
-    """Return the change from `before` to `after`, entry by entry the same question.
+def paired_difference(
+    before: Sequence[float], after: Sequence[float], seed: int = 0, resamples: int = RESAMPLES
+) -> PairedDifference:
+    """Return the change from `before` to `after`, scores of 0 to 1, entry by entry the same question.
 
-    The bounds are a percentile bootstrap over questions; p is McNemar's, in its mid-p form.
+    Right or wrong: the bounds are Tango's score interval (1998), p is McNemar's in its mid-p form. Scores in between,
+    as the average of 64 samples: the bounds are a bootstrap over questions, p a sign-flip permutation test, exact
+    when there are no more ways to flip than `resamples`.
     """
-    changes = [int(right) - int(was_right) for was_right, right in zip(before, after, strict=True)]
-    if not changes:
+    if not len(before) and not len(after):
         return PairedDifference(0, None, None, None, None)
-    low, high = _bootstrap_bounds(changes, seed)
-    p = mcnemar_mid_p(changes.count(1), changes.count(-1))
-    return PairedDifference(len(changes), sum(changes) / len(changes), low, high, p)
+    changes = [float(new) - float(old) for old, new in zip(before, after, strict=True)]
+    difference = math.fsum(changes) / len(changes)
+    if _is_binary(before) and _is_binary(after):
+        gained, lost = changes.count(1), changes.count(-1)
+        low, high = _score_bounds(gained, lost, len(changes))
+        return PairedDifference(len(changes), difference, low, high, mcnemar_mid_p(gained, lost))
+    bounds = bootstrap_bounds(changes, seed, resamples)
+    return PairedDifference(len(changes), difference, *bounds, sign_flip_p(changes, seed, resamples))
 
 
 def unpaired_difference(first: tuple[int, int], second: tuple[int, int]) -> UnpairedDifference:
@@ -62,6 +82,16 @@ def unpaired_difference(first: tuple[int, int], second: tuple[int, int]) -> Unpa
     return UnpairedDifference(difference, low, high, float(fisher_exact([[a, m - a], [b, n - b]]).pvalue))
 
 
+def mean_interval(scores: Sequence[float], seed: int = 0, resamples: int = RESAMPLES) -> Interval:
+    """Return the mean of scores of 0 to 1 with its 95 % interval over questions.
+
+    Right or wrong: the exact binomial interval. Scores in between: a bootstrap over questions.
+    """
+    if _is_binary(scores):
+        return binomial_interval(round(sum(scores)), len(scores))
+    return Interval(math.fsum(scores) / len(scores), *bootstrap_bounds(list(scores), seed, resamples))
+
+
 def mcnemar_mid_p(gained: int, lost: int) -> float:
     """Return how likely a split at least this uneven of the changed questions is, when nothing changed in truth.
 
@@ -74,22 +104,125 @@ def mcnemar_mid_p(gained: int, lost: int) -> float:
     return min(1.0, float(2 * binom.cdf(fewer, changed, 0.5) - binom.pmf(fewer, changed, 0.5)))
 
 
-def _bootstrap_bounds(changes: list[int], seed: int) -> tuple[float | None, float | None]:
+def sign_flip_p(changes: Sequence[float], seed: int = 0, resamples: int = RESAMPLES) -> float:
+    """Return how likely a mean change at least this far from 0 is, if each change could as well have its other sign."""
+    import numpy
+    from scipy.stats import permutation_test
+
+    # Sorted, so that the order of the questions does not matter. No change has no sign.
+    moved = numpy.array(sorted(change for change in changes if change))
+    if not len(moved):
+        return 1.0
+    # A resample is drawn as the list itself and its signs; 200 at a time keep 5,000 questions within 20 MB.
+    found: Any = permutation_test(
+        (moved,),
+        numpy.sum,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=resamples,
+        batch=200,
+        rng=numpy.random.default_rng(seed),
+    )
+    return float(found.pvalue)
+
+
+def adjusted(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return the p values adjusted for how many there are (Benjamini-Hochberg); None stays None and is not counted."""
+    from scipy.stats import false_discovery_control
+
+    known = [p for p in p_values if p is not None]
+    found = iter(false_discovery_control(known) if known else [])
+    return [None if p is None else float(next(found)) for p in p_values]
+
+
+def is_clear(q: float | None) -> bool:
+    """Return whether an adjusted p value calls a difference clear: at most 5 % of those so called are wrong."""
+    return q is not None and q <= 1 - CONFIDENCE
+
+
+def verdict(change: PairedDifference, q: float | None) -> Verdict:
+    """Return in words what became of a skill, given its change and its p value adjusted for the number of skills.
+
+    "too few": not clear, and its questions cannot tell, as they are fewer than MIN_QUESTIONS or the 95 % interval
+    reaches further than TOLERATED_CHANGE from 0. "unchanged": not clear, and any larger change is ruled out.
+    """
+    if change.difference is None or change.n < MIN_QUESTIONS:
+        return "too few"
+    if is_clear(q):
+        return "improved" if change.difference > 0 else "regressed"
+    if change.low is None or change.high is None or max(-change.low, change.high) > TOLERATED_CHANGE:
+        return "too few"
+    return "unchanged"
+
+
+def pass_at_k(samples: int, correct: int, k: int) -> float:
+    """Return the chance that at least one of `k` answers, drawn from `samples` of which `correct` are right, is right.
+
+    The unbiased estimator 1 - C(samples - correct, k) / C(samples, k) of Chen et al. 2021, from whole numbers.
+    """
+    if not (1 <= k <= samples and 0 <= correct <= samples):
+        raise StatTrainError(
+            f"pass@{k} of {samples} samples, {correct} of them correct: expected k from 1 to {samples} and as many "
+            "correct at most; draw at least k samples a question"
+        )
+    every = math.comb(samples, k)
+    return (every - math.comb(samples - correct, k)) / every
+
+
+def bootstrap_bounds(values: Sequence[float], seed: int, resamples: int) -> tuple[float | None, float | None]:
+    """Return 95 % bounds of the mean of what questions are a sample of; None and None when all values are the same.
+
+    An expanded percentile bootstrap (Hesterberg 2014): percentiles so far out that the bounds of few values are as wide
+    as Student's; plain percentiles are too narrow by sqrt((n - 1) / n) and by the normal's quantile in place of t's.
+    """
     import numpy
     from scipy.stats import bootstrap
 
-    if len(set(changes)) == 1:
+    if len(set(values)) == 1:
         return None, None
-    # Sorted, so that the order of the questions does not matter. Small integers and batches keep 5,000 questions
-    # within 200 MB and a fifth of a second.
+    # Sorted, so that the order of the questions does not matter; 200 at a time keep 5,000 questions within 20 MB.
     result: Any = bootstrap(
-        (numpy.array(sorted(changes), dtype=numpy.int8),),
+        (numpy.array(sorted(values), dtype=numpy.float64),),
         numpy.mean,
-        n_resamples=RESAMPLES,
+        n_resamples=resamples,
         batch=200,
         vectorized=True,
-        confidence_level=CONFIDENCE,
+        confidence_level=1 - 2 * expanded_tail(len(values)),
         method="percentile",
         rng=numpy.random.default_rng(seed),
     )
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def expanded_tail(n: int) -> float:
+    """Return which share to leave out at each end of a bootstrap of `n` values (at least 2) for 95 % bounds."""
+    from scipy.special import ndtr, stdtrit
+
+    return float(ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, TAIL)))
+
+
+def _is_binary(scores: Sequence[float]) -> bool:
+    return all(score in (0, 1) for score in scores)
+
+
+def _score_bounds(gained: float, lost: float, n: int) -> tuple[float, float]:
+    return -_upper_score_bound(lost, gained, n), _upper_score_bound(gained, lost, n)
+
+
+def _upper_score_bound(gained: float, lost: float, n: int) -> float:
+    """Return the largest change that the score test does not refuse at 5 % (Tango 1998, equation 8)."""
+    from scipy.optimize import brentq
+    from scipy.special import ndtri
+
+    observed, z = (gained - lost) / n, float(ndtri(1 - TAIL))
+    if gained == n:
+        return 1.0
+
+    def surplus(change: float) -> float:
+        # The likeliest share of lost questions if the change were `change`: the larger root of a quadratic.
+        b = -gained - lost + (2 * n - gained + lost) * change
+        # Rounding takes a zero below 0.
+        losing = (math.sqrt(max(0.0, b * b + 8 * n * lost * change * (1 - change))) - b) / (4 * n)
+        return n * (observed - change) ** 2 - z * z * (2 * losing + change * (1 - change))
+
+    return float(brentq(surplus, observed + 1e-9, 1.0))

@@ -1,0 +1,132 @@
+"""What training does on average over its seeds: runs that differ in the seed alone, on the same questions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from stat_train.errors import StatTrainError
+from stat_train.evaluation.statistics import RESAMPLES, PairedDifference, expanded_tail, paired_difference, sign_flip_p
+from stat_train.intervals import TAIL
+
+if TYPE_CHECKING:
+    from numpy import float64
+    from numpy.typing import NDArray
+
+    Floats = NDArray[float64]
+
+Scores = Sequence[float | None]
+Method = Literal["questions", "bootstrap", "student_t"]
+
+
+class SeedsDifference(NamedTuple):
+    """The mean change over the training seeds, with 95 % bounds, a p value and the method that gave both.
+
+    `n` questions count: those that are scored before and after in every seed. `left_out` are the others, so that
+    n + left_out is how many were given. Methods: "questions" is the paired difference of a single seed, "bootstrap"
+    draws seeds and questions anew, "student_t" takes each seed's change as one value. `per_seed` are these changes.
+    """
+
+    n: int
+    left_out: int
+    seeds: int
+    per_seed: list[float]
+    difference: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    method: Method
+
+
+def over_seeds(pairs: Sequence[tuple[Scores, Scores]], seed: int = 0, resamples: int = RESAMPLES) -> SeedsDifference:
+    """Return the mean change over seeds: `pairs` holds each seed's scores (before, after), all on the same questions.
+
+    None is an unscored answer; its question counts in no seed, so that every seed has the same questions. Of the
+    bootstrap over seeds and questions and Student's interval over the seeds' changes, the wider one counts. Raises
+    StatTrainError when the lists differ in length.
+    """
+    scored, left_out = _scored_in_all(pairs)
+    if len(scored) == 1 or not scored[0][0]:
+        only = paired_difference(*scored[0], seed, resamples)
+        return _seeds_difference(only, scored, left_out, "questions")
+    import numpy
+
+    changes = numpy.array([numpy.subtract(after, before, dtype=float) for before, after in scored])
+    by_bootstrap, by_student = _bootstrapped(changes, seed, resamples), _student(changes)
+    if by_bootstrap.low is None or _width(by_bootstrap) > _width(by_student):
+        return _seeds_difference(by_bootstrap, scored, left_out, "bootstrap")
+    return _seeds_difference(by_student, scored, left_out, "student_t")
+
+
+def _scored_in_all(pairs: Sequence[tuple[Scores, Scores]]) -> tuple[list[tuple[list[float], list[float]]], int]:
+    lengths = {len(scores) for pair in pairs for scores in pair}
+    if len(lengths) != 1:
+        raise StatTrainError(
+            f"{len(pairs)} seeds with score lists of {sorted(lengths)} questions; expected at least one seed, and each "
+            "with the same questions in the same order"
+        )
+    every = list(zip(*(scores for pair in pairs for scores in pair), strict=True))
+    whole = [index for index, scores in enumerate(every) if None not in scores]
+    kept = [tuple([float(scores[index] or 0) for index in whole] for scores in pair) for pair in pairs]
+    return [(before, after) for before, after in kept], len(every) - len(whole)
+
+
+def _seeds_difference(
+    found: PairedDifference, scored: list[tuple[list[float], list[float]]], left_out: int, method: Method
+) -> SeedsDifference:
+    n, difference, low, high, p = found
+    per_seed = [(math.fsum(after) - math.fsum(before)) / n for before, after in scored] if n else []
+    return SeedsDifference(n, left_out, len(scored), per_seed, difference, low, high, p, method)
+
+
+def _width(found: PairedDifference) -> float:
+    return 0.0 if found.low is None or found.high is None else found.high - found.low
+
+
+def _bootstrapped(changes: Floats, seed: int, resamples: int) -> PairedDifference:
+    """Return bounds and p from drawing seeds and questions anew; `changes` has a row a seed, a column a question.
+
+    A drawn question is the same in every drawn seed (Owen 2007): questions drawn anew for each seed would be taken for
+    more questions than there are.
+    """
+    import numpy
+    from scipy.special import ndtri, stdtr
+
+    seeds, n = changes.shape
+    if n == 1 or numpy.ptp(changes) == 0:
+        return PairedDifference(n, float(changes.mean()), None, None, sign_flip_p(changes.mean(axis=0)))
+    random = numpy.random.default_rng(seed)
+    means = numpy.concatenate(
+        [
+            numpy.einsum(
+                "rs,sq,rq->r",
+                random.multinomial(seeds, numpy.full(seeds, 1 / seeds), size),
+                changes,
+                random.multinomial(n, numpy.full(n, 1 / n), size),
+                optimize=True,
+            )
+            / (seeds * n)
+            for size in [200] * (resamples // 200) + [resamples % 200]
+            if size
+        ]
+    )
+    tail = expanded_tail(n)
+    low, high = numpy.quantile(means, [tail, 1 - tail])
+    # The level at which the interval just reaches 0: the expansion of the bounds, the other way round.
+    beyond = (1 + min(numpy.count_nonzero(means <= 0), numpy.count_nonzero(means >= 0))) / (resamples + 1)
+    p = min(1.0, 2 * float(stdtr(n - 1, ndtri(min(beyond, 0.5)) * math.sqrt((n - 1) / n))))
+    return PairedDifference(n, float(changes.mean()), float(low), float(high), p)
+
+
+def _student(changes: Floats) -> PairedDifference:
+    """Return the interval and p of Student's t over the mean change of each seed, one row a seed."""
+    import numpy
+    from scipy.special import stdtr, stdtrit
+
+    seeds, n = changes.shape
+    means = changes.mean(axis=1)
+    difference, error = float(means.mean()), float(means.std(ddof=1)) / math.sqrt(seeds)
+    reach = -float(stdtrit(seeds - 1, TAIL)) * error
+    p = 2 * float(stdtr(seeds - 1, -abs(difference) / error)) if error else float(not numpy.any(difference))
+    return PairedDifference(n, difference, max(-1.0, difference - reach), min(1.0, difference + reach), p)
