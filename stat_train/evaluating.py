@@ -48,7 +48,7 @@ def evaluation_of(
         answered = sum(len(rows.answers) for rows in graded.values())
         return {"answer": Count(answered, sum(len(rows.grades) for rows in graded.values()))}
 
-    identity = {"arms": [[arm, each.name, each.pass_at] for arm, each in made]}
+    identity: dict[str, Any] = {"arms": [[arm, each.name, each.pass_at] for arm, each in made]}
     identity |= {"graders": {each.name: run.grader_identity(each.grader) for each in benchmarks}}
     inputs = [questions, *made.values()]
     return run.make("evaluate", 4, inputs, identity, build, "evaluation.json", SCORES_FILE, ANSWERS_FILE)
