@@ -262,6 +262,7 @@ class Evaluation(Node):
     prompting: Literal["plain", "adaptmi"]
     exemplars: Positive
     temperature: Temperature
+    log_probabilities: bool
     batch_size: Annotated[int | None, Field(ge=1), OPERATIONAL]
 
 

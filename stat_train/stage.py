@@ -27,6 +27,7 @@ from stat_train.chunks import Chunked, join_chunks
 from stat_train.diagnosis.answering import AnswerJob, answer_with_weights, answers_file
 from stat_train.diagnosis.step_rewards import ScoreJob, rewards_file, score_with_weights
 from stat_train.errors import STOPPED, StatTrainError, UserError, stopped
+from stat_train.evaluation.log_probabilities import LogProbabilityJob, log_probabilities_file, rate_with_weights
 from stat_train.gpus import visible_gpus
 from stat_train.train_settings import Strategy
 from stat_train.training import launch as launcher
@@ -57,6 +58,11 @@ def answer(job: AnswerJob, processes: int | None) -> None:
 def score(job: ScoreJob, processes: int | None) -> None:
     """Write `step_rewards.jsonl`, made by processes as the answers are."""
     _make_chunks("score", job, rewards_file(job), processes)
+
+
+def likelihood(job: LogProbabilityJob, processes: int | None) -> None:
+    """Write `log_probabilities.jsonl`, made by processes as the answers are."""
+    _make_chunks("likelihood", job, log_probabilities_file(job), processes)
 
 
 def train(
@@ -231,6 +237,8 @@ def main(arguments: list[str]) -> int:
             answer_with_weights(AnswerJob.model_validate_json(text), launched)
         elif name == "score":
             score_with_weights(ScoreJob.model_validate_json(text), launched)
+        elif name == "likelihood":
+            rate_with_weights(LogProbabilityJob.model_validate_json(text), launched)
         elif name == "train":
             from stat_train.training import sft
             from stat_train.training.job import TrainJob
@@ -242,7 +250,7 @@ def main(arguments: list[str]) -> int:
 
             grpo.train(RlJob.model_validate_json(text))
         else:
-            raise UserError(f"no stage {name!r}; expected answer, score, train or rl")
+            raise UserError(f"no stage {name!r}; expected answer, score, likelihood, train or rl")
     except StatTrainError as error:
         if rank := int(os.environ.get("RANK", 0)):
             # The first process says it too if it meets the same, and the launcher ends this one meanwhile.

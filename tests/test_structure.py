@@ -37,6 +37,7 @@ ORDER = (
         "curating",
         "tuning",
         "reinforcing",
+        "measuring",
         "evaluating",
         "pipeline",
     }
