@@ -11,12 +11,14 @@ from typing import Any
 from stat_train.benchmarks import Benchmark, benchmarks_of
 from stat_train.counts import Count, Counts, dropped_counts
 from stat_train.curation.inputs import read_profile
+from stat_train.evaluation.log_probabilities import read_log_probabilities
 from stat_train.evaluation.model_card import model_card
 from stat_train.evaluation.report import Findings, report_numbers
 from stat_train.evaluation.results import ANSWERS_FILE, SCORES_FILE, Graded, write_evaluation, write_report
 from stat_train.evaluation.scores import Scored, scored
 from stat_train.evaluation.summary import BASE, PROMPTED
 from stat_train.evaluation.terminal import print_summary
+from stat_train.measuring import reference_log_probabilities
 from stat_train.prompting import prompted_answers
 from stat_train.records import Answer, Question
 from stat_train.run import Run
@@ -37,21 +39,36 @@ def evaluation_of(
         base = {each: made[BASE, each] for each in benchmarks}
         prompted = prompted_answers(run, questions, skill_map, overlapping, base)
         made |= {(PROMPTED, each): answers for each, answers in prompted.items()}
+    likelihoods = _likelihoods(run, arms, benchmarks)
 
     def build(folder: Path) -> Counts:
         graded = {key: _graded(run, *key, answers) for key, answers in made.items()}
         found: dict[str, dict[str, Scored]] = {arm: {} for arm, _ in made}
         for (arm, each), rows in graded.items():
             asked = read_records(each.place, Question)
-            found[arm][each.name] = scored(asked, rows.grades, rows.answers, each.pass_at)
+            known = read_log_probabilities(likelihoods[arm, each].folder) if (arm, each) in likelihoods else {}
+            found[arm][each.name] = scored(asked, rows.grades, rows.answers, each.pass_at, known)
         write_evaluation(folder, found, graded.values())
         answered = sum(len(rows.answers) for rows in graded.values())
         return {"answer": Count(answered, sum(len(rows.grades) for rows in graded.values()))}
 
     identity: dict[str, Any] = {"arms": [[arm, each.name, each.pass_at] for arm, each in made]}
     identity |= {"graders": {each.name: run.grader_identity(each.grader) for each in benchmarks}}
-    inputs = [questions, *made.values()]
+    inputs = [questions, *made.values(), *likelihoods.values()]
     return run.make("evaluate", 4, inputs, identity, build, "evaluation.json", SCORES_FILE, ANSWERS_FILE)
+
+
+def _likelihoods(
+    run: Run, arms: Mapping[str, Weights], benchmarks: Sequence[Benchmark]
+) -> dict[tuple[str, Benchmark], Artifact]:
+    """Return how likely each arm, asked plainly, finds the reference answers; nothing where that is not wanted."""
+    if not run.config.evaluate.log_probabilities:
+        return {}
+    return {
+        (arm, each): reference_log_probabilities(run, arm, each.place, weights.place, weights.known_by)
+        for arm, weights in arms.items()
+        for each in benchmarks
+    }
 
 
 def _graded(run: Run, arm: str, benchmark: Benchmark, answers: Artifact) -> Graded:

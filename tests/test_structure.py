@@ -30,6 +30,7 @@ ORDER = (
     {"training", "evaluation"},
     {
         "run",
+        "benchmarks",
         "labelling",
         "student",
         "scoring",
