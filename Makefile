@@ -18,7 +18,7 @@ PYTEST := HF_HUB_OFFLINE=1 WANDB_MODE=disabled $(BIN)/python -m pytest -q
 .venv/installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) torch
-	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e '.[dev]'
+	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e '.[dev,harness]'
 	touch $@
 
 demo: .venv/installed

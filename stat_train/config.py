@@ -263,6 +263,9 @@ class Evaluation(Node):
     exemplars: Positive
     temperature: Temperature
     log_probabilities: bool
+    harness: list[Text]
+    harness_tasks: Text | None
+    harness_limit: Positive | None
     batch_size: Annotated[int | None, Field(ge=1), OPERATIONAL]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
 from stat_train.config import (
     ArithmeticTask,
@@ -42,6 +43,7 @@ def contradictions(config: Config) -> list[str]:
         check_training,
         check_reinforcement,
         _check_prompting,
+        _check_harness,
         _check_audit,
         _check_budget,
     )
@@ -206,6 +208,24 @@ def _check_prompting(config: Config) -> list[str]:
         counted = f"{difficulty.samples} samples of each answer, and a benchmark question is answered once"
         return [f"{given}: difficulty=consistency needs {counted}; {remedy}"]
     return []
+
+
+def _check_harness(config: Config) -> list[str]:
+    names, folder = config.evaluate.harness, config.evaluate.harness_tasks
+    problems = []
+    if folder and not Path(folder).expanduser().is_dir():
+        problems.append(f"evaluate.harness_tasks = {folder}: no such folder (looked in {Path.cwd()})")
+    given = f"evaluate.harness = [{', '.join(names)}]"
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        problems.append(f"{given}: {twice[0]} is named twice")
+    if not names or not config.reaches("evaluate"):
+        return problems
+    if not isinstance(config.student, LocalStudent):
+        name = config.student.name
+        problems.append(f"{given}: student={name} has no weights to ask; use student=local, or evaluate.harness=[]")
+    if find_spec("lm_eval") is None:
+        problems.append(f"{given}: needs lm-evaluation-harness; pip install 'stat-train[harness]'")
+    return problems
 
 
 def _check_audit(config: Config) -> list[str]:

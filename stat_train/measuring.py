@@ -1,15 +1,18 @@
-"""What else is measured of a model with weights, as artifacts: how likely it finds the reference answers."""
+"""What else is measured of a model with weights, as artifacts: log-probabilities, and tasks of others."""
 
 from __future__ import annotations
 
+import json
+from importlib.metadata import version
 from pathlib import Path
 
 from stat_train import stage
 from stat_train.config import LocalStudent
 from stat_train.counts import Count, Counts
+from stat_train.evaluation.harness import RESULTS, HarnessJob, data_files, read_aggregates, require_tasks
 from stat_train.evaluation.log_probabilities import FILE, LogProbability, LogProbabilityJob, left_out
 from stat_train.records import Question
-from stat_train.run import Run
+from stat_train.run import Run, Summary
 from stat_train.store import Artifact, file_hash, read_records, write_records
 
 
@@ -41,3 +44,57 @@ def reference_log_probabilities(run: Run, arm: str, place: Path, weights: str, f
     made = run.make("likelihood", 1, [], known_by, build)
     run.say(f"{arm} on {place.stem}: log-probability of the reference answers")
     return made
+
+
+# -- lm-evaluation-harness --------------------------------------------------------------------------------------------
+
+
+def require_harness(run: Run) -> None:
+    """Refuse tasks of lm-evaluation-harness that are not there, or would run a model's text, before a run starts."""
+    settings = run.config.evaluate
+    if settings.harness and run.config.reaches("evaluate"):
+        require_tasks(settings.harness, _own_tasks(run))
+
+
+def harness_results(run: Run, arm: str, task: str, weights: str, fingerprint: str) -> Artifact:
+    """Return what one arm (weights, known by their fingerprint) gets right in a task of lm-evaluation-harness.
+
+    An artifact for each arm and task, so that one more task does not run the others again. Known by the version of the
+    harness, the folder of the user's tasks and the files that their questions are in; what lies on the hub is known by
+    its name.
+    """
+    student, folder = run.config.student, _own_tasks(run)
+    assert isinstance(student, LocalStudent)
+    job = HarnessJob(
+        folder=Path(),
+        task=task,
+        tasks=folder,
+        limit=run.config.evaluate.harness_limit,
+        model=weights,
+        revision=student.revision if weights == student.model else None,
+        chat_template_arguments=student.prompt.chat_template_arguments,
+        batch_size=run.config.evaluate.batch_size or student.batch_size,
+    )
+    known_by: Summary = job.model_dump(exclude={"folder", "tasks", "model", "batch_size"})
+    known_by |= {"model": fingerprint, "lm_eval": version("lm_eval")}
+    if folder:
+        known_by |= {"tasks": file_hash(folder, run.cache_dir)}
+        known_by |= {"data": [file_hash(path, run.cache_dir) for path in data_files(task, folder)]}
+
+    def build(folder: Path) -> Counts:
+        stage.harness(job.model_copy(update={"folder": folder}))
+        asked = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["n-samples"].values()
+        done = sum(each["effective"] for each in asked)
+        return {"question": Count(done, done)}
+
+    made = run.make("harness", 1, [], known_by, build)
+    run.say(f"{arm} on {task}, by lm-evaluation-harness")
+    without = {name: about["reason"] for name, about in read_aggregates(made.folder).items() if "reason" in about}
+    run.say_all(f"{name}: kept as a whole, not question by question: {reason}" for name, reason in without.items())
+    return made
+
+
+def _own_tasks(run: Run) -> Path | None:
+    """Return the folder of the user's own task files, where there is one."""
+    given = run.config.evaluate.harness_tasks
+    return Path(given).expanduser().absolute() if given else None

@@ -27,6 +27,7 @@ from stat_train.chunks import Chunked, join_chunks
 from stat_train.diagnosis.answering import AnswerJob, answer_with_weights, answers_file
 from stat_train.diagnosis.step_rewards import ScoreJob, rewards_file, score_with_weights
 from stat_train.errors import STOPPED, StatTrainError, UserError, stopped
+from stat_train.evaluation.harness import HarnessJob, run_harness
 from stat_train.evaluation.log_probabilities import LogProbabilityJob, log_probabilities_file, rate_with_weights
 from stat_train.gpus import visible_gpus
 from stat_train.train_settings import Strategy
@@ -63,6 +64,11 @@ def score(job: ScoreJob, processes: int | None) -> None:
 def likelihood(job: LogProbabilityJob, processes: int | None) -> None:
     """Write `log_probabilities.jsonl`, made by processes as the answers are."""
     _make_chunks("likelihood", job, log_probabilities_file(job), processes)
+
+
+def harness(job: HarnessJob) -> None:
+    """Let a model do a task of lm-evaluation-harness in one process, on one GPU."""
+    launch("harness", job, job.folder)
 
 
 def train(
@@ -239,6 +245,8 @@ def main(arguments: list[str]) -> int:
             score_with_weights(ScoreJob.model_validate_json(text), launched)
         elif name == "likelihood":
             rate_with_weights(LogProbabilityJob.model_validate_json(text), launched)
+        elif name == "harness":
+            run_harness(HarnessJob.model_validate_json(text))
         elif name == "train":
             from stat_train.training import sft
             from stat_train.training.job import TrainJob
@@ -250,7 +258,7 @@ def main(arguments: list[str]) -> int:
 
             grpo.train(RlJob.model_validate_json(text))
         else:
-            raise UserError(f"no stage {name!r}; expected answer, score, likelihood, train or rl")
+            raise UserError(f"no stage {name!r}; expected answer, score, likelihood, harness, train or rl")
     except StatTrainError as error:
         if rank := int(os.environ.get("RANK", 0)):
             # The first process says it too if it meets the same, and the launcher ends this one meanwhile.

@@ -35,6 +35,13 @@ def test_the_packages_of_a_training(settings: list[str], expected: set[str]) -> 
     assert packages_used(read_settings(settings).config) & TRAINING == expected
 
 
+def test_the_harness_is_looked_for_where_its_tasks_are_asked() -> None:
+    asked = ["evaluate.harness=[ifeval]", "until=evaluate"]
+    assert "lm-eval" in packages_used(read_settings(asked).config)
+    assert "lm-eval" not in packages_used(read_settings([]).config)
+    assert "lm-eval" not in packages_used(read_settings([*asked, "until=train"]).config)
+
+
 def adapter(folder: Path, about: dict[str, str], *files: str) -> Path:
     """Write an adapter with these files beside what it says of itself."""
     folder.mkdir()

@@ -265,6 +265,23 @@ WRONG = {
         ["teacher=openai", "teacher.model=m", "data_recipe=embed_syn", "data_recipe.references=9"],
         [["data_recipe.references = 9", "expected at most data_recipe.nearest = 5"]],
     ),
+    "task of the harness named twice": Wrong(
+        ["evaluate.harness=[ifeval,mmlu,ifeval]"],
+        [["evaluate.harness = [ifeval, mmlu, ifeval]", "ifeval is named twice"]],
+    ),
+    "task of the harness for a served student": Wrong(
+        [
+            "student=endpoint",
+            "student.base_url=http://h/v1",
+            "student.model=m",
+            "train=none",
+            "evaluate.harness=[mmlu]",
+        ],
+        [["evaluate.harness = [mmlu]", "student=endpoint has no weights to ask", "or evaluate.harness=[]"]],
+    ),
+    "folder of tasks that is not there": Wrong(
+        ["evaluate.harness_tasks=gone"], [["evaluate.harness_tasks = gone", "no such folder", "looked in"]]
+    ),
     "benchmark named twice": Wrong(
         ["decontaminate.against=[owner/name,owner/name]"], [["decontaminate.against = owner/name", "named twice"]]
     ),

@@ -47,7 +47,7 @@ ORDER = (
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 HEAVY = {"torch", "transformers", "trl", "deepspeed", "accelerate", "peft", "tokenizers", "datasets", "scipy"}
-HEAVY |= {"krippendorff"}
+HEAVY |= {"krippendorff", "lm_eval"}
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 400, 60, 8
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 

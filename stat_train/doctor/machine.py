@@ -85,6 +85,8 @@ def packages_used(config: Config) -> set[str]:
         used |= {"math-verify", "pebble"}
     if config.reaches("profile"):
         used.add("scipy")
+    if config.evaluate.harness and config.reaches("evaluate"):
+        used.add("lm-eval")
     if config.reaches("report"):
         used.add("jinja2")
     return used

@@ -224,11 +224,9 @@ def test_it_is_known_by_questions_prompt_and_model_and_not_by_how_fast_it_was_ma
 def test_several_processes_give_the_same_bytes(tmp_path: Path) -> None:
     """520 questions are two chunks."""
     questions = list(world.questions("many", "benchmark", "standard", 520, world.Family(steps=(1, 2))))
-    written = []
-    for processes in (1, 2):
-        given = job(tmp_path / f"by {processes}", questions, 64)
-        with lease(given.folder.with_suffix(".lease")):
-            stage.likelihood(given, processes)
-        assert [path.name for path in given.folder.iterdir()] == [module.FILE]
-        written.append((given.folder / module.FILE).read_bytes())
-    assert written[0] == written[1] and written[0].count(b"\n") == 520
+    alone, shared = job(tmp_path / "alone", questions, 64), job(tmp_path / "shared", questions, 64)
+    with lease(shared.folder.with_suffix(".lease")):
+        stage.likelihood(shared, 2)
+    assert [path.name for path in shared.folder.iterdir()] == [module.FILE]
+    assert read_records(shared.folder / module.FILE, LogProbability) == rated(alone)
+    assert (alone.folder / module.FILE).read_bytes() == (shared.folder / module.FILE).read_bytes()
