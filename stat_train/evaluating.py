@@ -11,14 +11,15 @@ from typing import Any
 from stat_train.benchmarks import Benchmark, benchmarks_of
 from stat_train.counts import Count, Counts, dropped_counts
 from stat_train.curation.inputs import read_profile
+from stat_train.evaluation.harness import read_aggregates, read_scores
 from stat_train.evaluation.log_probabilities import read_log_probabilities
 from stat_train.evaluation.model_card import model_card
 from stat_train.evaluation.report import Findings, report_numbers
 from stat_train.evaluation.results import ANSWERS_FILE, SCORES_FILE, Graded, write_evaluation, write_report
-from stat_train.evaluation.scores import Scored, scored
+from stat_train.evaluation.scores import Scored, by_number, scored
 from stat_train.evaluation.summary import BASE, PROMPTED
 from stat_train.evaluation.terminal import print_summary
-from stat_train.measuring import reference_log_probabilities
+from stat_train.measuring import harness_results, reference_log_probabilities
 from stat_train.prompting import prompted_answers
 from stat_train.records import Answer, Question
 from stat_train.run import Run
@@ -40,6 +41,8 @@ def evaluation_of(
         prompted = prompted_answers(run, questions, skill_map, overlapping, base)
         made |= {(PROMPTED, each): answers for each, answers in prompted.items()}
     likelihoods = _likelihoods(run, arms, benchmarks)
+    tasks = [(arm, task) for task in run.config.evaluate.harness for arm in arms]
+    harness = {each: harness_results(run, *each, arms[each[0]].place, arms[each[0]].known_by) for each in tasks}
 
     def build(folder: Path) -> Counts:
         graded = {key: _graded(run, *key, answers) for key, answers in made.items()}
@@ -48,13 +51,16 @@ def evaluation_of(
             asked = read_records(each.place, Question)
             known = read_log_probabilities(likelihoods[arm, each].folder) if (arm, each) in likelihoods else {}
             found[arm][each.name] = scored(asked, rows.grades, rows.answers, each.pass_at, known)
-        write_evaluation(folder, found, graded.values())
+        for (arm, _), results in harness.items():
+            found[arm] |= {name: by_number(name, scores) for name, scores in read_scores(results.folder).items()}
+        wholes = {f"{arm} on {task}": read_aggregates(each.folder) for (arm, task), each in harness.items()}
+        write_evaluation(folder, found, graded.values(), wholes)
         answered = sum(len(rows.answers) for rows in graded.values())
         return {"answer": Count(answered, sum(len(rows.grades) for rows in graded.values()))}
 
     identity: dict[str, Any] = {"arms": [[arm, each.name, each.pass_at] for arm, each in made]}
     identity |= {"graders": {each.name: run.grader_identity(each.grader) for each in benchmarks}}
-    inputs = [questions, *made.values(), *likelihoods.values()]
+    inputs = [questions, *made.values(), *likelihoods.values(), *harness.values()]
     return run.make("evaluate", 4, inputs, identity, build, "evaluation.json", SCORES_FILE, ANSWERS_FILE)
 
 

@@ -38,6 +38,7 @@ from stat_train.evaluation.difficulty_table import print_difficulty
 from stat_train.evaluation.summary import BASE
 from stat_train.evaluation.terminal import print_profile
 from stat_train.labelling import skill_labels
+from stat_train.measuring import require_harness
 from stat_train.models.recorded import read_recording
 from stat_train.records import (
     Answer,
@@ -81,6 +82,7 @@ def run(settings: Settings, command: Sequence[str], console: Console) -> Path:
     """Carry out the method as far as `until`; return the run folder."""
     with Run(settings, command, console) as this:
         require_trainable(this)
+        require_harness(this)
         this.folder.open(settings.yaml)
         this.clear_stop()
         for artifact in method(this):

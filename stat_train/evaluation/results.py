@@ -53,11 +53,14 @@ class Graded(NamedTuple):
     grades: Sequence[Grade]
 
 
-def write_evaluation(folder: Path, arms: Arms, graded: Iterable[Graded]) -> None:
-    """Write what the arms scored (arm -> benchmark -> scores), and the verdict on each answer behind it."""
+def write_evaluation(folder: Path, arms: Arms, graded: Iterable[Graded], harness: Mapping[str, Any]) -> None:
+    """Write what the arms scored (arm -> benchmark -> scores), and the verdict on each answer behind it.
+
+    `harness` has what lm-evaluation-harness says of whole tasks, which is not all in scores of single questions.
+    """
     write_records(folder / ANSWERS_FILE, (row for each in graded for row in _answers(each)))
     write_records(folder / SCORES_FILE, _scores(arms))
-    write_json(folder / "evaluation.json", evaluation(arms))
+    write_json(folder / "evaluation.json", evaluation(arms) | ({"harness": harness} if harness else {}))
 
 
 def _answers(graded: Graded) -> Iterator[BenchmarkAnswer]:

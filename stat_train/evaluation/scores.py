@@ -50,6 +50,12 @@ def scored(
     return Scored(questions, scores, measure_name(samples, pass_at), samples, truncated, log_probabilities)
 
 
+def by_number(name: str, scores: Mapping[str, float]) -> Scored:
+    """Return what another program scored, of whose questions only ids are known; its metric is in the name."""
+    questions = [Question(id=id, question="") for id in scores]
+    return Scored(questions, scores, measure=name.partition(" ")[2] or "accuracy")
+
+
 def measure_name(samples: int, pass_at: int | None) -> str:
     """Return what is measured, as it is called in tables."""
     if pass_at:
