@@ -139,9 +139,9 @@ def sign_flip_p(changes: Sequence[float], seed: int = 0, resamples: int = RESAMP
     import numpy
     from scipy.stats import permutation_test
 
-    # Sorted, so that the order of the questions does not matter. No change has no sign.
+    # Sorted, so that the order of the questions does not matter. No change has no sign, and one is as far either way.
     moved = numpy.array(sorted(change for change in changes if change))
-    if not len(moved):
+    if len(moved) < 2:
         return 1.0
     # A resample is drawn as the list itself and its signs; 200 at a time keep 5,000 questions within 20 MB.
     found: Any = permutation_test(
@@ -287,21 +287,22 @@ def _upper_likelihood_bound(values: Sequence[float], most: float) -> float:
     from scipy.optimize import brentq
     from scipy.special import stdtrit
 
-    n, gaps = len(values), most - numpy.asarray(values, dtype=float)
+    n, gaps = len(values), numpy.maximum(most - numpy.asarray(values, dtype=float), 0)
     allowed = float(stdtrit(n - 1, TAIL)) ** 2 if n > 1 else math.inf
 
-    def weights(slack: float) -> Floats:
-        raw: Floats = 1 / (gaps + slack)
-        return numpy.divide(raw, raw.sum())
+    def weights_at(slack: float) -> Floats:
+        raw = 1 / (gaps + slack)
+        weights: Floats = raw / raw.sum()
+        return weights
 
     def cost(slack: float) -> float:
-        return -2 * float(numpy.log(n * weights(slack)).sum())
+        return -2 * float(numpy.log(n * weights_at(slack)).sum())
 
     seen_at_most = gaps.min() < ROUNDING
     if gaps.max() < ROUNDING:
         return most
     if not seen_at_most and (spent := cost(0)) <= allowed:
-        return most - math.exp((spent - allowed) / (2 * n)) * float(weights(0) @ gaps)
+        return most - math.exp((spent - allowed) / (2 * n)) * float(weights_at(0) @ gaps)
     # From next to nothing, where the value nearest to `most` has all the weight, to so much that all have the same.
     slack = math.exp(brentq(lambda exponent: cost(math.exp(exponent)) - allowed, -600, 30))
-    return most - float(weights(slack) @ gaps)
+    return most - float(weights_at(slack) @ gaps)
