@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[float64]
 
-Verdict = Literal["improved", "unchanged", "regressed", "too few"]
+SkillVerdict = Literal["improved", "unchanged", "regressed", "too few"]
 # The smallest p value that so many can give, 2e-4, stays clear when it is adjusted for 200 skills.
 RESAMPLES = 9999
 # Nearer than this to the end of the scale is at the end.
@@ -170,7 +170,7 @@ def is_clear(q: float | None) -> bool:
     return q is not None and q <= 1 - CONFIDENCE
 
 
-def verdict(change: PairedDifference, q: float | None) -> Verdict:
+def verdict(change: PairedDifference, q: float | None) -> SkillVerdict:
     """Return in words what became of a skill, given its change and its p value adjusted for the number of skills.
 
     "too few": not clear, and its questions cannot tell, as they are fewer than MIN_QUESTIONS or the 95 % interval
