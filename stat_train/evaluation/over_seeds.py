@@ -12,6 +12,7 @@ from stat_train.evaluation.statistics import (
     expanded_tail,
     likelihood_bounds,
     paired_difference,
+    require_shares,
     sign_flip_p,
 )
 from stat_train.intervals import TAIL
@@ -53,40 +54,39 @@ def over_seeds(pairs: Sequence[tuple[Scores, Scores]], seed: int = 0, resamples:
 
     None is an unscored answer; its question counts in no seed, so that every seed has the same questions. Of the
     bootstrap over seeds and questions and Student's interval over the seeds' changes, the wider one counts. Raises
-    StatTrainError when the lists differ in length.
+    StatTrainError when the lists differ in length, or scores are not from 0 to 1.
     """
-    scored, left_out = _scored_in_all(pairs)
-    if len(scored) == 1 or not scored[0][0]:
-        only = paired_difference(*scored[0], seed, resamples)
-        return _seeds_difference(only, scored, left_out, "questions")
+    scores, left_out = _scored_in_all(pairs)
+    changes = scores[:, 1] - scores[:, 0]
+    found, method = _wider(scores, changes, seed, resamples)
+    per_seed = [float(change) for change in changes.mean(axis=1)] if found.n else []
+    n, difference, low, high, p = found
+    return SeedsDifference(n, left_out, len(scores), per_seed, difference, low, high, p, method)
+
+
+def _scored_in_all(pairs: Sequence[tuple[Scores, Scores]]) -> tuple[Floats, int]:
+    """Return the scores by seed, before or after, and question scored in all, and how many questions are not."""
     import numpy
 
-    changes = numpy.array([numpy.subtract(after, before, dtype=float) for before, after in scored])
-    by_bootstrap, by_student = _bootstrapped(changes, seed, resamples), _student(changes)
-    if _width(by_bootstrap) > _width(by_student):
-        return _seeds_difference(by_bootstrap, scored, left_out, "bootstrap")
-    return _seeds_difference(by_student, scored, left_out, "student_t")
-
-
-def _scored_in_all(pairs: Sequence[tuple[Scores, Scores]]) -> tuple[list[tuple[list[float], list[float]]], int]:
     lengths = {len(scores) for pair in pairs for scores in pair}
     if len(lengths) != 1:
         raise StatTrainError(
             f"{len(pairs)} seeds with score lists of {sorted(lengths)} questions; expected at least one seed, and each "
             "with the same questions in the same order"
         )
-    every = list(zip(*(scores for pair in pairs for scores in pair), strict=True))
-    whole = [index for index, scores in enumerate(every) if None not in scores]
-    kept = [tuple([float(scores[index] or 0) for index in whole] for scores in pair) for pair in pairs]
-    return [(before, after) for before, after in kept], len(every) - len(whole)
+    # None becomes not-a-number.
+    scores = numpy.array(pairs, dtype=float)
+    whole = scores[:, :, ~numpy.isnan(scores).any(axis=(0, 1))]
+    require_shares(whole.ravel().tolist())
+    return whole, lengths.pop() - whole.shape[2]
 
 
-def _seeds_difference(
-    found: PairedDifference, scored: list[tuple[list[float], list[float]]], left_out: int, method: Method
-) -> SeedsDifference:
-    n, difference, low, high, p = found
-    per_seed = [(math.fsum(after) - math.fsum(before)) / n for before, after in scored] if n else []
-    return SeedsDifference(n, left_out, len(scored), per_seed, difference, low, high, p, method)
+def _wider(scores: Floats, changes: Floats, seed: int, resamples: int) -> tuple[PairedDifference, Method]:
+    if len(scores) == 1 or not changes.size:
+        before, after = scores[0].tolist()
+        return paired_difference(before, after, seed, resamples), "questions"
+    by_bootstrap, by_student = _bootstrapped(changes, seed, resamples), _student(changes)
+    return (by_bootstrap, "bootstrap") if _width(by_bootstrap) > _width(by_student) else (by_student, "student_t")
 
 
 def _width(found: PairedDifference) -> float:

@@ -58,7 +58,7 @@ def paired_difference(
     average of 64 samples: the bounds are an empirical likelihood (`likelihood_bounds`), p a sign-flip permutation test,
     exact when there are no more ways to flip than `resamples`. Raises StatTrainError on other scores.
     """
-    _require_shares([*before, *after])
+    require_shares([*before, *after])
     changes = [float(new) - float(old) for old, new in zip(before, after, strict=True)]
     if not changes:
         return PairedDifference(0, None, None, None, None)
@@ -106,7 +106,7 @@ def mean_interval(scores: Sequence[float]) -> Interval:
 
     Right or wrong: the exact binomial interval. Scores in between: an empirical likelihood (`likelihood_bounds`).
     """
-    _require_shares(scores)
+    require_shares(scores)
     if _is_binary(scores):
         return binomial_interval(round(math.fsum(scores)), len(scores))
     return Interval(math.fsum(scores) / len(scores), *likelihood_bounds(scores, 0, 1))
@@ -242,7 +242,8 @@ def expanded_tail(n: int) -> float:
     return float(ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, TAIL)))
 
 
-def _require_shares(scores: Sequence[float]) -> None:
+def require_shares(scores: Sequence[float]) -> None:
+    """Raise StatTrainError unless all scores are from 0 to 1."""
     if strange := [score for score in scores if not 0 <= score <= 1]:
         raise StatTrainError(
             f"{len(strange)} of {len(scores)} scores are not shares (the first: {strange[0]}); expected 0 to 1; "
@@ -254,11 +255,11 @@ def _is_binary(scores: Sequence[float]) -> bool:
     return all(score in (0, 1) for score in scores)
 
 
-def _score_bounds(gained: float, lost: float, n: int) -> tuple[float, float]:
+def _score_bounds(gained: int, lost: int, n: int) -> tuple[float, float]:
     return -_upper_score_bound(lost, gained, n), _upper_score_bound(gained, lost, n)
 
 
-def _upper_score_bound(gained: float, lost: float, n: int) -> float:
+def _upper_score_bound(gained: int, lost: int, n: int) -> float:
     """Return the largest change that the score test does not refuse at 5 % (Tango 1998, equation 8)."""
     from scipy.optimize import brentq
     from scipy.special import ndtri

@@ -85,6 +85,11 @@ def test_seeds_of_different_questions_are_refused(pairs: list[tuple[Scores, Scor
         over_seeds(pairs)
 
 
+def test_scores_that_are_no_shares_are_refused() -> None:
+    with pytest.raises(StatTrainError, match=r"1 of 4 scores are not shares \(the first: 1.5\)"):
+        over_seeds([([0.0, None], [1.0, 2.0]), ([0.0, 1.0], [1.5, 1.0])])
+
+
 # Spread of log-odds between seeds and between questions.
 @pytest.mark.parametrize(
     ("seeds", "n", "samples", "spread"),
