@@ -14,12 +14,9 @@ from stat_train.diagnosis.rates import MIN_EXPOSED
 from stat_train.errors import UserError
 from stat_train.evaluation.compare import require_run
 from stat_train.evaluation.report import points
-from stat_train.evaluation.statistics import (
-    paired_difference,
-    unpaired_difference,
-)
+from stat_train.evaluation.statistics import adjusted, is_clear, paired_difference, unpaired_difference
 from stat_train.evaluation.tables import WIDE, add_columns, add_row, fit_names, new_table, plain, say
-from stat_train.intervals import CONFIDENCE, binomial_interval
+from stat_train.intervals import binomial_interval
 from stat_train.records import Diagnosis, Difficulty, SkillProfile
 from stat_train.store import read_records
 
@@ -235,14 +232,8 @@ def _untested(skill: str, first: Counts, second: Counts, change: Difference) -> 
 
 def _adjusted(changes: list[SkillChange]) -> list[SkillChange]:
     """Return the changes with p adjusted for the number of skills that are tested (Benjamini-Hochberg)."""
-    from scipy.stats import false_discovery_control
-
-    tested = [change for change in changes if not change.too_few]
-    adjusted = false_discovery_control([change.p for change in tested]) if tested else []
-    return [change for change in changes if change.too_few] + [
-        change._replace(p_adjusted=float(p), clear=bool(p <= 1 - CONFIDENCE))
-        for change, p in zip(tested, adjusted, strict=True)
-    ]
+    numbers = adjusted([None if change.too_few else change.p for change in changes])
+    return [change._replace(p_adjusted=q, clear=is_clear(q)) for change, q in zip(changes, numbers, strict=True)]
 
 
 def _questions(change: SkillChange) -> str:

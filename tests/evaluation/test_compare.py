@@ -204,7 +204,8 @@ def test_rows_become_json_with_named_numbers(tmp_path: Path) -> None:
     assert rows[0]["to_first"] is None
     assert rows[1]["trained"]["value"] == 0.5
     assert rows[1]["gain"]["difference"] == 0.25
-    assert rows[1]["to_first"] == {"n": 4, "difference": 0.0, "low": None, "high": None, "p": 1.0}
+    # Nothing changed: the bounds are -+ z^2 / (n + z^2) with z = 1.959964.
+    assert rows[1]["to_first"] == {"n": 4, "difference": 0.0, "low": -0.489891, "high": 0.489891, "p": 1.0}
 
 
 def test_the_table_fits_80_columns(tmp_path: Path) -> None:

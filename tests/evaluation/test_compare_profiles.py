@@ -114,7 +114,7 @@ def test_the_same_questions_are_compared_pair_by_pair(tmp_path: Path) -> None:
     assert (found.paired, found.questions) == (True, 11)
     assert (add.first, add.second, add.difference) == ((4, 8), (1, 8), -3 / 8)
     assert add.p == pytest.approx(1 / 8)
-    assert add.low is not None and add.high is not None and -1 < add.low < -3 / 8 < add.high <= 0
+    assert add.low is not None and add.high is not None and -1 < add.low < -3 / 8 < 0 < add.high
 
 
 def test_pairs_are_the_questions_judged_in_both_that_expose_the_skill_in_either(tmp_path: Path) -> None:

@@ -54,19 +54,31 @@ def test_a_question_without_a_grade_is_an_error_that_names_it() -> None:
 
 
 def test_differences_are_over_questions_scored_in_both_arms() -> None:
+<<<<<<< HEAD
     """q3 is unscored before, so four questions pair: q1 and q2 gained, none lost; mid-p is 1 / 2^2."""
     arms = {
         "sft": {"standard": scored(QUESTIONS, grades(AFTER))},
         "base": {"standard": scored(QUESTIONS, grades(BEFORE))},
     }
+=======
+    """q3 is unscored before, so four questions pair: q1 and q2 gained, none lost; mid-p is 1 / 2^2.
+
+    Of one question that did not change the bounds are -+ z^2 / (1 + z^2) with z = 1.959964.
+    """
+    arms = {"sft": {"standard": (QUESTIONS, grades(AFTER))}, "base": {"standard": (QUESTIONS, grades(BEFORE))}}
+>>>>>>> stats
     result = evaluation(arms)
     change = result["differences"]["sft - base"]["standard"]
     assert (change["n"], change["difference"], change["p"]) == (4, 0.5, 0.25)
     assert change["per_skill"]["add"]["difference"] == pytest.approx(2 / 3, abs=1e-6)
+<<<<<<< HEAD
     assert change["single_skill"]["divide"] == {"n": 1, "difference": 0.0, "low": None, "high": None, "p": 1.0} | {
         "q": 1.0,
         "verdict": "too few",
     }
+=======
+    assert change["single_skill"]["divide"] == {"n": 1, "difference": 0.0, "low": -0.793451, "high": 0.793451, "p": 1.0}
+>>>>>>> stats
     assert list(result["arms"]) == ["base", "sft"]
 
 
