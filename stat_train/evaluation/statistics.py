@@ -86,6 +86,18 @@ def unbounded_difference(
     return PairedDifference(len(changes), math.fsum(changes) / len(changes), low, high, p)
 
 
+def bootstrap_of_difference(
+    before: Sequence[float], after: Sequence[float], seed: int = 0, resamples: int = RESAMPLES
+) -> tuple[float | None, float | None]:
+    """Return 95 % bounds of the mean change by a paired bootstrap over questions, which supposes nothing of the scores.
+
+    It stands beside those of `paired_difference`, which hold where few questions changed and a bootstrap is too sure.
+    None and None without questions, or when all changed alike.
+    """
+    changes = [float(new) - float(old) for old, new in zip(before, after, strict=True)]
+    return bootstrap_bounds(changes, seed, resamples) if changes else (None, None)
+
+
 def unpaired_difference(first: tuple[int, int], second: tuple[int, int]) -> UnpairedDifference:
     """Return the second share less the first, each given as (count, of how many), the latter at least 1.
 

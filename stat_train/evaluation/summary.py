@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stat_train.evaluation.composition import by_number_of_skills, weakest_link
+from stat_train.evaluation.composition import by_skill_count, weakest_link
 from stat_train.evaluation.scores import Scored, Scores
-from stat_train.evaluation.statistics import PairedDifference, adjusted, mean_interval, paired_difference, verdict
+from stat_train.evaluation.statistics import (
+    PairedDifference,
+    adjusted,
+    bootstrap_of_difference,
+    mean_interval,
+    paired_difference,
+    unbounded_difference,
+    unbounded_mean,
+    verdict,
+)
 from stat_train.records import Question
 
 Groups = dict[str, list[str]]
@@ -37,7 +46,7 @@ def summarise(found: Scored) -> dict[str, Any]:
         "per_subject": _scores(by_subject(questions), scores),
         "single_skill": _scores(by_only_skill(questions), scores),
         "per_level": _scores(by_level(questions), scores),
-        "per_skill_count": _scores(by_number_of_skills(questions), scores),
+        "per_skill_count": _scores(by_skill_count(questions), scores),
         "weakest_link": weakest_link(questions, scores),
     }
 
@@ -77,10 +86,14 @@ def headline_benchmark(config: Mapping[str, Any], names: list[str]) -> str | Non
 
 def difference(before: Scores, after: Scores, ids: Sequence[str]) -> PairedDifference:
     """Return the change on those of the questions `ids` that are scored both before and after."""
-    pairs = [
-        (first, second) for id in ids if (first := before.get(id)) is not None and (second := after.get(id)) is not None
-    ]
-    return paired_difference([first for first, _ in pairs], [second for _, second in pairs])
+    return paired_difference(*in_both(before, after, ids))
+
+
+def in_both(before: Scores, after: Scores, ids: Sequence[str]) -> tuple[list[float], list[float]]:
+    """Return the scores before and after of those of the questions `ids` that have both."""
+    pairs = [(before.get(id), after.get(id)) for id in ids]
+    known = [(first, second) for first, second in pairs if first is not None and second is not None]
+    return [first for first, _ in known], [second for _, second in known]
 
 
 def as_numbers(result: PairedDifference) -> dict[str, Any]:
@@ -132,7 +145,7 @@ def _scores(groups: Groups, scores: Scores) -> dict[str, Any]:
 def _mean_log_probability(known: Mapping[str, float]) -> dict[str, Any] | None:
     if not known:
         return None
-    mean, low, high = map(_rounded, mean_interval(list(known.values())))
+    mean, low, high = map(_rounded, unbounded_mean(list(known.values())))
     return {"n": len(known), "mean": mean, "low": low, "high": high}
 
 
@@ -142,9 +155,12 @@ def _differences(base: Mapping[str, Scored], trained: Mapping[str, Scored]) -> d
 
 def _benchmark_difference(base: Scored, trained: Scored) -> dict[str, Any]:
     questions, before, after = base.questions, base.scores, trained.scores
-    known = difference(base.log_probabilities, trained.log_probabilities, list(base.log_probabilities))
+    ids = [question.id for question in questions]
+    known = unbounded_difference(*in_both(base.log_probabilities, trained.log_probabilities, ids))
+    low, high = bootstrap_of_difference(*in_both(before, after, ids))
     return {
-        **as_numbers(difference(before, after, [question.id for question in questions])),
+        **as_numbers(difference(before, after, ids)),
+        "bootstrap": {"low": _rounded(low), "high": _rounded(high)},
         "log_probability": as_numbers(known) if known.n else None,
         "per_skill": _judged(by_skill(questions), before, after),
         "per_subject": _judged(by_subject(questions), before, after),

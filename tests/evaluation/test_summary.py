@@ -54,31 +54,20 @@ def test_a_question_without_a_grade_is_an_error_that_names_it() -> None:
 
 
 def test_differences_are_over_questions_scored_in_both_arms() -> None:
-<<<<<<< HEAD
-    """q3 is unscored before, so four questions pair: q1 and q2 gained, none lost; mid-p is 1 / 2^2."""
-    arms = {
-        "sft": {"standard": scored(QUESTIONS, grades(AFTER))},
-        "base": {"standard": scored(QUESTIONS, grades(BEFORE))},
-    }
-=======
     """q3 is unscored before, so four questions pair: q1 and q2 gained, none lost; mid-p is 1 / 2^2.
 
     Of one question that did not change the bounds are -+ z^2 / (1 + z^2) with z = 1.959964.
     """
-    arms = {"sft": {"standard": (QUESTIONS, grades(AFTER))}, "base": {"standard": (QUESTIONS, grades(BEFORE))}}
->>>>>>> stats
+    arms = {
+        "sft": {"standard": scored(QUESTIONS, grades(AFTER))},
+        "base": {"standard": scored(QUESTIONS, grades(BEFORE))},
+    }
     result = evaluation(arms)
     change = result["differences"]["sft - base"]["standard"]
     assert (change["n"], change["difference"], change["p"]) == (4, 0.5, 0.25)
     assert change["per_skill"]["add"]["difference"] == pytest.approx(2 / 3, abs=1e-6)
-<<<<<<< HEAD
-    assert change["single_skill"]["divide"] == {"n": 1, "difference": 0.0, "low": None, "high": None, "p": 1.0} | {
-        "q": 1.0,
-        "verdict": "too few",
-    }
-=======
-    assert change["single_skill"]["divide"] == {"n": 1, "difference": 0.0, "low": -0.793451, "high": 0.793451, "p": 1.0}
->>>>>>> stats
+    one = {"n": 1, "difference": 0.0, "low": -0.793451, "high": 0.793451, "p": 1.0}
+    assert change["single_skill"]["divide"] == one | {"q": 1.0, "verdict": "too few"}
     assert list(result["arms"]) == ["base", "sft"]
 
 
@@ -120,3 +109,17 @@ def test_the_headline_benchmark_is_the_first_of_the_settings_that_was_scored() -
     assert headline_benchmark(config, ["larger_numbers"]) == "larger_numbers"
     assert headline_benchmark({"task": {}}, ["math"]) == "math"
     assert headline_benchmark({"task": {}}, []) is None
+
+
+def test_a_paired_bootstrap_stands_beside_the_bounds_of_the_whole_benchmark() -> None:
+    """120 of 400 gained, 40 lost: mean 0.2, variance 160 / 400 - 0.2^2 = 0.36, so bounds near 0.2 -+ 1.96 * 0.03."""
+    questions = [Question(id=f"q{index}", question="?") for index in range(400)]
+
+    def found(right: range) -> list[Grade]:
+        verdicts: list[Verdict] = ["correct" if index in right else "wrong" for index in range(400)]
+        return [Grade(question_id=q.id, attempt=0, verdict=v) for q, v in zip(questions, verdicts, strict=True)]
+
+    arms = {"base": {"s": scored(questions, found(range(140)))}, "sft": {"s": scored(questions, found(range(40, 260)))}}
+    change = evaluation(arms)["differences"]["sft - base"]["s"]
+    assert change["bootstrap"] == {"low": pytest.approx(0.1412, abs=0.005), "high": pytest.approx(0.2588, abs=0.005)}
+    assert (change["low"], change["high"]) == (pytest.approx(0.1412, abs=0.005), pytest.approx(0.2588, abs=0.005))
