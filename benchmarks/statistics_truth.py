@@ -12,7 +12,7 @@ of a right answer are Beta(0.2, 0.6), most near 0; training moves their log-odds
 questions, or turns one question in 25 around ("rare"). Seeds: each training seed and each question moves the log-odds
 on its own.
 
-Writes benchmarks/results/statistics_truth.md. Cost: about five minutes on one core.
+Writes benchmarks/results/statistics_truth.md. Cost: about three minutes on one core.
 """
 
 from __future__ import annotations
@@ -205,7 +205,8 @@ def _cells(outcome: Outcome) -> tuple[str, str, str]:
 
 
 def _percent(share: float, digits: int = 1) -> str:
-    return f"{100 * share + 0.0:.{digits}f}"
+    # Adding 0 takes the sign off -0.
+    return f"{round(100 * share, digits) + 0.0:.{digits}f}"
 
 
 if __name__ == "__main__":
