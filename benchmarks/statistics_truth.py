@@ -12,12 +12,13 @@ of a right answer are Beta(0.2, 0.6), most near 0; training moves their log-odds
 questions, or turns one question in 25 around ("rare"). Seeds: each training seed and each question moves the log-odds
 on its own.
 
-Writes benchmarks/results/statistics_truth.md. Cost: about five minutes on one core.
+Writes benchmarks/results/statistics_truth.md. Cost: about three minutes on one core.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -76,7 +77,8 @@ def _report(runs: int) -> Iterator[str]:
     yield f"`python benchmarks/statistics_truth.py --runs {runs}`: {runs} simulated evaluations a line,"
     yield f"{_of_seeds(runs)} where there are several seeds. Found: p of at most 5 %; without an effect these are false"
     yield "positives, with one the power. Held: 95 % intervals that hold the truth; bootstrap: plain percentile ones."
-    yield "All in %, effects and widths in points."
+    yield "All in %, effects and widths in points. By chance a share of 95 % shows as one of up to"
+    yield f"{_noise(runs)} less or more, with several seeds {_noise(_of_seeds(runs))}, and now and then a little further."
     yield from _table(
         "Right or wrong", ("n", "discordant", "effect", "found", "held", "width", "bootstrap"), _binary(runs)
     )
@@ -188,6 +190,10 @@ def _of_seeds(runs: int) -> int:
     return max(1, round(SEED_RUNS_SHARE * runs))
 
 
+def _noise(runs: int) -> str:
+    return _percent(1.96 * math.sqrt(0.95 * 0.05 / runs))
+
+
 def _outcome(results: Sequence[Any], truth: float) -> Outcome:
     low, high, p = (numpy.array([getattr(result, name) for result in results]) for name in ("low", "high", "p"))
     held = (low <= truth) & (truth <= high)
@@ -205,7 +211,8 @@ def _cells(outcome: Outcome) -> tuple[str, str, str]:
 
 
 def _percent(share: float, digits: int = 1) -> str:
-    return f"{100 * share + 0.0:.{digits}f}"
+    # Adding 0 takes the sign off -0.
+    return f"{round(100 * share, digits) + 0.0:.{digits}f}"
 
 
 if __name__ == "__main__":
