@@ -24,6 +24,7 @@ from pydantic import BaseModel
 
 from stat_train import store
 from stat_train.chunks import Chunked, join_chunks
+from stat_train.device_seconds import counted_on_devices
 from stat_train.diagnosis.answering import AnswerJob, answer_with_weights, answers_file
 from stat_train.diagnosis.step_rewards import ScoreJob, rewards_file, score_with_weights
 from stat_train.errors import STOPPED, StatTrainError, UserError, stopped
@@ -67,6 +68,11 @@ def train(
     Raises StatTrainError on failure, or with the exit code 75 when the training was asked to stop and saved its state.
     """
     require_launchable(world, strategy, name)
+    with counted_on_devices(folder, world.size, world.nodes):
+        _train(name, job, folder, world, strategy, output)
+
+
+def _train(name: str, job: BaseModel, folder: Path, world: World, strategy: Strategy, output: IO[bytes] | None) -> None:
     if world.size == 1:
         launch(name, job, folder, [_environment() | _alone(strategy)], output)
         return
@@ -99,7 +105,8 @@ def _make_chunks(name: str, job: BaseModel, chunked: Chunked, processes: int | N
     if left := chunked.left():
         gpus = visible_gpus() if left > 1 and processes != 1 else []
         count = min(left, processes or len(gpus) or 1)
-        launch(name, job, folder, _environments(count, gpus))
+        with counted_on_devices(folder, count):
+            launch(name, job, folder, _environments(count, gpus))
     else:
         # Left by a run that was killed when all chunks were there.
         (folder / JOB_FILE).unlink(missing_ok=True)

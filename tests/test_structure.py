@@ -23,13 +23,14 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = (
     {"records", "errors", "intervals", "counts", "progress", "gpus", "batches"},
     {"setting_types", "recipe_settings", "train_settings", "config", "train_contradictions", "contradictions", "store"}
-    | {"chunks", "compose"},
+    | {"chunks", "compose", "device_seconds"},
     {"tasks", "models"},
     {"teacher"},
     {"diagnosis", "curation"},
     {"training", "evaluation"},
     {
         "run",
+        "costs",
         "labelling",
         "student",
         "scoring",

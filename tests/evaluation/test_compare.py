@@ -11,7 +11,9 @@ import yaml
 from rich.console import Console
 
 from stat_train.errors import UserError
-from stat_train.evaluation.compare import as_json, compare, load_run, print_comparison
+from stat_train.evaluation.compare import as_json, compare
+from stat_train.evaluation.compare_runs import load_run
+from stat_train.evaluation.compare_table import print_comparison
 from stat_train.evaluation.scores import Scored, scored
 from stat_train.evaluation.summary import evaluation
 from stat_train.records import Grade, Question, Verdict
@@ -58,7 +60,7 @@ def test_a_run_is_compared_with_its_base_and_with_the_first_run(tmp_path: Path) 
     """
     first = write_run(tmp_path / "pool", standard("+----", "++---"), recipe="pool")
     second = write_run(tmp_path / "sel", standard("+----", "-+++-"))
-    pool, sel = compare([first, second])
+    pool, sel = compare([first, second]).rows
     assert (pool.name, pool.recipe, pool.n, pool.base.value, pool.trained.value) == ("pool", "pool", 5, 0.2, 0.4)
     assert (pool.gain.difference, pool.to_first) == (0.2, None)
     assert (sel.recipe, sel.gain.difference) == ("stat_sel", 0.4)
@@ -74,7 +76,8 @@ def test_prompting_has_a_row_of_its_own_after_the_trained_model(tmp_path: Path) 
         write_run(tmp_path / "both", both),
         write_run(tmp_path / "untrained", {"base": {"standard": "+----"}, "adaptmi": {"standard": "++++-"}}),
     ]
-    rows = compare(runs)
+    found = compare(runs)
+    rows = found.rows
     assert [(row.name, row.arm, row.pairs) for row in rows] == [
         ("both", "sft", 5000),
         ("both", "adaptmi", 0),
@@ -83,17 +86,18 @@ def test_prompting_has_a_row_of_its_own_after_the_trained_model(tmp_path: Path) 
     assert [row.trained.value for row in rows] == [0.6, 0.4, 0.8]
     assert [row.gain.difference for row in rows] == [0.4, 0.2, 0.6]
     assert [row.to_first and row.to_first.difference for row in rows] == [None, -0.2, 0.2]
-    print_comparison(rows, Console(file=(output := StringIO()), width=110, color_system=None))
+    print_comparison(found, Console(file=(output := StringIO()), width=110, color_system=None))
     assert output.getvalue().count("untrained, prompted") == 2
 
 
 def test_each_training_has_a_row_the_last_first(tmp_path: Path) -> None:
     """Reinforcement learning gained q3 over fine-tuning, which gained q1 and q2."""
     arms = standard("+----", "+++--") | {"rl": {"standard": "++++-"}}
-    rows = compare([write_run(tmp_path / "run", arms)])
+    found = compare([write_run(tmp_path / "run", arms)])
+    rows = found.rows
     assert [(row.arm, row.trained.value, row.gain.difference) for row in rows] == [("rl", 0.8, 0.6), ("sft", 0.6, 0.4)]
     assert rows[1].to_first is not None and rows[1].to_first.difference == -0.2
-    print_comparison(rows, Console(file=(output := StringIO()), width=110, color_system=None))
+    print_comparison(found, Console(file=(output := StringIO()), width=110, color_system=None))
     lines = output.getvalue().splitlines()
     made_by = [line.split("  ")[0].strip() for line in lines if "5000 pairs" in line]
     assert made_by == ["stat_sel, 5000 pairs, then rl", "stat_sel, 5000 pairs"]
@@ -107,9 +111,10 @@ def test_what_was_not_trained_on_the_pairs_has_none(training: str, arm: str, wor
     run = write_run(tmp_path / "run", {"base": {"standard": "+-"}, arm: {"standard": "++"}})
     config = yaml.safe_load((run / "config.yaml").read_text()) | {"train": {"name": training}}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    (row,) = compare([run])
+    found = compare([run])
+    (row,) = found.rows
     assert (row.pairs, row.training) == (0, training)
-    print_comparison([row], Console(file=(output := StringIO()), width=110, color_system=None))
+    print_comparison(found, Console(file=(output := StringIO()), width=110, color_system=None))
     assert words in [line.split("  ")[0].strip() for line in output.getvalue().splitlines()]
 
 
@@ -117,21 +122,21 @@ def test_the_pairs_of_a_run_are_those_that_were_trained_on(tmp_path: Path) -> No
     """A hundred were drawn and all but 12 were too long for train.max_length."""
     run = write_run(tmp_path / "run", standard("-", "+"))
     (run / "training_set.jsonl").write_text("{}\n" * 100)
-    assert compare([run])[0].pairs == 100
+    assert compare([run]).rows[0].pairs == 100
     (run / "training.json").write_text('{"rows": 12}')
-    assert compare([run])[0].pairs == 12
+    assert compare([run]).rows[0].pairs == 12
 
 
 def test_runs_of_one_name_are_told_apart_by_their_place(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / seed / "pool", standard("-", "+")) for seed in ("seed0", "seed1")]
-    assert [row.name for row in compare(runs)] == [str(run) for run in runs]
+    assert [row.name for row in compare(runs).rows] == [str(run) for run in runs]
 
 
 def test_runs_pair_on_the_questions_that_both_scored(tmp_path: Path) -> None:
     """The runs share q2, q3 and q4; the second could not score q4."""
     first = write_run(tmp_path / "a", standard("-----", "--+-+"))
     second = write_run(tmp_path / "b", standard("-----", "-+?++"), first_question=2)
-    change = compare([first, second])[1].to_first
+    change = compare([first, second]).rows[1].to_first
     assert change is not None
     assert (change.n, change.difference) == (2, 0.0)
 
@@ -139,7 +144,7 @@ def test_runs_pair_on_the_questions_that_both_scored(tmp_path: Path) -> None:
 def test_runs_without_a_common_question_have_no_difference(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / f"run{start}", standard("--", "+-"), first_question=start) for start in (0, 2)]
     compared = compare(runs)
-    assert compared[1].to_first == (0, None, None, None, None)
+    assert compared.rows[1].to_first == (0, None, None, None, None)
     print_comparison(compared, Console(file=(output := StringIO()), width=200, color_system=None))
     assert "no question" in output.getvalue()
 
@@ -155,8 +160,8 @@ def test_the_benchmark_is_one_that_all_runs_have(tmp_path: Path) -> None:
     both = {"base": {"standard": "--", "longer": "--"}, "sft": {"standard": "+-", "longer": "++"}}
     one = {"base": {"longer": "--"}, "sft": {"longer": "-+"}}
     first, second = write_run(tmp_path / "a", both), write_run(tmp_path / "b", one)
-    assert [row.benchmark for row in compare([first])] == ["standard"]
-    assert [row.benchmark for row in compare([first, second])] == ["longer", "longer"]
+    assert [row.benchmark for row in compare([first]).rows] == ["standard"]
+    assert [row.benchmark for row in compare([first, second]).rows] == ["longer", "longer"]
     with pytest.raises(UserError, match=r"benchmark long: .*\(longer\).*Did you mean \"longer\""):
         compare([first, second], benchmark="long")
 
@@ -200,11 +205,12 @@ def test_a_damaged_file_is_a_user_error(tmp_path: Path, name: str, text: str) ->
 
 def test_rows_become_json_with_named_numbers(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, standard("+---", "++--")) for name in ("a", "b")]
-    rows = json.loads(json.dumps(as_json(compare(runs)), allow_nan=False))
+    rows = json.loads(json.dumps(as_json(compare(runs).rows), allow_nan=False))
     assert rows[0]["to_first"] is None
     assert rows[1]["trained"]["value"] == 0.5
     assert rows[1]["gain"]["difference"] == 0.25
-    assert rows[1]["to_first"] == {"n": 4, "difference": 0.0, "low": None, "high": None, "p": 1.0}
+    # Nothing changed: the bounds are -+ z^2 / (n + z^2) with z = 1.959964.
+    assert rows[1]["to_first"] == {"n": 4, "difference": 0.0, "low": -0.489891, "high": 0.489891, "p": 1.0}
 
 
 def test_the_table_fits_80_columns(tmp_path: Path) -> None:
