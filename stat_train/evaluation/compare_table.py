@@ -50,8 +50,9 @@ def cost_notes(rows: Sequence[Row]) -> list[str]:
         notes.append("teacher: what each run paid itself; a reply that another run had paid for cost it nothing")
     if any(each.device_seconds is not None for each in costs):
         notes.append(f"device seconds: all stages that load weights, evaluation too, times {_devices(costs)}")
-    if any(each.shared_seconds for each in costs):
-        notes.append("stages that runs share are counted in full in each of them")
+    if shared := sorted({round(each.shared_seconds) for each in costs if each.shared_seconds}):
+        count = " to ".join(f"{seconds:,}" for seconds in dict.fromkeys((shared[0], shared[-1])))
+        notes.append(f"{count} of them are of stages that runs share, counted in full in each")
     if any(None in (each.trained_tokens, each.teacher_usd, each.device_seconds) for each in costs):
         notes.append(f"{DASH} not written down by the run, or a price that is not known")
     return notes

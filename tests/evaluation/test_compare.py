@@ -9,48 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 from rich.console import Console
+from run_folders import standard, write_run
 
 from stat_train.errors import UserError
 from stat_train.evaluation.compare import as_json, compare
 from stat_train.evaluation.compare_runs import load_run
 from stat_train.evaluation.compare_table import print_comparison
-from stat_train.evaluation.scores import Scored, scored
-from stat_train.evaluation.summary import evaluation
-from stat_train.records import Grade, Question, Verdict
-
-CODES: dict[str, Verdict] = {"+": "correct", "-": "wrong", "?": "unscored"}
-Marks = dict[str, str]
-
-
-def write_run(run_dir: Path, arms: dict[str, Marks], recipe: str = "stat_sel", first_question: int = 0) -> Path:
-    """Write a run folder; `arms` holds per arm and benchmark one mark a question: + right, - wrong, ? unscored."""
-    run_dir.mkdir(parents=True)
-    config = {"task": {"name": "arithmetic"}, "data_recipe": {"name": recipe, "pairs": 5000}}
-    (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
-    graded = {
-        arm: {name: _graded(marks, first_question) for name, marks in benchmarks.items()}
-        for arm, benchmarks in arms.items()
-    }
-    (run_dir / "evaluation.json").write_text(json.dumps(evaluation(graded)))
-    rows = [
-        {"arm": arm, "benchmark": name, "question_id": id} | ({} if score is None else {"score": score})
-        for arm, benchmarks in graded.items()
-        for name, found in benchmarks.items()
-        for id, score in found.scores.items()
-    ]
-    (run_dir / "benchmark_scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return run_dir
-
-
-def _graded(marks: str, first_question: int) -> Scored:
-    ids = [f"q{first_question + index}" for index in range(len(marks))]
-    grades = [Grade(question_id=id, attempt=0, verdict=CODES[mark]) for id, mark in zip(ids, marks, strict=True)]
-    return scored([Question(id=id, question=id, skills=["add"]) for id in ids], grades)
-
-
-def standard(base: str, trained: str) -> dict[str, Marks]:
-    """Return the arms of a run on the benchmark `standard` alone."""
-    return {"base": {"standard": base}, "sft": {"standard": trained}}
 
 
 def test_a_run_is_compared_with_its_base_and_with_the_first_run(tmp_path: Path) -> None:
@@ -235,3 +199,63 @@ def test_the_table_shows_accuracy_gain_and_difference(tmp_path: Path) -> None:
     assert "39.8 to 100.0" in lines[row + 1]
     assert lines[row + 2].endswith("p = 0.250")
     assert any(line.startswith("[a] ") for line in lines)
+
+
+def test_one_name_for_two_measures_is_refused(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, standard("+-", "++")) for name in ("a", "b")]
+    path = runs[1] / "evaluation.json"
+    path.write_text(path.read_text().replace('"measure": "accuracy"', '"measure": "pass@64"'))
+    with pytest.raises(UserError, match=r"benchmark standard: .*\(accuracy in a, pass@64 in b\)"):
+        compare(runs)
+
+
+def test_one_id_for_two_questions_is_refused(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, standard("+-", "++"), skills=["add", "add"]) for name in ("a", "b")]
+    path = runs[1] / "questions" / "benchmarks" / "standard.jsonl"
+    path.write_text(path.read_text().replace('"question":"q1"', '"question":"another"'))
+    with pytest.raises(UserError, match="benchmark standard: question q1 of b is another one"):
+        compare(runs)
+
+
+def test_a_run_is_given_once(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a", standard("+-", "++"))
+    with pytest.raises(UserError, match="named twice"):
+        compare([run, tmp_path / "." / "a"])
+
+
+def test_every_benchmark_that_all_runs_have_is_shown_the_headline_first(tmp_path: Path) -> None:
+    arms = {arm: {"longer": marks, "standard": marks} for arm, marks in (("base", "+-"), ("sft", "++"))}
+    config = {"task": {"name": "arithmetic", "benchmarks": ["standard", "longer"]}}
+    runs = [write_run(tmp_path / name, arms, config=config) for name in ("a", "b")]
+    found = compare(runs, "all")
+    assert [(row.benchmark, row.name) for row in found.rows] == [
+        *(("standard", "a"), ("standard", "b")),
+        *(("longer", "a"), ("longer", "b")),
+    ]
+    assert found.rows[2].to_first is None and found.rows[3].to_first is not None
+    print_comparison(found, Console(file=(output := StringIO()), width=80, color_system=None))
+    assert output.getvalue().count("What it cost") == 1
+
+
+def test_how_likely_the_reference_answers_are_stands_beside_the_scores(tmp_path: Path) -> None:
+    """The second model finds q0 and q1 likelier than the first by 0.5 and 0.7 nats: 0.6 on average."""
+    runs = [write_run(tmp_path / name, standard("+-", "++")) for name in ("a", "b")]
+    nats = {"n": 2, "low": None, "high": None}
+    for run, values in zip(runs, ([-1.0, -1.2], [-0.5, -0.5]), strict=True):
+        rows = [json.loads(line) for line in (run / "benchmark_scores.jsonl").read_text().splitlines()]
+        known = iter(values)
+        rows = [row | ({"log_probability": next(known)} if row["arm"] == "sft" else {}) for row in rows]
+        (run / "benchmark_scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        found = json.loads((run / "evaluation.json").read_text())
+        found["arms"]["base"]["standard"]["log_probability"] = nats | {"mean": -2.0}
+        found["arms"]["sft"]["standard"]["log_probability"] = nats | {"mean": sum(values) / 2}
+        change = nats | {"difference": sum(values) / 2 + 2, "p": 0.5}
+        found["differences"]["sft - base"]["standard"]["log_probability"] = change
+        (run / "evaluation.json").write_text(json.dumps(found))
+    compared = compare(runs)
+    known_of = [row.log_probability for row in compared.rows]
+    assert known_of[0] and known_of[1] and known_of[1].to_first
+    assert (known_of[0].gain.difference, known_of[0].to_first) == (pytest.approx(0.9), None)
+    assert known_of[1].to_first.difference == pytest.approx(0.6)
+    print_comparison(compared, Console(file=(output := StringIO()), width=80, color_system=None))
+    assert "log-probability of the reference answers" in output.getvalue() and "+0.600" in output.getvalue()
