@@ -59,7 +59,7 @@ All settings with their defaults: stat-train --cfg job, or the files in
 
 A run that was interrupted goes on where it was when the same command is given again. A file STOP
 in its run_dir asks it to stop: a training saves its state first.
-Exit codes: 0 done, 1 a stage or check failed, 2 wrong input, 3 budget spent, 4 a regression was found,
+Exit codes: 0 done, 1 a stage or check failed, 2 wrong input, 3 budget spent, 4 a regression found,
 75 stopped as asked (start it again), 130 or 143 stopped.
 """
 

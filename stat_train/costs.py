@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stat_train.config import Endpoint
+from stat_train.config import Endpoint, LocalStudent
 from stat_train.device_seconds import device_seconds
 from stat_train.models.budget import Price
 from stat_train.run import Run, Summary
@@ -13,9 +13,10 @@ ON_DEVICES = ("answer", "score", "train", "validate", "rl", "benchmark")
 
 def costs_of(run: Run) -> Summary:
     """Return `paid` (replies: calls, tokens, dollars) and `device_seconds` (artifact -> device -> seconds, or None)."""
+    expected = ON_DEVICES if isinstance(run.config.student, LocalStudent) else ()
     seconds = {artifact: device_seconds(artifact.folder) for artifact in run.folder.made}
     on_devices = {
-        artifact.name: found for artifact, found in seconds.items() if found is not None or artifact.stage in ON_DEVICES
+        artifact.name: found for artifact, found in seconds.items() if found is not None or artifact.stage in expected
     }
     return {"paid": _paid(run), "device_seconds": on_devices}
 

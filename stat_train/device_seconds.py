@@ -18,10 +18,11 @@ DEVICE_SECONDS_FILE = "device_seconds.json"
 def counted_on_devices(folder: Path, processes: int, nodes: int = 1) -> Iterator[None]:
     """Add the seconds that something takes, once for each GPU at work (without GPUs: each process), to a folder's file.
 
-    However it ends: an interrupted training is paid for in parts. Only a process that is killed outright leaves none.
+    There are so many `processes` on each of the `nodes`. However it ends: an interrupted training is paid for in parts.
+    Not counted are a process that is killed outright, and the GPUs of a server that is asked.
     """
-    gpus = len(visible_gpus()) * nodes
-    device, at_work = ("gpu", min(processes, gpus)) if gpus else ("cpu", processes)
+    gpus = len(visible_gpus())
+    device, at_work = ("gpu", min(processes, gpus) * nodes) if gpus else ("cpu", processes * nodes)
     started = time.monotonic()
     try:
         yield

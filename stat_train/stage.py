@@ -68,11 +68,6 @@ def train(
     Raises StatTrainError on failure, or with the exit code 75 when the training was asked to stop and saved its state.
     """
     require_launchable(world, strategy, name)
-    with counted_on_devices(folder, world.size, world.nodes):
-        _train(name, job, folder, world, strategy, output)
-
-
-def _train(name: str, job: BaseModel, folder: Path, world: World, strategy: Strategy, output: IO[bytes] | None) -> None:
     if world.size == 1:
         launch(name, job, folder, [_environment() | _alone(strategy)], output)
         return
@@ -80,7 +75,7 @@ def _train(name: str, job: BaseModel, folder: Path, world: World, strategy: Stra
     threads = {"OMP_NUM_THREADS": str(max(1, cores // world.processes))}
     environment = threads | _environment(",".join(visible_gpus()))
     command = launcher.command(world, name, folder / JOB_FILE, _port(world))
-    launch(name, job, folder, [environment], output, command)
+    launch(name, job, folder, [environment], output, command, world)
 
 
 def _alone(strategy: Strategy) -> dict[str, str]:
@@ -105,8 +100,7 @@ def _make_chunks(name: str, job: BaseModel, chunked: Chunked, processes: int | N
     if left := chunked.left():
         gpus = visible_gpus() if left > 1 and processes != 1 else []
         count = min(left, processes or len(gpus) or 1)
-        with counted_on_devices(folder, count):
-            launch(name, job, folder, _environments(count, gpus))
+        launch(name, job, folder, _environments(count, gpus))
     else:
         # Left by a run that was killed when all chunks were there.
         (folder / JOB_FILE).unlink(missing_ok=True)
@@ -120,16 +114,19 @@ def launch(
     environments: Sequence[Mapping[str, str]] = (),
     output: IO[bytes] | None = None,
     command: Sequence[str] | None = None,
+    world: World | None = None,
 ) -> None:
     """Run a stage in its own process group, or in one for each environment, and wait; raises StatTrainError on failure.
 
-    All are ended when one fails, or when the lease of `folder` is lost meanwhile: two must not write there. The words
-    of the one that failed are on the terminal by then, or in `output`, so the error only says which stage it was.
+    `world` are the processes that `command` starts, where it starts others. All are ended when one fails, or when the
+    lease of `folder` is lost meanwhile: two must not write there. The words of the one that failed are on the terminal
+    by then, or in `output`, so the error only says which stage it was.
     """
     job_file = folder / JOB_FILE
     job_file.write_text(job.model_dump_json())
     running: list[_Running] = []
-    with ExitStack() as held:
+    at_work = world or World(1, max(1, len(environments)))
+    with counted_on_devices(folder, at_work.processes, at_work.nodes), ExitStack() as held:
         held.callback(_end, running)
         for environment in environments or [_environment()]:
             # Only one of several is shown as it speaks, or every bar and warning would be there many times.

@@ -19,7 +19,7 @@ from stat_train.device_seconds import counted_on_devices
         # Three processes share two GPUs, and one of them keeps one busy.
         (2, 3, 1, {"gpu": 20.0}),
         (8, 1, 1, {"gpu": 10.0}),
-        (4, 8, 2, {"gpu": 80.0}),
+        (4, 4, 2, {"gpu": 80.0}),
     ],
 )
 def test_ten_seconds_count_once_for_each_device_at_work(

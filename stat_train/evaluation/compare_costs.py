@@ -18,8 +18,9 @@ class Costs(NamedTuple):
     `trained_tokens` passed the optimizer, over all epochs, prompts and answers, without padding; to reinforcement
     learning they are its rollouts, after those of the fine-tuning that it started from. Dollars and seconds are the
     whole run's: `teacher_usd` what it paid itself, at most so much where `usd_at_most`; `device_seconds` those of every
-    stage that loads weights, evaluation included, times its devices ("gpu", "cpu" or both). `shared_seconds` of them
-    are of stages that others of the compared runs count too. With several seeds, all are means over their runs.
+    stage that loads weights, evaluation included, times its devices ("gpu", "cpu" or both), without a server's.
+    `shared_seconds` of them are of stages that others of the compared runs count too. With several seeds, all are means
+    over their runs.
     """
 
     trained_tokens: float | None

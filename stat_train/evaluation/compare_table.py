@@ -80,7 +80,10 @@ def seconds(costs: Costs) -> str:
 def per_million(costs: Costs) -> str:
     """Return points gained per million training tokens for reading; a dash where nothing was trained."""
     gained = costs.points_per_million_tokens
-    return DASH if gained is None else points(gained / 100)
+    if gained is None:
+        return DASH
+    # A large training gains hundredths of a point for a million tokens.
+    return points(gained / 100) if abs(gained) >= 1 or not gained else f"{gained:+.2g}".replace("-", "−")
 
 
 def change_words(change: PairedDifference | None, show: Callable[[float | None], str] = points) -> list[str]:
@@ -124,7 +127,7 @@ def _log_probabilities(rows: Sequence[Row]) -> Table:
     for row in rows:
         if known := row.log_probability:
             changes = (change_words(known.gain, nats), change_words(known.to_first, nats))
-            _add_block(table, row, _nat_lines(known.base), _nat_lines(known.trained), *changes)
+            _add_block(table, row, [nats(known.base.value)], [nats(known.trained.value)], *changes)
     return table
 
 
@@ -198,8 +201,3 @@ def _lines(interval: Interval) -> list[str]:
     if interval.low is None or interval.high is None:
         return [f"{100 * interval.value:.1f}", "interval unknown"]
     return [f"{100 * interval.value:.1f}", f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"]
-
-
-def _nat_lines(interval: Interval) -> list[str]:
-    bounds = [] if interval.low is None else [f"{nats(interval.low)} to {nats(interval.high)}"]
-    return [nats(interval.value), *bounds]

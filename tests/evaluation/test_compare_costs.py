@@ -12,7 +12,7 @@ from run_folders import standard, write_run
 
 from stat_train.evaluation.compare import compare
 from stat_train.evaluation.compare_costs import Costs
-from stat_train.evaluation.compare_table import dollars, print_comparison
+from stat_train.evaluation.compare_table import dollars, per_million, print_comparison
 
 TWENTY_POINTS = standard("+----", "++---")
 
@@ -34,6 +34,8 @@ def test_points_are_divided_by_millions_of_trained_tokens(tmp_path: Path) -> Non
     found = costs(write_run(tmp_path / "a", TWENTY_POINTS, training={"rows": 9, "trained_tokens": 250_000}))
     assert found.trained_tokens == 250_000
     assert found.points_per_million_tokens == pytest.approx(80.0)
+    shown = {80.0: "+80.0", -2.25: "−2.2", 0.043: "+0.043", 0.0: "0.0", None: "–"}
+    assert {each: per_million(found._replace(points_per_million_tokens=each)) for each in shown} == shown
 
 
 @pytest.mark.parametrize(
