@@ -59,8 +59,8 @@ All settings with their defaults: stat-train --cfg job, or the files in
 
 A run that was interrupted goes on where it was when the same command is given again. A file STOP
 in its run_dir asks it to stop: a training saves its state first.
-Exit codes: 0 done, 1 a stage or check failed, 2 wrong input, 3 budget spent, 75 stopped as asked
-(start it again), 130 or 143 stopped.
+Exit codes: 0 done, 1 a stage or check failed, 2 wrong input, 3 budget spent, 4 a regression found,
+75 stopped as asked (start it again), 130 or 143 stopped.
 """
 
 PLAN = """\
@@ -102,6 +102,23 @@ Examples
   stat-train doctor until=profile --json
 
 Exit codes: 0 everything that this run needs works, 1 a check failed, 2 the settings are wrong."""
+
+COMPARE = """\
+Put finished runs side by side: what each scores, what it gained over its own base, how it differs from the
+FIRST run on the questions that both scored, and what it cost: tokens trained, dollars paid for replies,
+seconds on GPUs (without one: of processes on the CPU)."""
+COMPARE_MORE = """\
+A skill regressed when its change is clear (p adjusted for the number of skills, at most 0.05) and down; a
+benchmark when its 95 % interval lies below 0. With --fail-if-regressed each run is judged against the
+first, a single run against its own base, on the benchmarks that are shown.
+
+Examples
+  stat-train compare runs/pool runs/stat_sel --skills
+  stat-train compare runs/*-seed* --over-seeds --benchmark all
+  stat-train compare runs/released runs/candidate --fail-if-regressed --json > comparison.json
+  stat-train compare --html comparison.html runs/pool runs/stat_sel
+
+Exit codes: 0 done, 2 wrong input, 4 --fail-if-regressed and something regressed."""
 
 PROFILES = """\
 Compare how often each skill was missing in two runs: two students, or two checkpoints of one.
@@ -217,19 +234,34 @@ def _wrapped(group: str, names: Sequence[str]) -> str:
 
 def _compare(given: list[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="stat-train compare", description="Put finished runs side by side; differences are to the first one."
+        prog="stat-train compare",
+        description=COMPARE,
+        epilog=COMPARE_MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder")
-    parser.add_argument("--benchmark", help="which benchmark to compare on (default: the runs' first)")
+    parser.add_argument("--benchmark", metavar="NAME", help="another benchmark than the runs' first, or: all")
+    parser.add_argument("--over-seeds", action="store_true", help="one row for runs that differ in the seed alone")
+    parser.add_argument("--skills", action="store_true", help="print what became of each skill")
+    parser.add_argument("--fail-if-regressed", action="store_true", help="exit code 4 when something became worse")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the comparison as a page")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     arguments = parser.parse_args(given)
-    from stat_train.evaluation.compare import as_json, compare, print_comparison
+    from stat_train.evaluation.compare import as_json, compare
+    from stat_train.evaluation.compare_page import write_page
+    from stat_train.evaluation.compare_skills import require_no_regression
+    from stat_train.evaluation.compare_table import print_comparison
 
-    rows = compare(arguments.runs, arguments.benchmark)
+    with_skills = bool(arguments.skills or arguments.fail_if_regressed or arguments.html or arguments.json)
+    found = compare(arguments.runs, arguments.benchmark, arguments.over_seeds, with_skills)
+    if arguments.html:
+        write_page(arguments.html, found, ["stat-train", "compare", *given])
     if arguments.json:
-        print(json.dumps(as_json(rows), indent=2))
+        print(json.dumps(as_json(found.rows), indent=2))
     else:
-        print_comparison(rows, console())
+        print_comparison(found, console(), arguments.skills)
+    if arguments.fail_if_regressed:
+        require_no_regression(found.rows)
     return 0
 
 

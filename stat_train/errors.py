@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+REGRESSED = 4
 STOPPED = 75
 
 
@@ -18,6 +19,13 @@ def stopped(message: str) -> StatTrainError:
     """Return the error of a run that was asked to stop and saved its state: whoever started it may start it again."""
     error = StatTrainError(message)
     error.exit_code = STOPPED
+    return error
+
+
+def regressed(message: str) -> StatTrainError:
+    """Return the error of a comparison that found a model worse than what it was compared with."""
+    error = StatTrainError(message)
+    error.exit_code = REGRESSED
     return error
 
 

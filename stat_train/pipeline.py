@@ -22,6 +22,7 @@ from stat_train.config import (
     RecordedStudent,
     TextTask,
 )
+from stat_train.costs import costs_of
 from stat_train.counts import Count, Counts
 from stat_train.curating import pool_overlaps, publish, replay, require_usable, training_set
 from stat_train.curation.inputs import read_profile
@@ -88,7 +89,7 @@ def run(settings: Settings, command: Sequence[str], console: Console) -> Path:
         for artifact in method(this):
             if artifact.stage == this.config.until:
                 break
-        this.folder.close(command, skills=_skills_of(this))
+        this.folder.close(command, skills=_skills_of(this), costs=costs_of(this))
         if this.config.audit.sample and not this.config.reaches("profile"):
             this.say("the audit comes with the profile: until=profile or later")
         _say_cost(this)

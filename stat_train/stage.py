@@ -24,6 +24,7 @@ from pydantic import BaseModel
 
 from stat_train import store
 from stat_train.chunks import Chunked, join_chunks
+from stat_train.device_seconds import counted_on_devices
 from stat_train.diagnosis.answering import AnswerJob, answer_with_weights, answers_file
 from stat_train.diagnosis.step_rewards import ScoreJob, rewards_file, score_with_weights
 from stat_train.errors import STOPPED, StatTrainError, UserError, stopped
@@ -86,7 +87,7 @@ def train(
     threads = {"OMP_NUM_THREADS": str(max(1, cores // world.processes))}
     environment = threads | _environment(",".join(visible_gpus()))
     command = launcher.command(world, name, folder / JOB_FILE, _port(world))
-    launch(name, job, folder, [environment], output, command)
+    launch(name, job, folder, [environment], output, command, world)
 
 
 def _alone(strategy: Strategy) -> dict[str, str]:
@@ -125,16 +126,19 @@ def launch(
     environments: Sequence[Mapping[str, str]] = (),
     output: IO[bytes] | None = None,
     command: Sequence[str] | None = None,
+    world: World | None = None,
 ) -> None:
     """Run a stage in its own process group, or in one for each environment, and wait; raises StatTrainError on failure.
 
-    All are ended when one fails, or when the lease of `folder` is lost meanwhile: two must not write there. The words
-    of the one that failed are on the terminal by then, or in `output`, so the error only says which stage it was.
+    `world` are the processes that `command` starts, where it starts others. All are ended when one fails, or when the
+    lease of `folder` is lost meanwhile: two must not write there. The words of the one that failed are on the terminal
+    by then, or in `output`, so the error only says which stage it was.
     """
     job_file = folder / JOB_FILE
     job_file.write_text(job.model_dump_json())
     running: list[_Running] = []
-    with ExitStack() as held:
+    at_work = world or World(1, max(1, len(environments)))
+    with counted_on_devices(folder, at_work.processes, at_work.nodes), ExitStack() as held:
         held.callback(_end, running)
         for environment in environments or [_environment()]:
             # Only one of several is shown as it speaks, or every bar and warning would be there many times.

@@ -254,11 +254,17 @@ def test_a_list_is_known_by_what_it_says_and_stands_in_the_manifest(start: Start
     first, asked = _manifest("runs/one"), len(server.log())
     digest = hashlib.sha256(Path("runs/one/skills.json").read_bytes()).hexdigest()
     assert first["skills"] == {"sha256": digest, "names": 6, "subjects": 2}
+    paid = first["costs"]["paid"]
+    # No price was given, so what the calls cost is not known; that is not nothing.
+    assert (paid["calls"], paid["usd"], paid["at_most"]) == (POOL + VALIDATION, None, False)
+    assert paid["tokens"] > 0 and first["costs"]["device_seconds"] == {}
     Path("lists").mkdir()
     for subject, names in SKILLS.items():
         Path(f"lists/{subject}.txt").write_text("\n".join(names))
     assert _run(server, "task.skills=lists", "until=label", run="runs/two") == 0
     assert _manifest("runs/two")["skills"] == first["skills"]
+    nothing = {"calls": 0, "tokens": 0, "usd": 0.0, "at_most": False}
+    assert _manifest("runs/two")["costs"]["paid"] == nothing
     assert [stage["artifact"] for stage in _manifest("runs/two")["stages"]] == [
         stage["artifact"] for stage in first["stages"]
     ]

@@ -23,7 +23,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = (
     {"records", "errors", "intervals", "counts", "progress", "gpus", "batches"},
     {"setting_types", "recipe_settings", "train_settings", "config", "train_contradictions", "contradictions", "store"}
-    | {"chunks", "compose"},
+    | {"chunks", "compose", "device_seconds"},
     {"tasks", "models"},
     {"teacher"},
     {"diagnosis", "curation"},
@@ -31,6 +31,7 @@ ORDER = (
     {
         "run",
         "benchmarks",
+        "costs",
         "labelling",
         "student",
         "scoring",

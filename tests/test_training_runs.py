@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,10 @@ def test_the_stages_come_in_the_order_of_the_method(whole: Path) -> None:
     # The student as it was answers too, to compare with.
     training = ["rl_questions", "replay"] + ["train"] * 2 + ["validate"] * 5 + ["choose", "rl"]
     assert stages == [*diagnosis, *training, *["benchmark"] * 3, "evaluate", "report"]
+    costs = read(whole / "manifest.json")["costs"]
+    counted = Counter(name.rpartition("-")[0] for name in costs["device_seconds"])
+    assert counted == {"answer": 1, "train": 2, "validate": 5, "rl": 1, "benchmark": 3}
+    assert all(set(found) == {"cpu"} and found["cpu"] > 0 for found in costs["device_seconds"].values())
 
 
 @pytest.mark.slow

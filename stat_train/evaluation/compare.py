@@ -1,50 +1,40 @@
-"""Runs side by side: what each gained over its own base, and how its model differs from the first run's."""
+"""Runs side by side: what each gained over its own base, how its model differs from the first run's, what it cost."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from stat_train.errors import UserError, did_you_mean
-from stat_train.evaluation.report import percent, points, probability
+from stat_train.errors import UserError
+from stat_train.evaluation.compare_costs import Costs, costs_of_runs
+from stat_train.evaluation.compare_runs import RunResult, load_runs, questions_of, shared_benchmarks
+from stat_train.evaluation.compare_seeds import Group, by_seed, change_of, differing, one_by_one, seed_pairs
+from stat_train.evaluation.compare_skills import SkillChange, read_changes, skill_changes
+from stat_train.evaluation.scores import Scores
 from stat_train.evaluation.statistics import PairedDifference
-from stat_train.evaluation.summary import (
-    BASE,
-    FINE_TUNED,
-    PROMPTED,
-    as_numbers,
-    difference,
-    headline_benchmark,
-    trained_arms,
-)
+from stat_train.evaluation.summary import BASE, FINE_TUNED, PROMPTED, as_numbers, difference
 from stat_train.intervals import Interval
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-# arm -> benchmark -> question -> score
-ScoresOfRun = dict[str, dict[str, dict[str, float | None]]]
+from stat_train.records import Question
 
 
-class RunResult(NamedTuple):
-    """What a comparison needs of a finished run; `arms` are those beside the base, the last trained first."""
+class LogProbability(NamedTuple):
+    """How likely the reference answers are, in nats per token: of the base, of the arm, and the changes."""
 
-    name: str
-    config: dict[str, Any]
-    evaluation: dict[str, Any]
-    scores: ScoresOfRun
-    arms: list[str]
-    pairs: int
+    base: Interval
+    trained: Interval
+    gain: PairedDifference
+    to_first: PairedDifference | None
 
 
 class Row(NamedTuple):
-    """One arm of a run on one benchmark; `to_first` is None for the first row.
+    """One arm of a run, or of the same run with several `seeds`, on one benchmark.
 
-    `trained` is the arm's accuracy: the trained model's, or with `arm` "adaptmi" that of the untrained one with worked
-    examples in its prompt, which has no `pairs`. `training` is the choice of `train=`: none has no pairs either, and of
-    an external checkpoint they are not known.
+    `trained` is the arm's score by the benchmark's `measure`: the trained model's, or with `arm` "adaptmi" that of the
+    untrained one with worked examples in its prompt, which has no `pairs`. `training` is the choice of `train=`: none
+    has no pairs either, and of an external checkpoint they are not known. `to_first` is the difference to the first
+    row's model, None for that row. `skills` are the changes against the run `against` (None: its own base), where they
+    were asked for. `log_probability` is None where it is not known, and of several seeds.
     """
 
     name: str
@@ -52,112 +42,67 @@ class Row(NamedTuple):
     training: str
     recipe: str
     pairs: int
+    seeds: list[Any]
     benchmark: str
+    measure: str
     n: int
     base: Interval
     trained: Interval
     gain: PairedDifference
+    gain_per_seed: list[float]
     to_first: PairedDifference | None
+    to_first_per_seed: list[float]
+    log_probability: LogProbability | None
+    costs: Costs
+    against: str | None
+    skills: list[SkillChange] | None
 
 
-def load_run(run_dir: Path) -> RunResult:
-    """Read the results in a run folder; raises UserError when it is none, or was not trained and evaluated."""
-    require_run(run_dir)
-    names = ("evaluation.json", "benchmark_scores.jsonl")
-    if absent := [name for name in names if not (run_dir / name).is_file()]:
-        raise UserError(f"{run_dir}: has no {absent[0]}, so there is nothing to compare; run it with until=evaluate")
-    try:
-        return _read_run(run_dir)
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{run_dir}: its results cannot be read ({error}); run it again with until=evaluate") from error
+class Setting(NamedTuple):
+    """A setting in which the runs differ, with its value in each."""
+
+    key: str
+    values: list[Any]
 
 
-def require_run(run_dir: Path) -> None:
-    """Raise UserError when a folder is no run folder; its message names the run that was meant, if one is near."""
-    if not (run_dir / "config.yaml").is_file():
-        siblings = [path.parent.name for path in run_dir.absolute().parent.glob("*/config.yaml")]
-        near = did_you_mean(run_dir.absolute().name, siblings)
-        raise UserError(f"{run_dir}: no run folder (it has no config.yaml); give the run_dir of a run.{near}")
+class Comparison(NamedTuple):
+    """The rows of all runs, benchmark by benchmark; the settings in which the runs differ; what else is to be said."""
+
+    rows: list[Row]
+    names: list[str]
+    settings: list[Setting]
+    notes: list[str]
 
 
-def compare(run_dirs: list[Path], benchmark: str | None = None) -> list[Row]:
-    """Return the rows of the runs on a benchmark that all have; by default the one that the first run is judged by.
+def compare(
+    run_dirs: Sequence[Path], benchmark: str | None = None, over_seeds: bool = False, with_skills: bool = False
+) -> Comparison:
+    """Return the runs on a benchmark that all have ("all": on each); by default the one that the first is judged by.
 
     A run has a row for each trained model, the last one first, and one for worked examples in the prompt, where it has
-    them. Two are compared on the questions that both scored.
+    them. Two are compared on the questions that both scored. `over_seeds` makes one row of runs that differ in nothing
+    but the seed. `with_skills` adds the changes of skills: of each run's last model against the first run's, or of a
+    single run's against its base.
     """
-    runs = [load_run(run_dir) for run_dir in run_dirs]
-    if not runs:
-        raise UserError("no run to compare; give one or more run folders")
-    chosen = _shared_benchmark(runs, benchmark)
-    if len({run.name for run in runs}) < len(runs):
-        runs = [run._replace(name=str(run_dir)) for run, run_dir in zip(runs, run_dirs, strict=True)]
-    every = [(run, arm) for run in runs for arm in run.arms]
-    return [_row(run, arm, chosen, first=every[0] if index else None) for index, (run, arm) in enumerate(every)]
+    runs = load_runs(run_dirs)
+    groups = by_seed(runs) if over_seeds else one_by_one(runs)
+    if lacking := [group.name for group in groups if not group.arms]:
+        raise UserError(f"--over-seeds: the runs of {lacking[0]} have no trained model in common; evaluate them alike")
+    rows = []
+    for name in shared_benchmarks(runs, benchmark):
+        questions = questions_of(runs, name) if len(runs) > 1 else []
+        rows += _rows(groups, name, questions, runs, with_skills)
+    keys = dict.fromkeys(key for group in groups for key in differing(groups[0], group))
+    settings = [Setting(key, [group.settings.get(key) for group in groups]) for key in keys]
+    return Comparison(rows, [group.name for group in groups], settings, _notes(groups, rows, with_skills))
 
 
-def as_json(rows: list[Row]) -> list[dict[str, Any]]:
+def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return the rows as plain JSON values, in shares 0 to 1."""
     return [_plain(row) for row in rows]
 
 
-def print_comparison(rows: list[Row], console: Console) -> None:
-    """Print a block an arm: accuracy in percent before and after, its gain, and the difference to the first run."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, caption_justify="left")
-    table.title, table.title_justify = Text(f"{rows[0].benchmark}: accuracy in %, with 95 % intervals"), "left"
-    table.caption = "gain and difference in points, on the same questions"
-    table.add_column("run", overflow="fold")
-    for name in ("n", "before", "after", "gain", "against first"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        run = f"{row.name}\n{_made_by(row)}"
-        scores = (_accuracy(row.base), _accuracy(row.trained), _change(row.gain), _change(row.to_first))
-        table.add_row(*(Text(cell) for cell in (run, str(row.n), *scores)), end_section=True)
-    console.print(table)
-
-
-def _read_run(run_dir: Path) -> RunResult:
-    config = _config(run_dir / "config.yaml")
-    evaluation = json.loads((run_dir / "evaluation.json").read_text(encoding="utf-8"))
-    arms = [arm for arm in (*trained_arms(evaluation["arms"]), PROMPTED) if arm in evaluation["arms"]]
-    if not arms:
-        raise UserError(f"{run_dir}: only its base was evaluated; run it with train=sft until=evaluate")
-    if absent := [arm for arm in arms if f"{arm} - {BASE}" not in evaluation["differences"]]:
-        raise ValueError(f"evaluation.json has no difference {absent[0]} - {BASE}")
-    scores = _scores(run_dir / "benchmark_scores.jsonl")
-    return RunResult(run_dir.absolute().name, config, evaluation, scores, arms, _pairs(run_dir, config))
-
-
-def _config(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"config.yaml: {error}") from error
-    if not isinstance(config, dict):
-        raise ValueError("config.yaml: expected settings")
-    return config
-
-
-def _scores(path: Path) -> ScoresOfRun:
-    scores: ScoresOfRun = {}
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            scores.setdefault(row["arm"], {}).setdefault(row["benchmark"], {})[row["question_id"]] = row.get("score")
-    return scores
-
-
-def _training(config: Mapping[str, Any]) -> str:
-    return str(config.get("train", {}).get("name", "sft"))
-
-
-def _made_by(row: Row) -> str:
+def made_by(row: Row) -> str:
     """Return in words how the model of a row came about."""
     if row.arm == PROMPTED:
         return "untrained, prompted"
@@ -165,74 +110,140 @@ def _made_by(row: Row) -> str:
     return trained if row.arm == FINE_TUNED else ", then ".join(filter(None, (trained, "rl")))
 
 
-def _pairs(run_dir: Path, config: Mapping[str, Any]) -> int:
-    """Return how many pairs were trained on: fewer than drawn when some are longer than train.max_length."""
-    if _training(config) in ("none", "external"):
-        return 0
-    trained = run_dir / "training.json"
-    if trained.is_file():
-        return int(json.loads(trained.read_text(encoding="utf-8"))["rows"])
-    path = run_dir / "training_set.jsonl"
-    if not path.is_file():
-        return int(config["data_recipe"]["pairs"])
-    with path.open("rb") as lines:
-        return sum(1 for _ in lines)
+def _rows(
+    groups: Sequence[Group], benchmark: str, questions: Sequence[Question], runs: Sequence[RunResult], with_skills: bool
+) -> list[Row]:
+    first, rows = (groups[0], groups[0].arms[0]), list[Row]()
+    for group in groups:
+        for arm in group.arms:
+            row = _row(group, arm, benchmark, first if rows else None, runs)
+            judged = arm == group.arms[0] and (len(groups) == 1 or group is not groups[0])
+            if with_skills and judged:
+                skills = _skills(group, arm, benchmark, first, questions)
+                row = row._replace(skills=skills, against=groups[0].name if len(groups) > 1 else None)
+            rows.append(row)
+    return rows
 
 
-def _shared_benchmark(runs: list[RunResult], wanted: str | None) -> str:
-    per_run = [run.evaluation["differences"][f"{arm} - {BASE}"] for run in runs for arm in run.arms]
-    shared = [name for name in per_run[0] if all(name in benchmarks for benchmarks in per_run)]
-    if wanted is not None and wanted not in shared:
-        known = ", ".join(shared) or "none"
-        raise UserError(f"benchmark {wanted}: not one that all runs have ({known}).{did_you_mean(wanted, shared)}")
-    chosen = wanted or headline_benchmark(runs[0].config, shared)
-    if chosen is None:
-        raise UserError("the runs have no benchmark in common; compare runs of the same task")
-    return chosen
-
-
-def _row(run: RunResult, arm: str, benchmark: str, first: tuple[RunResult, str] | None) -> Row:
-    arms = run.evaluation["arms"]
-    gain = run.evaluation["differences"][f"{arm} - {BASE}"][benchmark]
+def _row(group: Group, arm: str, benchmark: str, first: tuple[Group, str] | None, every: Sequence[RunResult]) -> Row:
+    run = group.runs[0]
+    found = run.evaluation["arms"][arm][benchmark]
+    gain, gain_per_seed = _gain(group, arm, benchmark)
+    to_first, to_first_per_seed = change_of(_against(first, group, arm, benchmark)) if first else (None, [])
     return Row(
-        name=run.name,
+        name=group.name,
         arm=arm,
-        training=_training(run.config),
+        training=run.training,
         recipe=str(run.config["data_recipe"]["name"]),
         pairs=0 if arm == PROMPTED else run.pairs,
+        seeds=group.seeds,
         benchmark=benchmark,
-        n=arms[arm][benchmark]["n"],
-        base=_interval(arms[BASE][benchmark]),
-        trained=_interval(arms[arm][benchmark]),
-        gain=PairedDifference(**{name: gain[name] for name in PairedDifference._fields}),
-        to_first=_against(first, (run, arm), benchmark) if first else None,
+        measure=found.get("measure", "accuracy"),
+        n=found["n"],
+        base=_score(group, BASE, benchmark),
+        trained=_score(group, arm, benchmark),
+        gain=gain,
+        gain_per_seed=gain_per_seed,
+        to_first=to_first,
+        to_first_per_seed=to_first_per_seed,
+        log_probability=_log_probability(group, arm, benchmark, first),
+        costs=costs_of_runs(group.runs, arm, gain.difference, every),
+        against=None,
+        skills=None,
     )
 
 
-def _against(first: tuple[RunResult, str], other: tuple[RunResult, str], benchmark: str) -> PairedDifference:
-    before, after = (run.scores.get(arm, {}).get(benchmark, {}) for run, arm in (first, other))
-    return difference(before, after, list(before))
+def _of(run: RunResult, arm: str, benchmark: str) -> Scores:
+    return run.scores.get(arm, {}).get(benchmark, {})
 
 
-def _interval(score: Mapping[str, Any]) -> Interval:
-    return Interval(score["accuracy"], score["low"], score["high"])
+def _gain(group: Group, arm: str, benchmark: str) -> tuple[PairedDifference, list[float]]:
+    if len(group.runs) == 1:
+        return _read_change(group.runs[0].evaluation["differences"][f"{arm} - {BASE}"][benchmark]), []
+    return change_of([(_of(run, BASE, benchmark), _of(run, arm, benchmark)) for run in group.runs])
+
+
+def _against(first: tuple[Group, str], group: Group, arm: str, benchmark: str) -> list[tuple[Scores, Scores]]:
+    pairs = seed_pairs(first[0], group)
+    return [(_of(before, first[1], benchmark), _of(after, arm, benchmark)) for before, after in pairs]
+
+
+def _skills(
+    group: Group, arm: str, benchmark: str, first: tuple[Group, str], questions: Sequence[Question]
+) -> list[SkillChange]:
+    if group is not first[0]:
+        return skill_changes(_against(first, group, arm, benchmark), questions)
+    if len(group.runs) == 1:
+        return read_changes(group.runs[0].evaluation["differences"][f"{arm} - {BASE}"][benchmark]["per_skill"])
+    return skill_changes([(_of(run, BASE, benchmark), _of(run, arm, benchmark)) for run in group.runs], questions)
+
+
+def _score(group: Group, arm: str, benchmark: str) -> Interval:
+    """Return what an arm scored with its interval; over seeds it is its mean change from nothing at all."""
+    if len(group.runs) == 1:
+        found = group.runs[0].evaluation["arms"][arm][benchmark]
+        return Interval(found["accuracy"], found["low"], found["high"])
+    scores = [_of(run, arm, benchmark) for run in group.runs]
+    mean = change_of([(dict.fromkeys(found, 0.0), found) for found in scores]).difference
+    return Interval(mean.difference, None if mean.low is None else max(0.0, mean.low), mean.high)
+
+
+def _log_probability(group: Group, arm: str, benchmark: str, first: tuple[Group, str] | None) -> LogProbability | None:
+    run, arms = group.runs[0], group.runs[0].evaluation["arms"]
+    scores = [arms[each][benchmark].get("log_probability") for each in (BASE, arm)]
+    gain = run.evaluation["differences"][f"{arm} - {BASE}"][benchmark].get("log_probability")
+    if len(group.runs) > 1 or gain is None or None in scores:
+        return None
+    base, trained = (Interval(found["mean"], found["low"], found["high"]) for found in scores)
+    to_first = None
+    if first:
+        before = first[0].runs[0].log_probabilities.get(first[1], {}).get(benchmark, {})
+        after = run.log_probabilities.get(arm, {}).get(benchmark, {})
+        to_first = difference(before, after, list(before))
+    return LogProbability(base, trained, _read_change(gain), to_first)
+
+
+def _read_change(found: dict[str, Any]) -> PairedDifference:
+    return PairedDifference(*(found[name] for name in PairedDifference._fields))
+
+
+def _notes(groups: Sequence[Group], rows: Sequence[Row], with_skills: bool) -> list[str]:
+    """Return what a reader would not expect: seeds without their like, what is not joined, skills not known."""
+    notes = []
+    for group in groups[1:]:
+        paired = [run.config.get("seed") for _, run in seed_pairs(groups[0], group)]
+        if (len(group.runs), len(paired)) != (len(groups[0].runs), len(group.runs)):
+            seeds = ", ".join(map(str, paired)) or "none"
+            notes.append(f"{group.name} is compared with {groups[0].name} over the seeds that both have: {seeds}")
+    several = [run for group in groups if len(group.runs) > 1 for run in group.runs]
+    if any(run.log_probabilities for run in several):
+        notes.append(
+            "log-probabilities of reference answers are not joined over seeds; compare single runs to see them"
+        )
+    without = {row.benchmark: None for row in rows if with_skills and row.skills == []}
+    return [*notes, *(f"{name}: no run shows which skills its questions need" for name in without)]
 
 
 def _plain(row: Row) -> dict[str, Any]:
-    intervals = {"base": row.base._asdict(), "trained": row.trained._asdict(), "gain": as_numbers(row.gain)}
-    return {**row._asdict(), **intervals, "to_first": row.to_first and as_numbers(row.to_first)}
+    known, skills = row.log_probability, row.skills
+    return {
+        **row._asdict(),
+        "base": row.base._asdict(),
+        "trained": row.trained._asdict(),
+        "gain": as_numbers(row.gain),
+        "to_first": row.to_first and as_numbers(row.to_first),
+        "log_probability": known
+        and {
+            "base": known.base._asdict(),
+            "trained": known.trained._asdict(),
+            "gain": as_numbers(known.gain),
+            "to_first": known.to_first and as_numbers(known.to_first),
+        },
+        "costs": row.costs._asdict(),
+        "skills": None if skills is None else [_plain_skill(each) for each in skills],
+    }
 
 
-def _accuracy(interval: Interval) -> str:
-    if interval.value is None or interval.low is None or interval.high is None:
-        return percent(None)
-    return f"{100 * interval.value:.1f}\n{100 * interval.low:.1f} to {100 * interval.high:.1f}"
-
-
-def _change(change: PairedDifference | None) -> str:
-    if change is None:
-        return ""
-    if change.difference is None:
-        return "no question\nin common"
-    bounds = f"{points(change.low)} to {points(change.high)}" if change.low is not None else "interval unknown"
-    return f"{points(change.difference)}\n{bounds}\n{probability(change.p)}"
+def _plain_skill(each: SkillChange) -> dict[str, Any]:
+    q = None if each.q is None else round(each.q, 6)
+    return {"skill": each.skill, **as_numbers(each.change), "q": q, "verdict": each.verdict}

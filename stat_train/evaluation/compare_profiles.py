@@ -12,7 +12,7 @@ import yaml
 from stat_train.diagnosis.profile import exposed_skills, missed_skills
 from stat_train.diagnosis.rates import MIN_EXPOSED
 from stat_train.errors import UserError
-from stat_train.evaluation.compare import require_run
+from stat_train.evaluation.compare_runs import require_run
 from stat_train.evaluation.report import points
 from stat_train.evaluation.statistics import adjusted, is_clear, paired_difference, unpaired_difference
 from stat_train.evaluation.tables import WIDE, add_columns, add_row, fit_names, new_table, plain, say

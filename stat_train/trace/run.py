@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from stat_train.errors import UserError
-from stat_train.evaluation.compare import require_run
+from stat_train.evaluation.compare_runs import require_run
 from stat_train.records import (
     Answer,
     Diagnosis,

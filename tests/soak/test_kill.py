@@ -256,10 +256,10 @@ def check_landing(run: Run, moment: Moment, finished: set[str]) -> None:
 def contents(run: Run) -> dict[str, bytes]:
     """Return the files of all artifacts, manifests without seconds.
 
-    Less the report, which names folders and seconds, and the speed of the training.
+    Less the report, which names folders and seconds, the speed of the training, and the seconds of devices.
     """
     files = [path for folder in run.artifacts("*") for path in folder.rglob("*") if path.is_file()]
-    files = [path for path in files if path.name != "throughput.json"]
+    files = [path for path in files if path.name not in ("throughput.json", "device_seconds.json")]
     names = {str(path.relative_to(run.folder / "cache" / "artifacts")): path for path in files}
     compared = {name: path for name, path in names.items() if not name.startswith("report-") and SPEED not in name}
     return {name: _content(path) for name, path in compared.items()}

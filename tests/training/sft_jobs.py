@@ -116,8 +116,9 @@ def result(folder: Path) -> dict[str, Any]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return every file that a training makes, less the one of its speed."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "throughput.json"]
+    """Return every file that a training makes, less those of the time it took."""
+    of_time = ("throughput.json", "device_seconds.json")
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in of_time]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
