@@ -78,7 +78,7 @@ def _report(runs: int) -> Iterator[str]:
     yield f"{_of_seeds(runs)} where there are several seeds. Found: p of at most 5 %; without an effect these are false"
     yield "positives, with one the power. Held: 95 % intervals that hold the truth; bootstrap: plain percentile ones."
     yield "All in %, effects and widths in points. By chance a share of 95 % shows as one of up to"
-    yield f"{_noise(runs)} less or more, with several seeds {_noise(_of_seeds(runs))}, and now and then a little further."
+    yield f"{_noise(runs)} less or more, with several seeds {_noise(_of_seeds(runs))}, now and then a little further."
     yield from _table(
         "Right or wrong", ("n", "discordant", "effect", "found", "held", "width", "bootstrap"), _binary(runs)
     )
