@@ -49,7 +49,7 @@ from stat_train.training.world import World  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 # How often each length is trained on; the short ones are there so that they are not forgotten.
-MIX = {1: 1, 2: 2, 3: 5, 4: 4, 5: 2}
+MIX = {1: 1, 2: 2, 3: 6, 4: 4, 5: 4}
 SHORT, LONG = (1, 2, 3), (4, 5)
 SAMPLES, K = 16, 8
 GREEDY_QUESTIONS, SAMPLED_QUESTIONS, TRAINED_QUESTIONS = 500, 500, 4000
@@ -80,10 +80,12 @@ def mixed(seed: str, split: world.Split, name: str, count: int) -> list[Question
 def held_out(share: float) -> dict[str, list[Question]]:
     """Return the held-out questions: of each length, and of the training mix."""
     greedy = {
-        str(steps): questions(Random(f"report {steps}"), "benchmark", "greedy", steps, int(GREEDY_QUESTIONS * share))
+        str(steps): questions(
+            Random(f"fresh {steps} steps"), "benchmark", "greedy", steps, int(GREEDY_QUESTIONS * share)
+        )
         for steps in MIX
     }
-    return greedy | {"sampled": mixed("report", "benchmark", "sampled", int(SAMPLED_QUESTIONS * share))}
+    return greedy | {"sampled": mixed("fresh mix", "benchmark", "sampled", int(SAMPLED_QUESTIONS * share))}
 
 
 def train(folder: Path, seed: int, config: Config, asked: dict[str, list[Question]], count: int) -> dict[str, float]:
