@@ -29,10 +29,9 @@ from stat_train.tasks.answers import Judgement
 from stat_train.tasks.arithmetic import world
 from stat_train.tasks.graders import Pair, PlainGrader
 from stat_train.tasks.prompts import PromptRenderer, messages
-from stat_train.train_settings import GrpoTraining
 from stat_train.training import grpo
 from stat_train.training.grpo_trainer import Asked, by_length, without_padding
-from stat_train.training.job import RlJob
+from stat_train.training.job import RlJob, rl_job
 from stat_train.training.resume import Start
 from stat_train.training.world import World
 
@@ -55,20 +54,7 @@ def settings(*arguments: str) -> Config:
 def make_job(folder: Path, *arguments: str, questions: Sequence[Question] = QUESTIONS) -> RlJob:
     folder.mkdir(exist_ok=True)
     write_records(folder / "questions.jsonl", questions)
-    config = settings(*arguments)
-    assert isinstance(config.rl, GrpoTraining)
-    return RlJob(
-        folder=folder,
-        questions=folder / "questions.jsonl",
-        model="tiny",
-        revision=None,
-        prompt=config.student.prompt,
-        settings=config.rl,
-        strategy=config.deepspeed,
-        grader="exact",
-        grader_timeout_seconds=5.0,
-        seed=0,
-    )
+    return rl_job(settings(*arguments), folder, folder / "questions.jsonl", "tiny")
 
 
 def make_trainer(job: RlJob, grader: Any = None) -> Any:
