@@ -34,7 +34,7 @@ from stat_train.store import write_records  # noqa: E402
 from stat_train.tasks.arithmetic import world  # noqa: E402
 from stat_train.training import grpo  # noqa: E402
 from stat_train.training.distributed import join_processes, leave_processes, rank, world_size  # noqa: E402
-from stat_train.training.job import RlJob  # noqa: E402
+from stat_train.training.job import RlJob, rl_job  # noqa: E402
 from stat_train.training.resume import Start  # noqa: E402
 from stat_train.training.rewards import open_grader  # noqa: E402
 from stat_train.training.rollouts import uses_vllm  # noqa: E402
@@ -120,18 +120,7 @@ def make_job(folder: Path, config: Config, model: str, steps: int) -> RlJob:
     family = world.Family(steps=(1, 5))
     made = world.questions("throughput", "pool", "throughput", batches * config.rl.questions_per_batch, family)
     write_records(folder / "questions.jsonl", made)
-    return RlJob(
-        folder=folder,
-        questions=folder / "questions.jsonl",
-        model=model,
-        revision=None,
-        prompt=config.student.prompt,
-        settings=config.rl,
-        strategy=config.deepspeed,
-        grader="exact",
-        grader_timeout_seconds=5.0,
-        seed=0,
-    )
+    return rl_job(config, folder, folder / "questions.jsonl", model)
 
 
 def report(config: Config, split: dict[str, float], tokens: int, steps: int) -> str:

@@ -31,7 +31,7 @@ from stat_train.tasks.load import open_pool, open_pool_skills
 from stat_train.tasks.text import read_questions
 from stat_train.train_contradictions import PROMPTS
 from stat_train.train_settings import GrpoTraining
-from stat_train.training.job import RlJob
+from stat_train.training.job import rl_job
 from stat_train.training.world import world_of
 
 # Where a task says nothing of the columns.
@@ -138,19 +138,7 @@ def _fields(run: Run) -> FieldNames:
 
 def reinforced(run: Run, settings: GrpoTraining, start: Weights, asked: Artifact) -> Weights:
     """Return the model after reinforcement learning from these weights, on these questions."""
-    job = RlJob(
-        folder=Path(),
-        questions=asked.folder / "questions.jsonl",
-        model=start.place,
-        revision=start.revision,
-        prompt=run.prompt,
-        settings=settings,
-        strategy=run.config.deepspeed,
-        grader=run.config.task.grader,
-        grader_timeout_seconds=run.config.task.grader_timeout_seconds,
-        seed=run.config.seed,
-        stop_file=run.stop_file,
-    )
+    job = rl_job(run.config, Path(), asked.folder / "questions.jsonl", start.place, start.revision, run.stop_file)
     # Which questions they are counts, not how they came about.
     known_by = {name: value for name, value in settings.identity().items() if name not in ("prompts", "questions")}
     identity: Summary = {"rl": known_by, "prompt": run.prompt.model_dump(), "seed": run.config.seed}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from stat_train.config import Prompt
+from stat_train.config import Config, LocalStudent, Prompt
 from stat_train.train_settings import GrpoTraining, SftTraining, Strategy
 
 
@@ -43,3 +43,29 @@ class RlJob(BaseModel):
     grader_timeout_seconds: float
     seed: int
     stop_file: Path | None = None
+
+
+def rl_job(
+    config: Config,
+    folder: Path,
+    questions: Path,
+    model: str,
+    revision: str | None = None,
+    stop_file: Path | None = None,
+) -> RlJob:
+    """Return the reinforcement learning that a run's settings ask for, from this model and on these questions."""
+    assert isinstance(config.rl, GrpoTraining)
+    assert isinstance(config.student, LocalStudent)
+    return RlJob(
+        folder=folder,
+        questions=questions,
+        model=model,
+        revision=revision,
+        prompt=config.student.prompt,
+        settings=config.rl,
+        strategy=config.deepspeed,
+        grader=config.task.grader,
+        grader_timeout_seconds=config.task.grader_timeout_seconds,
+        seed=config.seed,
+        stop_file=stop_file,
+    )

@@ -29,10 +29,9 @@ from stat_train.tasks.answers import Judgement
 from stat_train.tasks.arithmetic import world
 from stat_train.tasks.graders import Pair, PlainGrader
 from stat_train.tasks.prompts import PromptRenderer, messages
-from stat_train.train_settings import GrpoTraining
 from stat_train.training import grpo
 from stat_train.training.grpo_trainer import Asked, by_length, without_padding
-from stat_train.training.job import RlJob
+from stat_train.training.job import RlJob, rl_job
 from stat_train.training.resume import Start
 from stat_train.training.world import World
 
@@ -55,20 +54,7 @@ def settings(*arguments: str) -> Config:
 def make_job(folder: Path, *arguments: str, questions: Sequence[Question] = QUESTIONS) -> RlJob:
     folder.mkdir(exist_ok=True)
     write_records(folder / "questions.jsonl", questions)
-    config = settings(*arguments)
-    assert isinstance(config.rl, GrpoTraining)
-    return RlJob(
-        folder=folder,
-        questions=folder / "questions.jsonl",
-        model="tiny",
-        revision=None,
-        prompt=config.student.prompt,
-        settings=config.rl,
-        strategy=config.deepspeed,
-        grader="exact",
-        grader_timeout_seconds=5.0,
-        seed=0,
-    )
+    return rl_job(settings(*arguments), folder, folder / "questions.jsonl", "tiny")
 
 
 def make_trainer(job: RlJob, grader: Any = None) -> Any:
@@ -254,7 +240,7 @@ class Scripted:
 @pytest.fixture(scope="module")
 def unscored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, Any]]:
     """Return a trainer, and a batch of four answers to a question of which the third cannot be scored."""
-    one = ("rl.questions_per_batch=1", "rl.questions_per_update=1", "rl.max_new_tokens=12")
+    one = ("rl.questions_per_batch=1", "rl.questions_per_update=1", "rl.max_new_tokens=12", "rl.scale_rewards=group")
     job = make_job(tmp_path_factory.mktemp("unscored"), *one)
     trainer = make_trainer(job, Scripted("correct", "wrong", "unscored", "wrong"))
     torch.manual_seed(0)
@@ -295,9 +281,10 @@ def test_questions_without_any_answer_are_refused(tmp_path: Path) -> None:
         grpo.train(make_job(tmp_path, questions=unanswered))
 
 
-def test_padding_and_the_order_of_passes_do_not_change_an_update(tmp_path: Path) -> None:
+@pytest.mark.parametrize("loss", ["grpo", "dapo"])
+def test_padding_and_the_order_of_passes_do_not_change_an_update(loss: str, tmp_path: Path) -> None:
     """The gradient of an update, summed over its passes: with rows sorted and padding cut off, and as they come."""
-    trainer = make_trainer(make_job(tmp_path), Scripted(*["correct", "wrong"] * 8))
+    trainer = make_trainer(make_job(tmp_path, f"rl.loss={loss}"), Scripted(*["correct", "wrong"] * 8))
     torch.manual_seed(0)
     rows = [trainer.train_dataset[index] for index in (0, 1, 2, 3) for _ in range(4)]
     batch = trainer._generate_and_score_completions(rows)
@@ -382,7 +369,8 @@ def test_the_papers_settings_in_the_librarys_terms(many: Callable[..., Any]) -> 
     found = many("rl=paper")
     assert found.per_device_train_batch_size * found.gradient_accumulation_steps == 256
     assert (found.generation_batch_size, found.num_generations) == (1024, 4)
-    assert (found.beta, found.entropy_coef, found.loss_type, found.num_iterations) == (0.0, 0.0, "grpo", 1)
+    assert (found.beta, found.entropy_coef, found.num_iterations) == (0.0, 0.0, 1)
+    assert (found.loss_type, found.scale_rewards) == ("grpo", "group")
     assert (found.learning_rate, found.lr_scheduler_type.value, found.warmup_steps) == (5e-7, "constant", 0)
     assert (found.max_completion_length, found.num_train_epochs) == (2048, 6)
     assert (found.temperature, found.top_p, found.top_k) == (1.0, 1.0, 0)
