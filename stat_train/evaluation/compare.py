@@ -12,8 +12,8 @@ from stat_train.evaluation.compare_runs import RunResult, load_runs, questions_o
 from stat_train.evaluation.compare_seeds import Group, by_seed, change_of, differing, one_by_one, seed_pairs
 from stat_train.evaluation.compare_skills import SkillChange, read_changes, skill_changes
 from stat_train.evaluation.scores import Scores
-from stat_train.evaluation.statistics import PairedDifference
-from stat_train.evaluation.summary import BASE, FINE_TUNED, PROMPTED, as_numbers, difference
+from stat_train.evaluation.statistics import PairedDifference, unbounded_difference
+from stat_train.evaluation.summary import BASE, FINE_TUNED, PROMPTED, as_numbers, in_both
 from stat_train.intervals import Interval
 from stat_train.records import Question
 
@@ -199,7 +199,7 @@ def _log_probability(group: Group, arm: str, benchmark: str, first: tuple[Group,
     if first:
         before = first[0].runs[0].log_probabilities.get(first[1], {}).get(benchmark, {})
         after = run.log_probabilities.get(arm, {}).get(benchmark, {})
-        to_first = difference(before, after, list(before))
+        to_first = unbounded_difference(*in_both(before, after, list(before)))
     return LogProbability(base, trained, _read_change(gain), to_first)
 
 

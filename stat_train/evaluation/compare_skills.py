@@ -9,7 +9,7 @@ from stat_train.errors import regressed
 from stat_train.evaluation.compare_seeds import change_of
 from stat_train.evaluation.report import points
 from stat_train.evaluation.scores import Scores
-from stat_train.evaluation.statistics import PairedDifference, Verdict, adjusted, is_clear, verdict
+from stat_train.evaluation.statistics import MIN_QUESTIONS, PairedDifference, SkillVerdict, adjusted, is_clear, verdict
 from stat_train.evaluation.summary import by_skill
 from stat_train.records import Question
 
@@ -26,7 +26,7 @@ class SkillChange(NamedTuple):
     skill: str
     change: PairedDifference
     q: float | None
-    verdict: Verdict
+    verdict: SkillVerdict
 
 
 def skill_changes(pairs: Sequence[tuple[Scores, Scores]], questions: Sequence[Question]) -> list[SkillChange]:
@@ -35,7 +35,7 @@ def skill_changes(pairs: Sequence[tuple[Scores, Scores]], questions: Sequence[Qu
     Regressions come first, the largest change first; q is adjusted for the skills of this one table.
     """
     changes = {skill: change_of(pairs, ids).difference for skill, ids in by_skill(questions).items()}
-    q_values = adjusted([change.p for change in changes.values()])
+    q_values = adjusted([change.p if change.n >= MIN_QUESTIONS else None for change in changes.values()])
     found = [
         SkillChange(skill, change, q, verdict(change, q))
         for (skill, change), q in zip(changes.items(), q_values, strict=True)

@@ -8,6 +8,7 @@ from typing import Any
 from stat_train.evaluation.composition import by_skill_count, weakest_link
 from stat_train.evaluation.scores import Scored, Scores
 from stat_train.evaluation.statistics import (
+    MIN_QUESTIONS,
     PairedDifference,
     adjusted,
     bootstrap_of_difference,
@@ -169,9 +170,12 @@ def _benchmark_difference(base: Scored, trained: Scored) -> dict[str, Any]:
 
 
 def _judged(groups: Groups, before: Scores, after: Scores) -> dict[str, Any]:
-    """Return the change of each group, with its p value adjusted for the number of groups, and what that means."""
+    """Return the change of each group, with its p value adjusted for the number of groups, and what that means.
+
+    Groups of too few questions to tell anything are not counted in it, so that they take nothing from the rest.
+    """
     changes = {name: difference(before, after, ids) for name, ids in groups.items()}
-    adjusted_p = adjusted([change.p for change in changes.values()])
+    adjusted_p = adjusted([change.p if change.n >= MIN_QUESTIONS else None for change in changes.values()])
     return {
         name: as_numbers(change) | {"q": _rounded(q), "verdict": verdict(change, q)}
         for (name, change), q in zip(changes.items(), adjusted_p, strict=True)

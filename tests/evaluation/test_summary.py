@@ -67,7 +67,7 @@ def test_differences_are_over_questions_scored_in_both_arms() -> None:
     assert (change["n"], change["difference"], change["p"]) == (4, 0.5, 0.25)
     assert change["per_skill"]["add"]["difference"] == pytest.approx(2 / 3, abs=1e-6)
     one = {"n": 1, "difference": 0.0, "low": -0.793451, "high": 0.793451, "p": 1.0}
-    assert change["single_skill"]["divide"] == one | {"q": 1.0, "verdict": "too few"}
+    assert change["single_skill"]["divide"] == one | {"q": None, "verdict": "too few"}
     assert list(result["arms"]) == ["base", "sft"]
 
 
