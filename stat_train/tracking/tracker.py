@@ -13,16 +13,16 @@ from rich.console import Console
 from stat_train.config import Config
 from stat_train.errors import StatTrainError
 from stat_train.store import content_hash
-from stat_train.track_settings import NoTracking, TensorboardTracking, WandbTracking
+from stat_train.track_settings import NoTracking, TensorboardTracking, Tracking, WandbTracking
 from stat_train.tracking.follow import Follower
 from stat_train.tracking.memory import Memory
 from stat_train.tracking.results import read_results
 from stat_train.tracking.tensorboard import TensorBoard
-from stat_train.tracking.weights_and_biases import WeightsAndBiases
+from stat_train.tracking.weights_and_biases import WeightsAndBiases, leave_behind
 
 SECONDS_BETWEEN_LOOKS = 1.0
-# For the library itself to start and to end, beside the waits that the settings allow it.
-SECONDS_BESIDE = 3.0
+# For the library itself at the end, beside the waits that the settings allow it.
+SECONDS_BESIDE = 1.0
 
 
 class Tracker:
@@ -36,7 +36,7 @@ class Tracker:
         self.curves: dict[str, Path] = {}
         self.followers: dict[str, Follower] = {}
         self.ended = threading.Event()
-        self.exit_code = 0
+        self.connected, self.given_up, self.exit_code = threading.Event(), False, 0
         self.thread: threading.Thread | None = None
 
     def follow(self, curve: str, file: Path) -> None:
@@ -59,17 +59,23 @@ class Tracker:
         self.ended.set()
         settings, limit = self.config.track, SECONDS_BESIDE
         if isinstance(settings, WandbTracking):
-            limit += settings.connect_timeout_seconds + settings.finish_timeout_seconds
+            limit += settings.finish_timeout_seconds
+            limit += 0 if self.connected.is_set() else settings.connect_timeout_seconds
         self.thread.join(limit)
         if self.thread.is_alive():
-            self._say(f"track={settings.name}: has not ended after {limit:g} s; the run does not wait for it")
+            left = f"what it has not sent is in {self.run_dir}"
+            self._say(f"track={settings.name}: not done after {limit:g} s, and not waited for any longer; {left}")
+            self.given_up = True
+            self._leave(settings)
 
     def _work(self, settings: WandbTracking | TensorboardTracking) -> None:
         try:
             self._track(settings, Memory(self.run_dir, self.config))
         except Exception as error:
             # Whatever is wrong there, it is not the run that fails.
-            self._say(f"track={settings.name}: {' '.join(str(error).split())}; the run goes on without it")
+            reason = " ".join(str(error).split()) or type(error).__name__
+            self._say(f"track={settings.name}: {reason}; the run goes on without it")
+            self._leave(settings)
 
     def _track(self, settings: WandbTracking | TensorboardTracking, memory: Memory) -> None:
         told: WeightsAndBiases | TensorBoard
@@ -77,13 +83,16 @@ class Tracker:
             told = WeightsAndBiases(settings, self.config, memory)
         else:
             told = TensorBoard(settings, self.config, memory)
+        self.connected.set()
         self._say(*told.opening)
         while not self.ended.wait(SECONDS_BETWEEN_LOOKS):
             self._forward(told, memory)
         self._forward(told, memory)
-        if self.exit_code == 0:
-            self._forward_results(told, memory)
-        self._say(*told.finish(self.exit_code))
+        try:
+            if self.exit_code == 0:
+                self._forward_results(told, memory)
+        finally:
+            self._say(*told.finish(self.exit_code))
 
     def _forward(self, told: WeightsAndBiases | TensorBoard, memory: Memory) -> None:
         for curve, file in list(self.curves.items()):
@@ -100,8 +109,12 @@ class Tracker:
             told.results(results)
             memory.remember(told.place, "results", known_by)
 
+    def _leave(self, settings: Tracking) -> None:
+        if isinstance(settings, WandbTracking):
+            leave_behind()
+
     def _say(self, *lines: str) -> None:
-        for line in lines:
+        for line in () if self.given_up else lines:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

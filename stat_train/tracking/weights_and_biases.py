@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,9 @@ class WeightsAndBiases:
     def __init__(self, settings: WandbTracking, config: Config, memory: Memory) -> None:
         # Read when the library is imported: crashes of its own are not reported either.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        self.run_dir = Path(config.run_dir).expanduser().absolute()
+        # What is not sent yet lies with the run, not in the user's home.
+        os.environ.setdefault("WANDB_DATA_DIR", str(self.run_dir / "wandb"))
         import wandb
 
         self.place = f"wandb {settings.entity}/{settings.project}"
@@ -46,17 +50,16 @@ class WeightsAndBiases:
         import wandb
 
         wandb.setup(wandb.Settings(silent=True))
-        run_dir = Path(self.config.run_dir).expanduser().absolute()
         return wandb.init(
             project=self.settings.project,
             entity=self.settings.entity,
-            group=self.settings.group or run_dir.parent.name,
-            name=self.settings.run_name or run_dir.name,
+            group=self.settings.group or self.run_dir.parent.name,
+            name=self.settings.run_name or self.run_dir.name,
             tags=self.settings.tags,
             id=self.id,
             resume="allow",
             reinit="create_new",
-            dir=os.environ.get("WANDB_DIR", str(run_dir)),
+            dir=os.environ.get("WANDB_DIR", str(self.run_dir)),
             config=self.config.model_dump(),
             mode=mode,
             save_code=False,
@@ -72,6 +75,7 @@ class WeightsAndBiases:
                 x_disable_stats=True,
                 init_timeout=self.settings.connect_timeout_seconds,
                 finish_timeout=self.settings.finish_timeout_seconds,
+                finish_timeout_raises=True,
             ),
         )
 
@@ -101,12 +105,26 @@ class WeightsAndBiases:
         """End the W&B run as this one ended; return what there is to say."""
         if exit_code in PREEMPTED:
             self.run.mark_preempting()
-        offline, folder = self.run.offline, Path(self.run.settings.sync_dir)
-        self.run.finish(exit_code=exit_code)
-        if not offline:
+        folder, whole = Path(self.run.settings.sync_dir), not self.run.offline
+        try:
+            self.run.finish(exit_code=exit_code)
+        except TimeoutError:
+            whole = False
+        if whole:
             return []
-        place = shlex.quote(str(folder.parent))
-        return [f"track=wandb: kept offline; to send it: wandb sync {place}/offline-run-*-{self.id}"]
+        # All that were left by the starts of this run: one command sends them in their order.
+        kept = f"{shlex.quote(str(folder.parent))}/{folder.name.partition('run-')[0]}run-*-{self.id}"
+        return [f"track=wandb: kept here, not sent; to send it: wandb sync {kept}"]
+
+
+def leave_behind() -> None:
+    """Let this process end without waiting for the library's own, which would try on to send what it has."""
+    with suppress(Exception):
+        import wandb
+
+        connection: Any = wandb.setup()._connection
+        # It would be waited for by what this takes away.
+        connection._cleanup()
 
 
 def _mode(wanted: str) -> tuple[Mode, list[str]]:
