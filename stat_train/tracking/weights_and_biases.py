@@ -28,14 +28,15 @@ class WeightsAndBiases:
         # Read when the library is imported: crashes of its own are not reported either.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         self.run_dir = Path(config.run_dir).expanduser().absolute()
-        # What is not sent yet lies with the run, not in the user's home.
-        os.environ.setdefault("WANDB_DATA_DIR", str(self.run_dir / "wandb"))
+        # What is not sent yet, and the library's own logs, lie with the run, not in the user's home.
+        for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
+            os.environ.setdefault(name, str(self.run_dir / "wandb"))
         import wandb
 
         self.place = f"wandb {settings.entity}/{settings.project}"
         self.settings, self.config, self.id = settings, config, memory.id
         self.curves: set[str] = set()
-        mode, self.opening = _mode(settings.mode)
+        mode, self.opening = find_mode(settings.mode)
         try:
             self.run = self._start(mode)
         except wandb.errors.Error as error:
@@ -127,7 +128,7 @@ def leave_behind() -> None:
         connection._cleanup()
 
 
-def _mode(wanted: str) -> tuple[Mode, list[str]]:
+def find_mode(wanted: str) -> tuple[Mode, list[str]]:
     """Return online or offline, and what there is to say of that; nobody is asked for a key."""
     import wandb
     from wandb.sdk.lib import wbauth
