@@ -23,6 +23,7 @@ from stat_train.setting_types import (
     Text,
     Url,
 )
+from stat_train.track_settings import Tracking
 from stat_train.train_settings import Reinforcement, Strategy, Training
 
 STAGES = ("label", "answer", "grade", "diagnose", "profile", "curate", "train", "rl", "evaluate", "report")
@@ -296,6 +297,7 @@ class Config(Node):
     rl: Reinforcement
     deepspeed: Annotated[Strategy, OPERATIONAL]
     budget: BudgetCaps
+    track: Annotated[Tracking, OPERATIONAL]
     plan: PlanAssumptions
     evaluate: Evaluation
 

@@ -46,6 +46,7 @@ def contradictions(config: Config) -> list[str]:
         _check_harness,
         _check_audit,
         _check_budget,
+        _check_tracking,
     )
     return [problem for check in checks for problem in check(config)]
 
@@ -162,6 +163,12 @@ def _check_without_writer(recipe: DataRecipe) -> list[str]:
             f"data_recipe = {recipe.name}: teacher=labels cannot write questions; use data_recipe={other}, or "
             "teacher=openai"
         ]
+    return []
+
+
+def _check_tracking(config: Config) -> list[str]:
+    if config.track.name == "tensorboard" and find_spec("tensorboard") is None:
+        return ["track = tensorboard: needs tensorboard; pip install 'stat-train[tensorboard]', or use track=none"]
     return []
 
 

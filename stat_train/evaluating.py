@@ -86,6 +86,8 @@ def _graded(run: Run, arm: str, benchmark: Benchmark, answers: Artifact) -> Grad
 def report_of(run: Run, profiled: Artifact, trained_on: Artifact, evaluation: Artifact | None) -> Artifact:
     """Return the result for people: a page, the same as numbers, and a card of the model that was trained."""
     made = list(run.folder.made)
+    # Who was told of the run is no part of its result.
+    settings = run.config.model_dump(exclude={"track"})
     stages = [{"name": a.stage, "hash": a.hash, "seconds": a.seconds} for a in made]
 
     def build(folder: Path) -> Counts:
@@ -93,7 +95,7 @@ def report_of(run: Run, profiled: Artifact, trained_on: Artifact, evaluation: Ar
         scores = json.loads((evaluation.folder / "evaluation.json").read_text()) if evaluation else None
         found = {name: _found_in(made, f"{name}.json") for name in ("difficulty_quality", "audit", "choice")}
         numbers = report_numbers(
-            config=run.config.model_dump(),
+            config=settings,
             profile=read_profile(profiled),
             curation=curation,
             evaluation=scores,
@@ -108,7 +110,7 @@ def report_of(run: Run, profiled: Artifact, trained_on: Artifact, evaluation: Ar
             write_text(folder / MODEL_CARD, card)
         return {}
 
-    identity = {"settings": run.config.model_dump(), "stages": stages}
+    identity = {"settings": settings, "stages": stages}
     artifact = run.make("report", 5, [], identity, build, "report.json", "report.html")
     if (artifact.folder / MODEL_CARD).exists():
         run.link(MODEL_CARD, artifact.folder / MODEL_CARD)

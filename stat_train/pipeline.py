@@ -86,6 +86,7 @@ def run(settings: Settings, command: Sequence[str], console: Console) -> Path:
         require_harness(this)
         this.folder.open(settings.yaml)
         this.clear_stop()
+        this.start_tracking()
         for artifact in method(this):
             if artifact.stage == this.config.until:
                 break

@@ -146,11 +146,13 @@ def reinforced(run: Run, settings: GrpoTraining, start: Weights, asked: Artifact
     identity |= {"questions": file_hash(job.questions, run.cache_dir)}
 
     def build(folder: Path) -> Counts:
+        run.tracker.follow("rl", folder / "metrics.jsonl")
         stage.train("rl", job.model_copy(update={"folder": folder}), folder, world_of(settings), job.strategy)
         given = read_records(job.questions, Question)
         return {"question": Count(len(given), json.loads((folder / "training.json").read_text())["questions"])}
 
     made = run.make("rl", 1, [], identity, build)
+    run.tracker.follow("rl", made.folder / "metrics.jsonl")
     for name, file in (
         ("rl_checkpoint", "checkpoint"),
         ("rl_metrics.jsonl", "metrics.jsonl"),

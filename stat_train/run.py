@@ -37,6 +37,7 @@ from stat_train.teacher.asking import TeacherGenerator
 from stat_train.teacher.contract import Teacher, exact_teacher
 from stat_train.teacher.prompt_files import Prompts, read_prompts
 from stat_train.teacher.second import Second, second_teacher
+from stat_train.tracking.tracker import Tracker
 
 Build = Callable[[Path], Counts]
 Summary = dict[str, Any]
@@ -66,12 +67,14 @@ class Run:
         self.cache_dir = Path(self.config.cache_dir).expanduser()
         make_folder(self.cache_dir, "cache_dir")
         self.folder = RunFolder(Path(self.config.run_dir).expanduser())
+        self.tracker = Tracker(self.config, self.folder.folder, self.console)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.opened.close()
+        # What is open may want to know how the run ended.
+        self.opened.__exit__(kind, error, at)
 
     def make(
         self, name: str, version: int, inputs: Sequence[Artifact], identity: Summary, build: Build, *links: str
@@ -95,6 +98,10 @@ class Run:
     def stop_file(self) -> Path:
         """Return the file that asks the run to stop when it appears."""
         return self.folder.folder.absolute() / STOP
+
+    def start_tracking(self) -> None:
+        """Tell W&B or TensorBoard of the run from here to its end, if the settings say so."""
+        self.opened.enter_context(self.tracker)
 
     def clear_stop(self) -> None:
         """Take away what asked an earlier run to stop, and say so: this one was started after it."""

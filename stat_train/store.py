@@ -2,7 +2,7 @@
 
 A stage's output is the folder `cache_dir/artifacts/STAGE-HASH`. It is made under `STAGE-HASH.partial` and renamed when
 whole, so a folder without that suffix is complete. What an interrupted process left in the partial folder is kept: each
-file in it was renamed into place when whole, so the next process goes on from there.
+file in it was renamed into place when whole (`metrics.jsonl` grows, to be watched), so the next process goes on there.
 """
 
 from __future__ import annotations

@@ -104,7 +104,8 @@ def fine_tuned(
 ) -> Weights:
     """Return the student after fine-tuning: the best candidate on the validation questions, where there are several."""
     rates = sorted(settings.learning_rates or [settings.learning_rate])
-    made = {rate: _train(run, _with_rate(settings, rate), trained_on, replay) for rate in rates}
+    names = {rate: f"train/rate_{rate:g}".replace(".", "_") if len(rates) > 1 else "train" for rate in rates}
+    made = {rate: _train(run, _with_rate(settings, rate), trained_on, replay, names[rate]) for rate in rates}
     candidates = {each: _weights(trained, each) for rate, trained in made.items() for each in _kept(trained, rate)}
     chosen = _choose(run, questions, candidates) if len(candidates) > 1 else next(iter(candidates))
     trained = made[chosen.learning_rate]
@@ -118,8 +119,11 @@ def _with_rate(settings: SftTraining, rate: float) -> SftTraining:
     return settings.model_copy(update={"learning_rate": rate, "learning_rates": None})
 
 
-def _train(run: Run, settings: SftTraining, trained_on: Artifact, replay: Artifact | None) -> Artifact:
-    """Fine-tune the student on rows that are known by their content: arms, and lists of rates, may share a training."""
+def _train(run: Run, settings: SftTraining, trained_on: Artifact, replay: Artifact | None, curve: str) -> Artifact:
+    """Fine-tune the student on rows that are known by their content: arms, and lists of rates, may share a training.
+
+    `curve` is what it is called where the run is tracked.
+    """
     student = student_weights(run)
     job = TrainJob(
         folder=Path(),
@@ -141,12 +145,14 @@ def _train(run: Run, settings: SftTraining, trained_on: Artifact, replay: Artifa
     identity |= {place.stem: file_hash(place, run.cache_dir) for place in places}
 
     def build(folder: Path) -> Counts:
+        run.tracker.follow(curve, folder / "metrics.jsonl")
         stage.train("train", job.model_copy(update={"folder": folder}), folder, world_of(settings), job.strategy)
         rows = json.loads((folder / "training.json").read_text())["rows"]
         given = sum(len(read_records(place, TrainingExample)) for place in places)
         return {"training row": Count(given, rows)}
 
     made = run.make("train", 4, [], identity, build)
+    run.tracker.follow(curve, made.folder / "metrics.jsonl")
     told, how = (json.loads((made.folder / f"{name}.json").read_text()) for name in ("training", "throughput"))
     processes = f"{how['processes']} {'process' if how['processes'] == 1 else 'processes'}"
     run.say(

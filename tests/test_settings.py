@@ -288,6 +288,13 @@ WRONG = {
     "benchmark that is not there": Wrong(
         ["decontaminate.against=[nowhere.jsonl]"], [["decontaminate.against = nowhere.jsonl", "no such file"]]
     ),
+    "impatience": Wrong(
+        ["track=wandb", "track.connect_timeout_seconds=0.0"],
+        [["track.connect_timeout_seconds = 0.0", "expected greater than 0"]],
+    ),
+    "unknown mode of tracking": Wrong(
+        ["track=wandb", "track.mode=onlin"], [["track.mode = 'onlin'", 'Did you mean "online"?']]
+    ),
     "group taken away": Wrong(["~train"], [["~train", "cannot be taken away", "choose another value"]]),
     "setting taken away": Wrong(["~train.epochs"], [["~train.epochs", "cannot be taken away"]]),
     "several values": Wrong(["seed=1,2"], [["seed=1,2", "run one at a time"]]),
@@ -482,6 +489,7 @@ OPERATIONAL_SETTINGS = {
     "push_to_hub",
     "student.processes",
     "task.grader_timeout_seconds",
+    "track.name",
     "train.device_batch_size",
     "train.processes",
     "train.nodes",
@@ -497,9 +505,12 @@ OPERATIONAL_SETTINGS = {
     "budget.max_tokens",
 }
 # What comes with deepspeed=CHOICE: the weights that training gives are the same, to the last digits of a sum.
-OF_A_CHOICE = {"deepspeed.name", "deepspeed.config"}
+OF_A_CHOICE = {"deepspeed.name", "deepspeed.config", "track.name"}
 # How reinforcement learning makes its answers; which answers are likely does not depend on it.
 OPERATIONAL_OF_ROLLOUTS = {"generation_batch_size", "mode", "memory_share", "tensor_parallel_size", "server_gpus"}
+# Who is told of a run, and how.
+OPERATIONAL_OF_TRACKING = {"track", "name", "project", "entity", "group", "run_name", "tags", "mode", "folder"}
+OPERATIONAL_OF_TRACKING |= {"connect_timeout_seconds", "finish_timeout_seconds"}
 # Where an endpoint is, how it is asked and what that costs, whoever it is.
 OPERATIONAL_OF_ENDPOINTS = {
     "base_url",
@@ -556,13 +567,20 @@ def test_only_settings_that_say_so_are_operational() -> None:
     # Where prompts are does not count, and what they say does: it is in the identity of the stages that ask them.
     expected = {key.rpartition(".")[2] for key in OPERATIONAL_SETTINGS - OF_A_CHOICE} | OPERATIONAL_OF_ENDPOINTS
     # `prompts` of reinforcement learning are another setting, and count.
-    assert marked == expected | OPERATIONAL_OF_ROLLOUTS | {"prompts", "deepspeed"}
+    assert marked == expected | OPERATIONAL_OF_ROLLOUTS | OPERATIONAL_OF_TRACKING | {"prompts", "deepspeed"}
     assert "prompts" in read_settings(["rl=grpo"]).config.rl.identity()
 
 
 def test_how_training_is_spread_over_processes_does_not_change_the_identity() -> None:
     usual, spread = read_settings([]).config, read_settings(["deepspeed=zero3"]).config
     assert (spread.deepspeed.name, spread.identity()) == ("zero3", usual.identity())
+
+
+@pytest.mark.parametrize("choice", ["wandb", "tensorboard"])
+def test_who_is_told_of_a_run_does_not_change_the_identity(choice: str) -> None:
+    usual, told = read_settings([]).config, read_settings([f"track={choice}"]).config
+    assert (told.track.name, told.identity()) == (choice, usual.identity())
+    assert told.track.identity() == {}
 
 
 def test_how_reinforcement_learning_is_spread_does_not_change_the_identity() -> None:

@@ -22,12 +22,21 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each may import what stands before it, and what stands beside it.
 ORDER = (
     {"records", "errors", "intervals", "counts", "progress", "gpus", "batches"},
-    {"setting_types", "recipe_settings", "train_settings", "config", "train_contradictions", "contradictions", "store"}
-    | {"chunks", "compose", "device_seconds"},
+    {
+        "setting_types",
+        "recipe_settings",
+        "train_settings",
+        "track_settings",
+        "config",
+        "train_contradictions",
+        "contradictions",
+        "store",
+    }
+    | {"chunks", "compose"},
     {"tasks", "models"},
     {"teacher"},
     {"diagnosis", "curation"},
-    {"training", "evaluation"},
+    {"training", "evaluation", "tracking"},
     {
         "run",
         "benchmarks",

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from wandb_files import wandb_files
 
 from stat_train.cli import main
 from stat_train.compose import read_settings
@@ -48,6 +50,7 @@ class Place:
 
     def start(self, name: str, *settings: str) -> subprocess.Popen[str]:
         environment = {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        environment |= {"WANDB_MODE": "offline"}
         return subprocess.Popen(
             [sys.executable, "-m", "stat_train.cli", *self.command(name, *settings)],
             stdin=subprocess.DEVNULL,
@@ -69,7 +72,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 @pytest.fixture(scope="module")
 def whole(place: Place) -> Path:
     """Return a run with all that training can have: two rates, two checkpoints of each, replay, and GRPO after it."""
-    return place.run("whole", *RATES, *RL)
+    return place.run("whole", *RATES, *RL, "track=tensorboard")
 
 
 def read(path: Path) -> Any:
@@ -150,6 +153,24 @@ def test_reinforcement_learning_goes_on_from_the_chosen_checkpoint(
 
 
 @pytest.mark.slow
+def test_each_rate_and_reinforcement_learning_have_a_curve_of_their_own(place: Place, whole: Path) -> None:
+    (folder,) = (whole / "tensorboard").iterdir()
+    (events := EventAccumulator(str(folder))).Reload()
+    (rl,) = place.artifacts("rl")
+    files = {"rl": place.folder / "cache" / "artifacts" / rl / "metrics.jsonl"}
+    for name in place.artifacts("train"):
+        artifact = place.folder / "cache" / "artifacts" / name
+        rate = read(artifact / "manifest.json")["identity"]["train"]["learning_rate"]
+        files[{0.001: "train/rate_0_001", 0.0001: "train/rate_0_0001"}[rate]] = artifact / "metrics.jsonl"
+    assert len(files) == 3
+    for curve, file in files.items():
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        told = [(event.step, event.value) for event in events.Scalars(f"{curve}/loss")]
+        assert rows and told == [(row["step"], pytest.approx(row["loss"])) for row in rows]
+    assert "rl/reward" in events.Tags()["scalars"]
+
+
+@pytest.mark.slow
 def test_the_stages_come_in_the_order_of_the_method(whole: Path) -> None:
     stages = [row["stage"] for row in read(whole / "manifest.json")["stages"]]
     diagnosis = ["questions", "label", "answer", "grade", "diagnose", "profile", "decontaminate", "curate"]
@@ -184,8 +205,11 @@ def test_a_checkpoint_from_elsewhere_takes_the_place_of_training(
 
 @pytest.mark.slow
 def test_a_run_that_is_asked_to_stop_saves_its_state_and_goes_on_when_started_again(place: Place, whole: Path) -> None:
-    """A training of 160 steps is asked in its midst; the second process says where it goes on, and ends."""
-    many = ["train.epochs=20", "train.learning_rate=0.00001", "until=train"]
+    """A training of 160 steps is asked in its midst; the second process says where it goes on, and ends.
+
+    W&B is told of one run that was preempted and went on, and of each step once.
+    """
+    many = ["train.epochs=20", "train.learning_rate=0.00001", "until=train", "track=wandb"]
     process = place.start("stopped", *many)
     stop = place.folder / "stopped" / "STOP"
     end = time.monotonic() + 120
@@ -202,6 +226,11 @@ def test_a_run_that_is_asked_to_stop_saves_its_state_and_goes_on_when_started_ag
     assert again.returncode == 0, words
     assert "removed" in words and not stop.exists()
     assert read(place.folder / "stopped" / "training.json")["steps"] == 160
+    before, after = wandb_files(place.folder / "stopped")
+    assert before.run.run_id == after.run.run_id and (before.exit_codes, after.exit_codes) == ([75], [0])
+    assert any(record.HasField("preempting") for record in before.records)
+    told = [[row["train/step"] for row in file.history() if "train/step" in row] for file in (before, after)]
+    assert told[0] and told[1] and [*told[0], *told[1]] == list(range(1, 161))
 
 
 # -- without training -------------------------------------------------------------------------------------------------

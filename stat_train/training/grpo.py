@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -21,11 +20,11 @@ from stat_train.errors import StatTrainError, UserError
 from stat_train.models.places import model_place
 from stat_train.models.transformers import context_tokens, load_model, load_tokenizer
 from stat_train.records import Dropped, Question
-from stat_train.store import read_records, write_json, write_records, write_text
+from stat_train.store import read_records, write_json, write_records
 from stat_train.tasks.graders import Grader
 from stat_train.tasks.prompts import PromptRenderer, messages
 from stat_train.train_settings import GrpoTraining
-from stat_train.training.callbacks import ShowProgress
+from stat_train.training.callbacks import ShowProgress, WriteMetrics, write_metrics
 from stat_train.training.distributed import join_processes, leave_processes, rank, strategy_arguments, world_size
 from stat_train.training.drift import Drift
 from stat_train.training.grpo_trainer import Asked, StopsBetweenBatches, Trainer
@@ -73,6 +72,7 @@ def _train(job: RlJob, grader: Grader) -> None:
     shown = ShowProgress(opening(job.settings, len(asked.questions), engine), "reward")
     trainer = make_trainer(job, asked, grader, arguments, student(job, start, asked.stops))
     trainer.add_callback(shown)
+    trainer.add_callback(WriteMetrics(job.folder / "metrics.jsonl", metrics))
     trainer.add_callback(stops)
     say_start(start)
     steps = trainer.resume(start).global_step
@@ -252,8 +252,7 @@ def _write_results(job: RlJob, trainer: Trainer, asked: Asked, engine: str) -> N
     trainer.save_model(str(temporary))
     if rank() != 0:
         return
-    history = [metrics(row) for row in trainer.state.log_history if "loss" in row]
-    write_text(job.folder / "metrics.jsonl", "".join(json.dumps(row, sort_keys=True) + "\n" for row in history))
+    history = write_metrics(job.folder / "metrics.jsonl", trainer.state.log_history, metrics)
     told = {
         "questions": len(asked.questions),
         "steps": trainer.state.global_step,

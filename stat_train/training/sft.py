@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Sequence
@@ -17,9 +16,9 @@ from trl import SFTConfig, SFTTrainer
 from stat_train.batches import split_batch
 from stat_train.errors import StatTrainError
 from stat_train.models.transformers import load_tokenizer
-from stat_train.store import write_json, write_records, write_text
+from stat_train.store import write_json, write_records
 from stat_train.tasks.prompts import PromptRenderer
-from stat_train.training.callbacks import ShowProgress
+from stat_train.training.callbacks import ShowProgress, WriteMetrics, write_metrics
 from stat_train.training.distributed import join_processes, leave_processes, rank, strategy_arguments, world_size
 from stat_train.training.job import TrainJob
 from stat_train.training.model_card import card_facts
@@ -92,6 +91,7 @@ def make_trainer(
     )
     trainer.remove_callback(PrinterCallback)
     write = partial(write_checkpoint, trainer, made)
+    trainer.add_callback(WriteMetrics(job.folder / "metrics.jsonl", _without_process))
     trainer.add_callback(KeepCheckpoints(write, job.folder / "checkpoints", job.settings.keep_checkpoints))
     return trainer
 
@@ -154,8 +154,7 @@ def _write_results(trainer: SFTTrainer, job: TrainJob, rows: Rows, renderer: Pro
 
     That is `metrics.jsonl` and `training.json`, in which `rows` are all that were trained on, replay among them.
     """
-    history = [_without_process(row) for row in trainer.state.log_history if "loss" in row]
-    write_text(job.folder / "metrics.jsonl", "".join(json.dumps(row, sort_keys=True) + "\n" for row in history))
+    history = write_metrics(job.folder / "metrics.jsonl", trainer.state.log_history, _without_process)
     order, epochs = trainer._get_train_sampler(), job.settings.epochs
     step_tokens: list[int] = order.sums_per_step(rows.lengths(), epochs)
     write_json(
