@@ -95,7 +95,9 @@ def _require_some(name: str, settings: BenchmarkSettings, read: list[Question], 
 
 
 def require_answers(run: Run, asked: Artifact) -> None:
-    """Refuse benchmarks of which no question has a gold answer, where the grader needs one."""
+    """Refuse benchmarks that are to be scored and have no question with a gold answer, where the grader needs one."""
+    if not run.config.reaches("evaluate"):
+        return
     for name, settings in run.config.benchmark.items():
         place = asked.folder / FOLDER / f"{name}.jsonl"
         grader = settings.grader or run.config.task.grader

@@ -104,7 +104,7 @@ def _compose(arguments: Sequence[str]) -> Composed:
         usable += usable_argument
         problems += problem
         refused += [argument.partition("=")[0].lstrip("+")] if problem and not usable_argument else []
-    usable = [*_named(usable), *usable]
+    usable += _named(usable)
     with initialize_config_dir(str(config_dir()), version_base="1.3", job_name="stat-train"):
         defaults = compose("config", overrides=[argument for argument in usable if not argument.startswith("++")])
         try:
