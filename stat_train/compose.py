@@ -159,8 +159,9 @@ def _usable_choice(group: str, chosen: str, known: Sequence[str]) -> tuple[list[
 
 
 def _usable_choices(given: Any, known: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the choices of a list, each as a group of its own name."""
-    chosen = [_shown(each).strip("'") for each in (given if isinstance(given, list) else [given])]
+    """Return the choices of a list, each as a group of its own name; `{}` is how settings show that there are none."""
+    several = given if isinstance(given, list) else [] if given == {} else [given]
+    chosen = [_shown(each).strip("'") for each in several]
     found = [_usable_choice(SEVERAL, name, known) for name in dict.fromkeys(chosen)]
     usable = [_under(name, name) for right, _ in found for name in (each.partition("=")[2] for each in right)]
     twice = [f"{SEVERAL} = {name}: named twice; expected each once" for name in known if chosen.count(name) > 1]
