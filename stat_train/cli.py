@@ -54,6 +54,7 @@ Common settings
   rl=grpo                             reinforcement learning after fine-tuning (train=none: instead)
   task.pool=FILE task.benchmark=FILE  your own questions, JSONL or Parquet (with task=jsonl)
   student.model=FOLDER_OR_HUB_NAME    your own student (with student=local)
+  benchmark=[gsm8k,amc23]             more benchmarks than the task's; benchmark.NAME.path=FILE
 All settings with their defaults: stat-train --cfg job, or the files in
   {place}
 

@@ -21,6 +21,8 @@ from stat_train.contradictions import contradictions
 from stat_train.errors import ConfigError, did_you_mean
 
 PACKAGE = Path(__file__).parent
+# The group of which several choices can be made, each under its own name; one of the user's has the settings of OWN.
+SEVERAL, OWN = "benchmark", "jsonl"
 MISSING = "???"
 # What composing raises for a value that does not fit; ValueError for a word where a list has a number.
 REFUSED = (HydraException, OmegaConfBaseException, ValueError)
@@ -101,7 +103,8 @@ def _compose(arguments: Sequence[str]) -> Composed:
         usable_argument, problem = _usable(argument)
         usable += usable_argument
         problems += problem
-        refused += [] if usable_argument else [argument.partition("=")[0].lstrip("+")]
+        refused += [argument.partition("=")[0].lstrip("+")] if problem and not usable_argument else []
+    usable += _named(usable)
     with initialize_config_dir(str(config_dir()), version_base="1.3", job_name="stat-train"):
         defaults = compose("config", overrides=[argument for argument in usable if not argument.startswith("++")])
         try:
@@ -140,6 +143,8 @@ def _usable(argument: str) -> tuple[list[str], list[str]]:
         return [], [f"{argument}: several values; run one at a time, or put quotes around a text with commas"]
     if key.endswith(".name") and key.removesuffix(".name") in groups:
         return [], [f"{argument}: comes with the choice; use {key.removesuffix('.name')}=CHOICE"]
+    if key == SEVERAL:
+        return _usable_choices(override.value(), groups[key])
     if key in groups:
         return _usable_choice(key, _shown(override.value()).strip("'"), groups[key])
     return [f"++{argument.lstrip('+')}"], []
@@ -151,6 +156,29 @@ def _usable_choice(group: str, chosen: str, known: Sequence[str]) -> tuple[list[
     hint = did_you_mean(chosen, known)
     nearest = [f"{group}={hint.split(chr(34))[1]}"] if hint else []
     return nearest, [f"{group} = {chosen}: no such choice; expected one of {', '.join(known)}.{hint}"]
+
+
+def _usable_choices(given: Any, known: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the choices of a list, each as a group of its own name; `{}` is how settings show that there are none."""
+    several = given if isinstance(given, list) else [] if given == {} else [given]
+    chosen = [_shown(each).strip("'") for each in several]
+    found = [_usable_choice(SEVERAL, name, known) for name in dict.fromkeys(chosen)]
+    usable = [_under(name, name) for right, _ in found for name in (each.partition("=")[2] for each in right)]
+    twice = [f"{SEVERAL} = {name}: named twice; expected each once" for name in known if chosen.count(name) > 1]
+    return list(dict.fromkeys(usable)), [problem for _, problems in found for problem in problems] + twice
+
+
+def _under(name: str, choice: str) -> str:
+    return f"+{SEVERAL}@{SEVERAL}.{name}={choice}"
+
+
+def _named(arguments: Sequence[str]) -> list[str]:
+    """Return the choices that come with settings below a name that was not chosen."""
+    keys = [argument.partition("=")[0].removeprefix("++").split(".") for argument in arguments]
+    names = dict.fromkeys(key[1] for key in keys if key[0] == SEVERAL and len(key) > 2)
+    known = choices()[SEVERAL]
+    every = [_under(name, name if name in known else OWN) for name in names]
+    return [choice for choice in every if choice not in arguments]
 
 
 def _unresolved(composed: DictConfig, defaults: DictConfig) -> list[str]:

@@ -11,6 +11,7 @@ from pydantic import Field
 from stat_train.recipe_settings import DataRecipe
 from stat_train.setting_types import (
     OPERATIONAL,
+    BenchmarkName,
     Count,
     EnvironmentVariable,
     GraderName,
@@ -21,6 +22,7 @@ from stat_train.setting_types import (
     Share,
     Temperature,
     Text,
+    TopP,
     Url,
 )
 from stat_train.track_settings import Tracking
@@ -258,16 +260,34 @@ class Decontamination(Node):
 
 
 class Evaluation(Node):
-    """How a checkpoint answers the benchmarks."""
+    """How a checkpoint answers the benchmarks of the task, and what is measured there."""
 
     prompting: Literal["plain", "adaptmi"]
     exemplars: Positive
+    samples: Positive
+    pass_at: Annotated[int, Field(ge=1)] | None
     temperature: Temperature
     log_probabilities: bool
     harness: list[Text]
     harness_tasks: Text | None
     harness_limit: Positive | None
+    top_p: TopP
     batch_size: Annotated[int | None, Field(ge=1), OPERATIONAL]
+
+
+class BenchmarkSettings(Node):
+    """A benchmark beside the task's own: where its questions are, and how they are answered, graded and scored."""
+
+    path: Text | None
+    fields: FieldNames
+    max_bad_rows: Count
+    grader: GraderName | None
+    samples: Positive
+    pass_at: Annotated[int, Field(ge=1)] | None
+    temperature: Temperature
+    top_p: TopP
+    max_new_tokens: Annotated[int, Field(ge=1)] | None
+    only_difficult: bool
 
 
 Task = Annotated[ArithmeticTask | TextTask, Field(discriminator="name")]
@@ -300,6 +320,7 @@ class Config(Node):
     track: Annotated[Tracking, OPERATIONAL]
     plan: PlanAssumptions
     evaluate: Evaluation
+    benchmark: dict[BenchmarkName, BenchmarkSettings]
 
     def reaches(self, stage: str) -> bool:
         """Tell whether the run goes as far as `stage`."""
@@ -308,6 +329,15 @@ class Config(Node):
     def reward_model(self) -> RewardModel | None:
         """Return the model that scores the steps of answers, where one does."""
         return self.difficulty.prm if isinstance(self.difficulty, StepRewardDifficulty) else None
+
+    def task_benchmarks(self) -> list[str]:
+        """Return the names of the task's own benchmarks, the one that the run is judged by first."""
+        return list(self.task.benchmarks) if isinstance(self.task, ArithmeticTask) else [self.task.name]
+
+    def graders(self) -> list[str]:
+        """Return the graders that tell whether answers are right, the task's first."""
+        chosen = [each.grader for each in self.benchmark.values() if each.grader]
+        return list(dict.fromkeys([self.task.grader, *chosen]))
 
 
 def is_local(place: str) -> bool:
@@ -323,7 +353,7 @@ def local_path(place: str) -> Path:
 
 def absent_file(key: str, place: str, remedy: str = "") -> str | None:
     """Return the problem when `place` names a local file that is not there."""
-    is_questions = key in QUESTION_KEYS
+    is_questions = key in QUESTION_KEYS or key.startswith("benchmark.")
     path = local_path(place) if is_questions else Path(place).expanduser()
     if path.exists() or not (is_local(place) or key in ("student.path", "task.skills")):
         return None

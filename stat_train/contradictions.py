@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from pathlib import Path
 
 from stat_train.config import (
     ArithmeticTask,
@@ -11,15 +10,14 @@ from stat_train.config import (
     ConsistencyDifficulty,
     Endpoint,
     EndpointStudent,
-    GoldDifficulty,
     LengthDifficulty,
-    LocalStudent,
     OpenAITeacher,
     RecordedStudent,
     RewardModel,
     StepRewardDifficulty,
     absent_file,
 )
+from stat_train.evaluation_contradictions import check_evaluation
 from stat_train.recipe_settings import (
     AugmentRecipe,
     DataRecipe,
@@ -42,8 +40,7 @@ def contradictions(config: Config) -> list[str]:
         _check_decontamination,
         check_training,
         check_reinforcement,
-        _check_prompting,
-        _check_harness,
+        check_evaluation,
         _check_audit,
         _check_budget,
         _check_tracking,
@@ -196,42 +193,6 @@ def _check_agreement(recipe: StatSynRecipe | EmbedSynRecipe) -> list[str]:
         problems.append(f"{given}: expected more than half of {most}, or two answers could both be agreed on")
     if recipe.answers_per_question > recipe.solutions:
         problems.append(f"data_recipe.answers_per_question = {recipe.answers_per_question}: expected at most {most}")
-    return problems
-
-
-def _check_prompting(config: Config) -> list[str]:
-    """Return why prompts cannot be chosen by what the student finds difficult among the benchmark's questions."""
-    if config.evaluate.prompting == "plain" or not config.reaches("evaluate"):
-        return []
-    given, difficulty = "evaluate.prompting = adaptmi", config.difficulty
-    others = "step_rewards" if isinstance(config.task, ArithmeticTask) else "prm, token_prm"
-    remedy = f"use difficulty={others} or length, or evaluate.prompting=plain"
-    if not isinstance(config.student, LocalStudent):
-        name = config.student.name
-        return [f"{given}: student={name} is not asked the benchmark; use student=local, or evaluate.prompting=plain"]
-    if isinstance(difficulty, GoldDifficulty):
-        return [f"{given}: difficulty=gold would choose the prompts by the benchmark's answer key; {remedy}"]
-    if isinstance(difficulty, ConsistencyDifficulty):
-        counted = f"{difficulty.samples} samples of each answer, and a benchmark question is answered once"
-        return [f"{given}: difficulty=consistency needs {counted}; {remedy}"]
-    return []
-
-
-def _check_harness(config: Config) -> list[str]:
-    names, folder = config.evaluate.harness, config.evaluate.harness_tasks
-    problems = []
-    if folder and not Path(folder).expanduser().is_dir():
-        problems.append(f"evaluate.harness_tasks = {folder}: no such folder (looked in {Path.cwd()})")
-    given = f"evaluate.harness = [{', '.join(names)}]"
-    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-        problems.append(f"{given}: {twice[0]} is named twice")
-    if not names or not config.reaches("evaluate"):
-        return problems
-    if not isinstance(config.student, LocalStudent):
-        name = config.student.name
-        problems.append(f"{given}: student={name} has no weights to ask; use student=local, or evaluate.harness=[]")
-    if find_spec("lm_eval") is None:
-        problems.append(f"{given}: needs lm-evaluation-harness; pip install 'stat-train[harness]'")
     return problems
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stat_train.benchmarks import benchmark_questions
 from stat_train.config import FieldNames, OpenAITeacher, RecordedStudent, TextTask
 from stat_train.counts import Count, Counts
 from stat_train.curation.decontamination import LEAK_PERCENT, SHINGLE_WORDS, Decontaminator, HeldOut, Hit
@@ -79,7 +80,9 @@ def pool_overlaps(run: Run, questions: Artifact) -> Artifact:
     fields = run.config.task.fields.model_dump() if isinstance(run.config.task, TextTask) and places else None
     identity: Summary = {"against": places, "fields": fields, "template_twins": settings.template_twins}
     identity |= {"thresholds": THRESHOLDS}
-    artifact = run.make("decontaminate", 1, [questions], identity, build, "overlaps.jsonl")
+    chosen = benchmark_questions(run, questions)
+    inputs = [questions, *([chosen] if chosen else [])]
+    artifact = run.make("decontaminate", 1, inputs, identity, build, "overlaps.jsonl")
     run.say(in_words(json.loads((artifact.folder / "certificate.json").read_text())))
     return artifact
 
@@ -104,7 +107,7 @@ def held_out_questions(run: Run, questions: Artifact) -> list[HeldOut]:
         if not found:
             raise InputError(f"decontaminate.against = {place}: holds no questions")
         more += [HeldOut(each.id, each.question, place) for each in found]
-    return [*held_out(questions), *more]
+    return [*held_out(questions, benchmark_questions(run, questions)), *more]
 
 
 def overlaps(pool: Dataset, decontaminator: Decontaminator) -> Iterator[Overlap]:

@@ -11,19 +11,20 @@ from typing import Any
 from stat_train.benchmarks import Benchmark, benchmarks_of
 from stat_train.counts import Count, Counts, dropped_counts
 from stat_train.curation.inputs import read_profile
+from stat_train.difficult_parts import narrowed
 from stat_train.evaluation.harness import read_aggregates, read_scores
 from stat_train.evaluation.log_probabilities import read_log_probabilities
 from stat_train.evaluation.model_card import model_card
 from stat_train.evaluation.report import Findings, report_numbers
 from stat_train.evaluation.results import ANSWERS_FILE, SCORES_FILE, Graded, write_evaluation, write_report
-from stat_train.evaluation.scores import Scored, by_number, scored
+from stat_train.evaluation.scores import Scored, by_number, often_cut_off, scored
 from stat_train.evaluation.summary import BASE, PROMPTED
 from stat_train.evaluation.terminal import print_summary
 from stat_train.measuring import harness_results, reference_log_probabilities
 from stat_train.prompting import prompted_answers
 from stat_train.records import Answer, Question
 from stat_train.run import Run
-from stat_train.store import Artifact, read_records, write_text
+from stat_train.store import Artifact, file_hash, read_records, write_text
 from stat_train.student import Weights, benchmark_answers
 from stat_train.tasks.graders import grade
 
@@ -34,7 +35,7 @@ def evaluation_of(
     run: Run, questions: Artifact, skill_map: Artifact, overlapping: Artifact, arms: Mapping[str, Weights]
 ) -> Artifact:
     """Return what the arms got right: the student as it was, each training, and examples in the prompt."""
-    benchmarks = benchmarks_of(run, questions)
+    benchmarks = narrowed(run, benchmarks_of(run, questions), (BASE, arms[BASE]))
     made = {(arm, each): benchmark_answers(run, arm, each, arms[arm]) for arm in arms for each in benchmarks}
     if run.config.evaluate.prompting == "adaptmi":
         base = {each: made[BASE, each] for each in benchmarks}
@@ -48,7 +49,7 @@ def evaluation_of(
         graded = {key: _graded(run, *key, answers) for key, answers in made.items()}
         found: dict[str, dict[str, Scored]] = {arm: {} for arm, _ in made}
         for (arm, each), rows in graded.items():
-            asked = read_records(each.place, Question)
+            asked = read_records(each.counted, Question)
             known = read_log_probabilities(likelihoods[arm, each].folder) if (arm, each) in likelihoods else {}
             found[arm][each.name] = scored(asked, rows.grades, rows.answers, each.pass_at, known)
         for (arm, _), results in harness.items():
@@ -60,8 +61,12 @@ def evaluation_of(
 
     identity: dict[str, Any] = {"arms": [[arm, each.name, each.pass_at] for arm, each in made]}
     identity |= {"graders": {each.name: run.grader_identity(each.grader) for each in benchmarks}}
+    parts = {each.name: file_hash(each.part, run.cache_dir) for each in benchmarks if each.part}
+    identity |= {"parts": parts} if parts else {}
     inputs = [questions, *made.values(), *likelihoods.values(), *harness.values()]
-    return run.make("evaluate", 4, inputs, identity, build, "evaluation.json", SCORES_FILE, ANSWERS_FILE)
+    artifact = run.make("evaluate", 4, inputs, identity, build, "evaluation.json", SCORES_FILE, ANSWERS_FILE)
+    run.say_all(often_cut_off(json.loads((artifact.folder / "evaluation.json").read_text())))
+    return artifact
 
 
 def _likelihoods(
@@ -78,8 +83,8 @@ def _likelihoods(
 
 
 def _graded(run: Run, arm: str, benchmark: Benchmark, answers: Artifact) -> Graded:
-    known = {question.id: question for question in read_records(benchmark.place, Question)}
-    given = answers.records("answers.jsonl", Answer)
+    known = {question.id: question for question in read_records(benchmark.counted, Question)}
+    given = [each for each in answers.records("answers.jsonl", Answer) if each.question_id in known]
     return Graded(arm, benchmark.name, given, grade(known, given, run.grader_named(benchmark.grader)))
 
 

@@ -3,6 +3,8 @@
     questions -> label -> answer -> grade -> diagnose -> profile -> decontaminate -> curate -> train -> rl
     -> evaluate -> report
 
+Benchmarks beside the task's own have a stage `benchmark_questions` after the questions.
+
 Each stage is one short function here; what it does is in the room that it calls. A stage whose inputs and settings did
 not change is not run again, whichever run made it.
 """
@@ -15,6 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from stat_train.benchmarks import benchmark_questions, require_answers
 from stat_train.compose import Settings
 from stat_train.config import (
     Endpoint,
@@ -180,6 +183,9 @@ def load(run: Run) -> Artifact:
 
     artifact = run.make("questions", 2, [], identity, build)
     run.link("questions", artifact.folder)
+    if chosen := benchmark_questions(run, artifact):
+        run.link("benchmark_questions", chosen.folder)
+        require_answers(run, chosen)
     require_usable(run, artifact)
     if run.config.reaches("diagnose"):
         require_gold(run.config.difficulty, artifact.records("validation.jsonl", Question), run.grader)

@@ -6,24 +6,23 @@ it needs, and what is easy after fixed ones. Where that closes a gap, no trainin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from stat_train.benchmarks import Benchmark, benchmarks_of
+from stat_train.benchmarks import Benchmark
 from stat_train.config import LocalStudent, OpenAITeacher
 from stat_train.counts import Count, Counts, seen
 from stat_train.curating import left_out_rows
 from stat_train.curation.source import make_source
 from stat_train.diagnosis.answering import EXEMPLARS_FILE, PROMPTS_FILE, worked_example
-from stat_train.diagnosis.difficulty import find_difficult
 from stat_train.diagnosis.skill_map import NAME, required_skills
 from stat_train.evaluation.exemplars import EXAMPLE, Judged, choose_exemplars, shortened, told
 from stat_train.evaluation.summary import BASE, PROMPTED
 from stat_train.models.places import model_place
 from stat_train.progress import track
-from stat_train.records import Answer, Dropped, ExemplarPrompt, Question
+from stat_train.records import Dropped, ExemplarPrompt, Question
 from stat_train.run import Run, Summary
-from stat_train.scoring import step_rewards_of, step_scores
+from stat_train.scoring import difficult_among, step_scores
 from stat_train.store import Artifact, read_records, write_records
 from stat_train.student import benchmark_answers, student_weights
 from stat_train.tasks.load import open_pool, open_pool_skills
@@ -37,14 +36,33 @@ def prompted_answers(
     run: Run, questions: Artifact, skill_map: Artifact, overlapping: Artifact, base: Answered
 ) -> dict[Benchmark, Artifact]:
     """Return the answers of the student as it is, after worked examples; `base` are those that it gave without."""
-    prompts = exemplar_prompts(run, questions, skill_map, overlapping, base)
-    return {each: benchmark_answers(run, PROMPTED, each, student_weights(run), prompts.folder) for each in base}
+    found = dict[Benchmark, Artifact]()
+    for group in prompt_groups(questions, base):
+        prompts = exemplar_prompts(run, questions, skill_map, overlapping, {each: base[each] for each in group})
+        for each in base:
+            if each.place in {one.place for one in group}:
+                found[each] = benchmark_answers(run, PROMPTED, each, student_weights(run), prompts.folder)
+    return found
 
 
-def prompts_after_base(run: Run, questions: Artifact, skill_map: Artifact, overlapping: Artifact) -> Artifact:
+def prompt_groups(questions: Artifact, benchmarks: Iterable[Benchmark]) -> list[list[Benchmark]]:
+    """Return the benchmarks whose prompts are chosen together: the task's own, and each other file on its own.
+
+    So another benchmark leaves the prompts of those before it as they are. Of several that ask the same file only the
+    first is named.
+    """
+    groups: dict[Path, dict[Path, Benchmark]] = {}
+    for each in benchmarks:
+        own = each.place.is_relative_to(questions.folder)
+        groups.setdefault(questions.folder if own else each.place, {}).setdefault(each.place, each)
+    return [list(group.values()) for group in groups.values()]
+
+
+def prompts_after_base(
+    group: Sequence[Benchmark], run: Run, questions: Artifact, skill_map: Artifact, overlapping: Artifact
+) -> Artifact:
     """Return the prompts where only questions and their skills are at hand: the base answers the benchmarks first."""
-    every = benchmarks_of(run, questions)
-    base = {each: benchmark_answers(run, BASE, each, student_weights(run)) for each in every}
+    base = {each: benchmark_answers(run, BASE, each, student_weights(run)) for each in group}
     return exemplar_prompts(run, questions, skill_map, overlapping, base)
 
 
@@ -73,7 +91,9 @@ def exemplar_prompts(
         return {EXAMPLE: seen(len(shown), too_long, EXAMPLE)} | _counts_of_labels(judged, unlabelled)
 
     inputs = [questions, skill_map, overlapping, *base.values(), *(each for each in scores.values() if each)]
-    artifact = run.make("prompts", 1, inputs, _identity(run), build, PROMPTS_FILE)
+    # The run folder shows those of the task's own benchmarks.
+    links = [PROMPTS_FILE] if all(each.place.is_relative_to(questions.folder) for each in base) else []
+    artifact = run.make("prompts", 1, inputs, _identity(run), build, *links)
     run.say_all(told(artifact.records(PROMPTS_FILE, ExemplarPrompt), artifact.dropped(), count))
     return artifact
 
@@ -106,9 +126,7 @@ def _judged(
     difficult, unjudged, hard = dict[str, bool](), dict[str, str](), list[Question]()
     for each, answers in base.items():
         asked = {question.id: question for question in read_records(each.place, Question)}
-        given = answers.records("answers.jsonl", Answer)
-        scored = step_rewards_of(run, asked, given, scores[each])
-        found, dropped = find_difficult(run.config.difficulty, asked, given, [], run.grader, scored)
+        found, dropped = difficult_among(run, each.place, answers, scores[each])
         difficult |= {row.question_id: row.difficult for row in found}
         unjudged |= {row.id: row.reason for row in dropped}
         hard += [asked[row.question_id] for row in found if row.difficult]

@@ -62,8 +62,8 @@ class Run:
         self.prompts: Prompts = {}
         if isinstance(self.config.teacher, OpenAITeacher):
             self.prompts = read_prompts(self.config.teacher.prompts)
-        if is_function(self.config.task.grader):
-            grader_function(self.config.task.grader)
+        for name in filter(is_function, self.config.graders()):
+            grader_function(name)
         self.cache_dir = Path(self.config.cache_dir).expanduser()
         make_folder(self.cache_dir, "cache_dir")
         self.folder = RunFolder(Path(self.config.run_dir).expanduser())
@@ -79,7 +79,7 @@ class Run:
     def make(
         self, name: str, version: int, inputs: Sequence[Artifact], identity: Summary, build: Build, *links: str
     ) -> Artifact:
-        """Make a stage's artifact, or find it made; link its files into the run folder and say so.
+        """Make a stage's artifact, or find it made; link its files into the run folder and say so, once in a run.
 
         Raises StatTrainError with the exit code of a stopped run when the run was asked to stop meanwhile.
         """
@@ -88,6 +88,8 @@ class Run:
                 f"stopped before stage {name}, as asked ({self.stop_file}); the same command goes on from there"
             )
         artifact = make(self.cache_dir, name, version, inputs, identity, build)
+        if any(artifact.name == each.name for each in self.folder.made):
+            return artifact
         self.folder.add(artifact, links)
         state = "done before" if artifact.reused else f"{artifact.seconds:.1f} s"
         left_out = ", ".join(f"{count:,} x {reason}" for reason, count in dropped_counts(artifact.dropped()).items())

@@ -8,9 +8,10 @@ from pathlib import Path
 from stat_train import stage
 from stat_train.config import ArithmeticTask, StepRewardDifficulty
 from stat_train.counts import Count, Counts
+from stat_train.diagnosis.difficulty import find_difficult
 from stat_train.diagnosis.step_rewards import ExactChecker, ScoreJob, step_rewards
 from stat_train.models.places import model_place
-from stat_train.records import Answer, Question, StepRewards
+from stat_train.records import Answer, Difficulty, Dropped, Question, StepRewards
 from stat_train.run import Run, Summary
 from stat_train.store import Artifact, file_hash, read_records
 
@@ -44,6 +45,19 @@ def step_scores(run: Run, questions: Path, answers: Artifact, *links: str) -> Ar
         return {"answer": Count(scored, scored)}
 
     return run.make("score", 2, [], identity, build, *links)
+
+
+def difficult_among(
+    run: Run, place: Path, answers: Artifact, scores: Artifact | None
+) -> tuple[list[Difficulty], list[Dropped]]:
+    """Return which questions of a file are difficult by these answers, and those that cannot be judged.
+
+    No gold answer is used. `scores` are the step scores of the answers, where a model gave them.
+    """
+    asked = {question.id: question for question in read_records(place, Question)}
+    given = answers.records("answers.jsonl", Answer)
+    scored = step_rewards_of(run, asked, given, scores)
+    return find_difficult(run.config.difficulty, asked, given, [], run.grader, scored)
 
 
 def step_rewards_of(

@@ -18,6 +18,7 @@ OPERATIONAL = "operational"
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0)]
 Temperature = Annotated[float, Field(ge=0, le=2)]
+TopP = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # the largest that numpy takes
@@ -57,6 +58,9 @@ HubName = Annotated[
     ),
 ]
 
+# It names a file too.
+BenchmarkName = Annotated[str, _text_like(r"[A-Za-z_][A-Za-z0-9_-]*", "a name of letters, digits, _ and -")]
+
 GraderName = Annotated[
     str,
     _text_like(
@@ -75,4 +79,10 @@ class Node(BaseModel):
         """Return the settings that a stage's hash covers."""
         fields = type(self).model_fields.items()
         values = {name: getattr(self, name) for name, field in fields if OPERATIONAL not in field.metadata}
-        return {name: value.identity() if isinstance(value, Node) else value for name, value in values.items()}
+        return {name: _identity(value) for name, value in values.items()}
+
+
+def _identity(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _identity(each) for name, each in value.items()}
+    return value.identity() if isinstance(value, Node) else value

@@ -77,8 +77,10 @@ def benchmark_answers(
     assert isinstance(student, LocalStudent)
     batch_size = settings.batch_size or student.batch_size
     job = _job(run, asked.place, weights.place, asked.sampling, asked.samples, batch_size)
+    before = len(run.folder.made)
     made = _answer(run, name, job.model_copy(update={"exemplars": exemplars}), weights.known_by)
-    run.say(f"{arm} on {asked.name}")
+    if len(run.folder.made) > before:
+        run.say(f"{arm} on {asked.name}")
     return made
 
 
@@ -89,7 +91,7 @@ def _ask_served(run: Run, questions: Artifact, student: EndpointStudent, samplin
         write_records(folder / "answers.jsonl", given)
         return {"answer": Count(len(asked) * attempts, len(given))}
 
-    identity = student.identity() | {"sampling": sampling, "attempts": attempts}
+    identity = student.identity() | {"sampling": [*sampling.identity().values()], "attempts": attempts}
     return run.make("answer", 1, [questions], identity, build, "answers.jsonl")
 
 
@@ -114,6 +116,7 @@ def _answer(run: Run, name: str, job: AnswerJob, fingerprint: str, *links: str) 
     student = run.config.student
     assert isinstance(student, LocalStudent)
     known_by = job.model_dump(exclude={"folder", "questions", "model", "batch_size", "exemplars"})
+    known_by |= {"sampling": [*job.sampling.identity().values()]}
     # Greedy answers are the same in any batch; sampled ones take their random numbers batch by batch.
     known_by |= {"batch_size": job.batch_size} if job.sampling.temperature else {}
     known_by |= {"model": fingerprint, "questions": file_hash(job.questions, run.cache_dir)}

@@ -88,6 +88,7 @@ def test_cfg_prints_settings_that_give_the_same_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     given = ["data_recipe=pool", "difficulty=consistency", "train.epochs=7", "run_dir=here/${seed}", "seed=5"]
+    given += ["benchmark=[aime24]", "benchmark.mine.path=owner/name", "benchmark.mine.grader=exact"]
     said = Said(capsys, *given[:2], *ask, *given[2:])
     assert (said.code, said.err, list(tmp_path.iterdir())) == (0, "", [])
     printed = yaml.safe_load(said.out)

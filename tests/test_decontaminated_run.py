@@ -89,6 +89,14 @@ def test_another_benchmark_makes_another_training_set_and_the_old_one_is_kept() 
     assert "against" in {row["origin"]["seed_ids"][0] for row in _rows("training_set.jsonl")}
 
 
+def test_the_questions_of_a_chosen_benchmark_are_held_out() -> None:
+    certificate = _run("data_recipe=pool", "benchmark.mine.path=more.jsonl")
+    (row,) = (row for row in _rows("dropped.jsonl") if row["id"] == "against")
+    assert (row["reason"], row["detail"].split(":")[0]) == ("leak, equal", "mine m1")
+    assert "against" not in {row["origin"]["seed_ids"][0] for row in _rows("training_set.jsonl")}
+    assert certificate["against"] == {"validation": 1, "jsonl": 2, "mine": 1}
+
+
 def test_a_benchmark_with_a_row_that_cannot_be_read_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """It might be the one that leaks; nothing is asked before that is known."""
     Path("more.jsonl").write_text('{"id": "m1"}\n')

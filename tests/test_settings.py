@@ -295,6 +295,47 @@ WRONG = {
     "unknown mode of tracking": Wrong(
         ["track=wandb", "track.mode=onlin"], [["track.mode = 'onlin'", 'Did you mean "online"?']]
     ),
+    "more of k than samples": Wrong(
+        ["evaluate.pass_at=8", "evaluate.samples=4", "evaluate.temperature=0.5"],
+        [["evaluate.pass_at = 8", "expected at most evaluate.samples = 4"]],
+    ),
+    "samples that are all alike": Wrong(
+        ["evaluate.samples=4"],
+        [["evaluate.samples = 4", "greedy answers are all alike", "use evaluate.temperature=0.6"]],
+    ),
+    "unknown benchmark": Wrong(
+        ["benchmark=[gsm8k,amc32]"], [["benchmark = amc32", "expected one of aime24", 'Did you mean "amc23"?']]
+    ),
+    "benchmark chosen twice": Wrong(["benchmark=[gsm8k,gsm8k]"], [["benchmark = gsm8k", "named twice"]]),
+    "benchmark of the task's name": Wrong(
+        ["benchmark.standard.path=owner/name"], [["benchmark = standard", "the task's own benchmark has this name"]]
+    ),
+    "benchmark without its file": Wrong(
+        ["benchmark.mine.samples=1"], [["benchmark.mine.path: is required", "benchmark.mine.path=..."]]
+    ),
+    "benchmark whose file is absent": Wrong(
+        ["benchmark.mine.path=gone.jsonl"], [["benchmark.mine.path = gone.jsonl", "no such file"]]
+    ),
+    "setting that no benchmark has": Wrong(
+        ["benchmark.gsm8k.sample=3"], [["benchmark.gsm8k.sample = 3", 'Did you mean "benchmark.gsm8k.samples"?']]
+    ),
+    "benchmark without a name": Wrong(["benchmark.path=x"], [["benchmark.path = 'x'", "expected a group of settings"]]),
+    "benchmark judged by nobody": Wrong(
+        ["benchmark.mine.path=owner/name", "benchmark.mine.grader=judge"],
+        [["benchmark.mine.grader = judge", "needs teacher=openai"]],
+    ),
+    "difficult by the answer key": Wrong(
+        ["benchmark=[math_difficult]", "difficulty=gold"],
+        [["benchmark.math_difficult.only_difficult = true", "any other answer is a gain", "difficulty=step_rewards"]],
+    ),
+    "difficult by samples that are not there": Wrong(
+        ["benchmark=[math_difficult]", "difficulty=consistency"],
+        [["benchmark.math_difficult.only_difficult = true", "5 samples of each answer"]],
+    ),
+    "benchmark that a served student is not asked": Wrong(
+        ["benchmark=[gsm8k]", "student=endpoint", "student.base_url=http://h/v1", "student.model=m", "train=none"],
+        [["benchmark = gsm8k", "student=endpoint is not asked benchmarks", "use student=local"]],
+    ),
     "group taken away": Wrong(["~train"], [["~train", "cannot be taken away", "choose another value"]]),
     "setting taken away": Wrong(["~train.epochs"], [["~train.epochs", "cannot be taken away"]]),
     "several values": Wrong(["seed=1,2"], [["seed=1,2", "run one at a time"]]),

@@ -22,7 +22,11 @@ def read_profile(profiled: Artifact) -> SkillProfile:
     return SkillProfile.model_validate_json((profiled.folder / "profile.json").read_text())
 
 
-def held_out(questions: Artifact) -> list[HeldOut]:
-    """Return the questions that must not be trained on: those of the validation set and of the benchmarks."""
+def held_out(questions: Artifact, more: Artifact | None = None) -> list[HeldOut]:
+    """Return the questions that must not be trained on: those of the validation set and of the benchmarks.
+
+    `more` has those of benchmarks beside the task's own.
+    """
     places = [questions.folder / "validation.jsonl", *sorted((questions.folder / "benchmarks").iterdir())]
+    places += sorted((more.folder / "benchmarks").iterdir()) if more else []
     return [HeldOut(each.id, each.question, place.stem) for place in places for each in read_records(place, Question)]

@@ -35,6 +35,7 @@ class Scored(NamedTuple):
 
 
 NEVER_CAME = Scored(None, "no answer came")
+ANOTHER_TASK = Scored(None, "not of the embedded task, whose checker knows its own questions only")
 
 
 class StepRewarder(Protocol):
@@ -50,7 +51,7 @@ class ExactChecker:
 
     def score(self, items: Sequence[Stepped]) -> list[Scored]:
         """Return what each answer's steps are worth."""
-        return [Scored(score_steps(question, steps)) for question, steps in items]
+        return [Scored(score_steps(*each)) if each.question.source else ANOTHER_TASK for each in items]
 
 
 def step_rewards(

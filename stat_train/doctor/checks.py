@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from stat_train.config import Config, OpenAITeacher
 from stat_train.doctor.check import Check
 from stat_train.doctor.endpoints import audit_checks, student_checks, teacher_checks
-from stat_train.doctor.grader import grader_check
+from stat_train.doctor.grader import grader_checks
 from stat_train.doctor.machine import cache_check, gpu_check, package_checks, run_dir_check
 from stat_train.doctor.student import find_checkpoint, find_reward_model, find_student, training_step
 from stat_train.errors import UserError
@@ -33,7 +33,7 @@ def examine(config: Config) -> Iterator[Check]:
     cache = cache_check(config, student.parameters)
     yield from (cache, run_dir_check(config), gpu_check(config), student.check, find_reward_model(config))
     yield find_checkpoint(config)
-    yield grader_check(config)
+    yield from grader_checks(config)
     yield from student_checks(config)
     yield prompts_check(config)
     yield from teacher_checks(config)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from stat_train.errors import StatTrainError
 from stat_train.evaluation.statistics import pass_at_k
 from stat_train.records import Answer, Grade, Question, Verdict
+
+# Of so many percent of cut-off answers on, a benchmark tells of the limit too, and not of the model alone.
+OFTEN_CUT_OFF_PERCENT = 3
 
 Scores = Mapping[str, float | None]
 NO_LOG_PROBABILITIES: Mapping[str, float] = MappingProxyType({})
@@ -47,7 +50,8 @@ def scored(
     samples = max((len(found) for found in verdicts.values()), default=1)
     scores = {id: _score(found, pass_at) for id, found in verdicts.items()}
     truncated = sum(answer.finish_reason == "length" for answer in answers)
-    return Scored(questions, scores, measure_name(samples, pass_at), samples, truncated, log_probabilities)
+    known = {id: value for id, value in log_probabilities.items() if id in scores}
+    return Scored(questions, scores, measure_name(samples, pass_at), samples, truncated, known)
 
 
 def by_number(name: str, scores: Mapping[str, float]) -> Scored:
@@ -61,6 +65,20 @@ def measure_name(samples: int, pass_at: int | None) -> str:
     if pass_at:
         return f"pass@{pass_at}"
     return "accuracy" if samples == 1 else f"average@{samples}"
+
+
+def often_cut_off(evaluation: Mapping[str, Any]) -> list[str]:
+    """Return in words where many answers were cut off, of the content of `evaluation.json`."""
+    said = []
+    for arm, benchmarks in evaluation["arms"].items():
+        for name, found in benchmarks.items():
+            answers, cut = found["n"] * found["samples"], found["truncated"]
+            if 100 * cut >= OFTEN_CUT_OFF_PERCENT * answers and cut:
+                percent = f"{100 * cut / answers:.0f} %"
+                said.append(
+                    f"{arm} on {name}: {cut:,} of {answers:,} answers ({percent}) were cut off at max_new_tokens"
+                )
+    return said
 
 
 def _by_question(questions: Sequence[Question], grades: Iterable[Grade]) -> dict[str, list[Verdict]]:

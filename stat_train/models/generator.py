@@ -9,10 +9,18 @@ from stat_train.records import Message
 
 
 class Sampling(NamedTuple):
-    """How a reply is sampled; temperature 0 is greedy decoding."""
+    """How a reply is sampled; temperature 0 is greedy decoding.
+
+    `top_p`: of the likeliest next tokens, only those that are together this likely may be drawn; 1 for all.
+    """
 
     temperature: float
     max_new_tokens: int
+    top_p: float = 1.0
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a reply depends on; what draws from all tokens is known as it was before there was `top_p`."""
+        return {name: value for name, value in self._asdict().items() if name != "top_p" or value != 1}
 
 
 class Request(NamedTuple):

@@ -69,7 +69,7 @@ class Spent(NamedTuple):
 
 def call_key(request: Request, model: dict[str, Any]) -> str:
     """Return what identifies a call: all that its reply depends on, and neither who asks nor where the server is."""
-    asked = {"messages": request.messages, "sampling": request.sampling._asdict(), "sample": request.sample}
+    asked = {"messages": request.messages, "sampling": request.sampling.identity(), "sample": request.sample}
     return content_hash(asked | {"schema": request.schema, "format_hint": request.format_hint, "model": model})
 
 

@@ -51,6 +51,7 @@ def request_body(endpoint: Endpoint, request: Request, holds_to_schema: bool) ->
         "messages": messages,
         "temperature": request.sampling.temperature,
         "max_tokens": request.sampling.max_new_tokens,
+        "top_p": None if request.sampling.top_p == 1 else request.sampling.top_p,
         "response_format": response_format,
     }
     return {name: value for name, value in (body | endpoint.request_overrides).items() if value is not None}
@@ -103,7 +104,7 @@ def no_reply(attempt: int, error: str) -> Reply:
 def reply_row(request: Request, key: str, model: dict[str, Any], reply: Reply, latency_seconds: float) -> Row:
     """Return the row of a reply, with all that it was a reply to."""
     asked = {"id": request.id, "messages": request.messages, "sample": request.sample}
-    asked |= request.sampling._asdict() | {"schema": request.schema, "format_hint": request.format_hint}
+    asked |= request.sampling.identity() | {"schema": request.schema, "format_hint": request.format_hint}
     about: Row = {"kind": "reply", "key": key, "model": model}
     about |= {"prompt_name": request.prompt_name, "prompt_version": request.prompt_version}
     return about | reply._asdict() | {"latency_seconds": round(latency_seconds, 4), "request": asked}

@@ -102,7 +102,7 @@ class TransformersGenerator:
     def _generation_arguments(self, sampling: Sampling) -> dict[str, Any]:
         """Return the settings of generation in full, because a checkpoint's own would fill what is left out."""
         greedy = {"do_sample": False, "repetition_penalty": 1.0}
-        sampled = {"do_sample": True, "temperature": sampling.temperature, "top_p": 1.0, "top_k": 0}
+        sampled = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
         return {
             **(greedy | sampled if sampling.temperature else greedy),
             "max_new_tokens": sampling.max_new_tokens,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import chain
+from pathlib import Path
 
 from stat_train import pipeline
+from stat_train.benchmarks import benchmarks_of
 from stat_train.config import (
     ConsistencyDifficulty,
     EndpointStudent,
@@ -22,7 +26,7 @@ from stat_train.models.generator import Sampling
 from stat_train.plan.known import CHARACTERS_PER_TOKEN, Asked, Known
 from stat_train.plan.look import Look, NotMade
 from stat_train.plan.training_set import asked_to_curate, judged_note
-from stat_train.prompting import prompts_after_base
+from stat_train.prompting import prompt_groups, prompts_after_base
 from stat_train.records import Answer, Diagnosis, Grade, Question
 from stat_train.scoring import step_rewards_of
 from stat_train.store import Artifact, read_records
@@ -47,7 +51,7 @@ def asked_of(look: Look) -> Iterator[Asked]:
         yield _labels(look, teacher, known)
     if isinstance(config.student, EndpointStudent) and known.answers is None and config.reaches("answer"):
         yield _answers(look, config.student, known.questions)
-    if config.task.grader == "judge" and isinstance(teacher, OpenAITeacher):
+    if "judge" in config.graders() and isinstance(teacher, OpenAITeacher):
         yield from _verdicts(look, teacher, known)
     if not isinstance(teacher, OpenAITeacher):
         return
@@ -120,19 +124,18 @@ def _labels(look: Look, teacher: OpenAITeacher, known: Known) -> Asked:
 
 def _labels_of_benchmarks(look: Look, teacher: OpenAITeacher, known: Known) -> Iterator[Asked]:
     """Yield the labels that worked examples are chosen by, as if the student found every question difficult."""
-    if look.made(prompts_after_base, known.questions, known.skill_map, known.overlapping):
+    groups = prompt_groups(known.questions, benchmarks_of(look, known.questions))
+    inputs = (known.questions, known.skill_map, known.overlapping)
+    left = [group for group in groups if not look.made(partial(prompts_after_base, group), *inputs)]
+    if not left:
         return
     skills, judging = _usual_list(known, teacher), _judging(teacher)
-    unlabelled = [question for question in _benchmark_questions(known) if not question.skills]
+    asked = (question for group in left for each in group for question in read_records(each.place, Question))
+    unlabelled = [question for question in asked if not question.skills]
     requests = [label_query(look.prompts, judging, each, skills).asked.request for each in unlabelled]
     most = f"evaluate: at most {len(requests):,} labels: only questions that the student finds difficult need them"
     of_list = () if known.skills else (_list_assumption("evaluate", teacher),)
     yield Asked("evaluate", "teacher", requests, len(requests), look.config.plan.label_tokens, (most, *of_list))
-
-
-def _benchmark_questions(known: Known) -> list[Question]:
-    places = sorted((known.questions.folder / "benchmarks").iterdir())
-    return [question for place in places for question in read_records(place, Question)]
 
 
 # -- answers and diagnoses --------------------------------------------------------------------------------------------
@@ -216,18 +219,31 @@ def _usual_answer(question_id: str, tokens: int) -> Answer:
 
 
 def _verdicts(look: Look, teacher: OpenAITeacher, known: Known) -> Iterator[Asked]:
-    """Yield the verdicts of `task.grader=judge`: on the student's answers, and on those to the benchmarks."""
+    """Yield the verdicts of the grader `judge`: on the student's answers, and on those to the benchmarks."""
     validation = {question.id: question for question in known.questions.records("validation.jsonl", Question)}
-    if known.grades is None and look.config.reaches("grade"):
+    of_task = look.config.task.grader == "judge"
+    if of_task and known.grades is None and look.config.reaches("grade"):
         yield _verdicts_on_answers(look, teacher, known, validation)
     if isinstance(look.config.student, LocalStudent) and look.config.reaches("evaluate"):
-        trained, prompted = look.config.train.name != "none", look.config.evaluate.prompting == "adaptmi"
-        yield _usual_verdicts("evaluate", look, teacher, _benchmark_questions(known), 1 + trained + prompted)
+        yield from _verdicts_on_benchmarks(look, teacher, known)
     train = look.config.train
-    if isinstance(train, SftTraining) and look.config.reaches("train"):
+    if of_task and isinstance(train, SftTraining) and look.config.reaches("train"):
         candidates = len(train.learning_rates or [train.learning_rate]) * train.keep_checkpoints
         if candidates > 1:
             yield _usual_verdicts("train", look, teacher, list(validation.values()), candidates)
+
+
+def _verdicts_on_benchmarks(look: Look, teacher: OpenAITeacher, known: Known) -> Iterator[Asked]:
+    """Yield the verdicts on what each arm answers; where only difficult questions count, as if all were difficult."""
+    arms = 1 + (look.config.train.name != "none") + (look.config.evaluate.prompting == "adaptmi")
+    judged = [each for each in benchmarks_of(look, known.questions) if each.grader == "judge"]
+    # The same answers are judged once, whichever benchmark counts them.
+    asked: dict[int, dict[Path, list[Question]]] = defaultdict(dict)
+    for each in judged:
+        asked[each.samples][each.place] = read_records(each.place, Question)
+    for samples, places in asked.items():
+        questions = [question for found in places.values() for question in found]
+        yield _usual_verdicts("evaluate", look, teacher, questions, samples * arms)
 
 
 def _verdicts_on_answers(look: Look, teacher: OpenAITeacher, known: Known, validation: dict[str, Question]) -> Asked:

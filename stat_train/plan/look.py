@@ -27,7 +27,7 @@ class Look(Run):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, [], Console(quiet=True))
-        self.quick = {"questions", "decontaminate"}
+        self.quick = {"questions", "benchmark_questions", "decontaminate"}
         self.quick |= {"answer"} if isinstance(self.config.student, RecordedStudent) else set()
 
     def make(

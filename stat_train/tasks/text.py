@@ -25,12 +25,19 @@ MAX_LEVEL = 10**9
 
 _NO_FIELDS = {"id": None, "answer": None, "solution": None, "subject": None, "level": None, "skills": None}
 _NO_FIELDS |= {"licence": None}
-# The columns of well-known data sets, which `task.fields` does not have to name.
+
+
+def _columns(**known: str) -> FieldNames:
+    return FieldNames.model_validate(_NO_FIELDS | known)
+
+
+# The columns of well-known data sets, which `fields` does not have to name.
 HUB_FIELDS = {
-    "EleutherAI/hendrycks_math": FieldNames.model_validate(
-        _NO_FIELDS | {"question": "problem", "solution": "solution", "subject": "type", "level": "level"}
-    ),
-    "openai/gsm8k": FieldNames.model_validate(_NO_FIELDS | {"question": "question", "answer": "answer"}),
+    "EleutherAI/hendrycks_math": _columns(question="problem", solution="solution", subject="type", level="level"),
+    "openai/gsm8k": _columns(question="question", answer="answer"),
+    "math-ai/amc23": _columns(id="id", question="question", answer="answer"),
+    "math-ai/aime24": _columns(id="id", question="problem", solution="solution"),
+    "math-ai/aime25": _columns(id="id", question="problem", answer="answer"),
 }
 
 _HUB_NAME = re.compile(r"(?P<name>[^:@]+)(?::(?P<config>[^@]+))?(?:@(?P<revision>.+))?")
@@ -87,7 +94,7 @@ def _refusal(source: str, good: int, bad: list[Dropped], max_bad_rows: int) -> s
             *(f"  {count} x {reason}" for reason, count in counts),
             f"The first {len(examples)}:" if len(examples) > 1 else "It is:",
             *examples,
-            f"Fix them, or accept them with task.max_bad_rows={len(bad)}",
+            f"Fix them, or accept them with {_settings_of(source)}.max_bad_rows={len(bad)}",
         ]
     )
 
@@ -116,7 +123,13 @@ def _jsonl_rows(path: Path, fields: FieldNames, key: str) -> Iterator[_Row]:
 
 def _default_id(path: Path, number: int, key: str) -> str:
     # `train/data.jsonl` and `test/data.jsonl` must not give one id to two questions.
-    return f"{key.rpartition('.')[2]}:{path.stem}:{number}"
+    setting = key.removeprefix("benchmark.").removesuffix(".path")
+    return f"{setting.rpartition('.')[2]}:{path.stem}:{number}"
+
+
+def _settings_of(source: str) -> str:
+    """Return the group that says how a source (`SETTING = PLACE`) is read: a benchmark's own, or else the task's."""
+    return source.partition(".path = ")[0] if source.startswith("benchmark.") else "task"
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, Mapping[str, Any] | _BadRow]]:
@@ -213,7 +226,7 @@ def _present(columns: list[str], fields: FieldNames, source: str) -> list[str]:
     if fields.question not in columns:
         raise InputError(
             f'{source}: there is no column "{fields.question}", only {", ".join(columns)}; '
-            "name the one that holds the question with task.fields.question=COLUMN"
+            f"name the one that holds the question with {_settings_of(source)}.fields.question=COLUMN"
         )
     wanted = set(fields.model_dump().values())
     return [column for column in columns if column in wanted]

@@ -47,9 +47,9 @@ class ExactTeacher:
         return Discovery({"": list(SKILL_NAMES)}, {}, [])
 
     def required_skills(self, questions: Iterable[Question], known: SkillList) -> Iterator[QuestionSkills]:
-        """Yield the skills of each question's chain."""
+        """Yield the skills of each question's chain; none of a question that is of another task."""
         for question in questions:
-            steps = Chain.parse(question.source or "").steps
+            steps = Chain.parse(question.source).steps if question.source else ()
             yield QuestionSkills(id=question.id, skills=[name for name, _ in steps])
 
     def missing_skills(self, answers: Iterable[tuple[Question, Answer]], known: SkillList) -> Iterator[Diagnosis]:

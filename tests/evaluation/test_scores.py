@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stat_train.errors import StatTrainError
-from stat_train.evaluation.scores import measure_name, scored
+from stat_train.evaluation.scores import measure_name, often_cut_off, scored
 from stat_train.evaluation.summary import evaluation, summarise
 from stat_train.records import Answer, Grade, Question, Verdict
 
@@ -57,6 +57,16 @@ def test_answers_that_were_cut_off_are_counted() -> None:
         for q, reason in zip(QUESTIONS, ended, strict=True)
     ]
     assert summarise(scored(QUESTIONS, grades(["+", "-", "-"]), answers))["truncated"] == 2
+
+
+@pytest.mark.parametrize(
+    ("cut", "said"), [(5, []), (6, ["6 of 200 answers (3 %)"]), (50, ["50 of 200 answers (25 %)"])]
+)
+def test_many_answers_that_were_cut_off_are_told(cut: int, said: list[str]) -> None:
+    """50 questions with 4 answers each; from 3 percent on, which are 6."""
+    one = {"n": 50, "samples": 4, "truncated": cut}
+    told = often_cut_off({"arms": {"sft": {"amc23": one, "none": {"n": 0, "samples": 1, "truncated": 0}}}})
+    assert told == [f"sft on amc23: {words} were cut off at max_new_tokens" for words in said]
 
 
 def test_subjects_have_a_table_of_their_own_and_questions_without_one_are_in_none() -> None:

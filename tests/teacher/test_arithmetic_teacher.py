@@ -70,6 +70,11 @@ def test_required_skills_are_those_of_the_chain() -> None:
     assert found.skills == ["addition", "subtraction"]
 
 
+def test_a_question_of_another_task_requires_no_skill_that_is_known() -> None:
+    (row,) = _teacher().required_skills([Question(id="amc", question="How far apart are they?")], {})
+    assert row.skills == []
+
+
 def test_rewrites_come_in_the_order_asked() -> None:
     requests = [RewriteRequest(QUESTION, sample) for sample in (2, 0, 1, 2)]
     texts = [written.text or "" for written in _teacher().rewrite(requests)]
