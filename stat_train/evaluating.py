@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ from stat_train.benchmarks import Benchmark, benchmarks_of
 from stat_train.counts import Count, Counts, dropped_counts
 from stat_train.curation.inputs import read_profile
 from stat_train.evaluation.model_card import model_card
-from stat_train.evaluation.report import Findings, report_numbers
+from stat_train.evaluation.report import report_numbers
 from stat_train.evaluation.results import ANSWERS_FILE, SCORES_FILE, Graded, write_evaluation, write_report
 from stat_train.evaluation.scores import Scored, scored
 from stat_train.evaluation.summary import BASE, PROMPTED
 from stat_train.evaluation.terminal import print_summary
 from stat_train.prompting import prompted_answers
 from stat_train.records import Answer, Question
+from stat_train.reporting import findings_of, paid, stage_numbers, versions
 from stat_train.run import Run
 from stat_train.store import Artifact, read_records, write_text
 from stat_train.student import Weights, benchmark_answers
@@ -63,12 +64,11 @@ def _graded(run: Run, arm: str, benchmark: Benchmark, answers: Artifact) -> Grad
 def report_of(run: Run, profiled: Artifact, trained_on: Artifact, evaluation: Artifact | None) -> Artifact:
     """Return the result for people: a page, the same as numbers, and a card of the model that was trained."""
     made = list(run.folder.made)
-    stages = [{"name": a.stage, "hash": a.hash, "seconds": a.seconds} for a in made]
+    stages = [stage_numbers(artifact) for artifact in made]
 
     def build(folder: Path) -> Counts:
         curation = json.loads((trained_on.folder / "curation.json").read_text())
         scores = json.loads((evaluation.folder / "evaluation.json").read_text()) if evaluation else None
-        found = {name: _found_in(made, f"{name}.json") for name in ("difficulty_quality", "audit", "choice")}
         numbers = report_numbers(
             config=run.config.model_dump(),
             profile=read_profile(profiled),
@@ -76,7 +76,7 @@ def report_of(run: Run, profiled: Artifact, trained_on: Artifact, evaluation: Ar
             evaluation=scores,
             dropped={a.stage: dropped_counts(a.dropped()) for a in made if a.dropped()},
             stages=stages,
-            findings=Findings(found["difficulty_quality"], found["audit"], found["choice"]),
+            findings=findings_of(run, made, scores),
         )
         write_report(folder, numbers)
         with (trained_on.folder / "training_set.jsonl").open("rb") as rows:
@@ -85,15 +85,9 @@ def report_of(run: Run, profiled: Artifact, trained_on: Artifact, evaluation: Ar
             write_text(folder / MODEL_CARD, card)
         return {}
 
-    identity = {"settings": run.config.model_dump(), "stages": stages}
-    artifact = run.make("report", 5, [], identity, build, "report.json", "report.html")
+    identity = {"settings": run.config.model_dump(), "stages": stages, "paid": paid(run), "versions": versions()}
+    artifact = run.make("report", 6, [], identity, build, "report.json", "report.html")
     if (artifact.folder / MODEL_CARD).exists():
         run.link(MODEL_CARD, artifact.folder / MODEL_CARD)
     print_summary(json.loads((artifact.folder / "report.json").read_text()), run.folder.folder, run.console)
     return artifact
-
-
-def _found_in(made: Sequence[Artifact], name: str) -> Any:
-    """Return the content of a JSON file that a stage of the run left, or None when none did."""
-    place = next((artifact.folder / name for artifact in made if (artifact.folder / name).is_file()), None)
-    return json.loads(place.read_text(encoding="utf-8")) if place else None

@@ -190,7 +190,7 @@ def numbers(**changes: Any) -> dict[str, Any]:
         "curation": {"pairs_carrying_skill": {"addition": 1000, "linear_equation": 3000}},
         "evaluation": scores(),
         "dropped": {"curate": {"answer does not match": 12, ATTACK: 3}},
-        "stages": [{"name": "train", "hash": "train-0a1b2c", "seconds": 61.25}],
+        "stages": [{"name": "train", "hash": "train-0a1b2c", "seconds": 61.25, "counts": {}} | dict.fromkeys(("processes", "device"))],
     }
     findings = Findings(**{name: changes.pop(name) for name in Findings._fields if name in changes})
     return report_numbers(**{**parts, **changes}, findings=findings)
