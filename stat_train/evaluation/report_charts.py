@@ -95,4 +95,4 @@ def change_bound(rows: Sequence[Numbers]) -> float:
     changes = [row["change"] for row in rows if row["change"] and row["change"]["difference"] is not None]
     reach = [abs(change[name]) for change in changes for name in ("difference", "low", "high") if change[name]]
     most = max(reach, default=0.0)
-    return next((bound for bound in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if most <= bound), 1.0)
+    return next((bound for bound in (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5) if most <= bound), 1.0)

@@ -9,6 +9,8 @@ from typing import Any, get_args
 from stat_train.evaluation.statistics import Verdict
 
 Numbers = dict[str, Any]
+# Of the pairs of skills, those that fare worst; evaluation.json has all.
+PAIRS_SHOWN = 10
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
@@ -45,7 +47,11 @@ def group_scores(arms: Mapping[str, Numbers | None], table: str) -> list[Numbers
 def composition(arms: Mapping[str, Numbers | None]) -> Numbers | None:
     """Return how skills combine before and after; None where no question is known to need several."""
     counts = group_scores(arms, "per_skill_count")
-    links = {arm: (arms.get(arm) or {}).get("weakest_link") for arm in ("before", "after")}
+    links = {arm: _first_pairs((arms.get(arm) or {}).get("weakest_link")) for arm in ("before", "after")}
     if len(counts) < 2 and not any(links.values()):
         return None
     return {"counts": counts, "weakest_link": links if any(links.values()) else None}
+
+
+def _first_pairs(link: Numbers | None) -> Numbers | None:
+    return link and link | {"list": link["list"][:PAIRS_SHOWN]}

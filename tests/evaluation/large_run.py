@@ -57,15 +57,16 @@ def large_scores() -> tuple[dict[str, list[Question]], dict[str, dict[str, Score
     arms: dict[str, dict[str, Scored]] = {"base": {}, "sft": {}, "rl": {}}
     for name, questions in asked.items():
         measure, count = MEASURES.get(name, ("accuracy", 1))
+        shared = measure.startswith("average")
         worse = name == "gsm8k"
         for arm, level in (("base", 0.45), ("sft", 0.4 if worse else 0.55), ("rl", 0.38 if worse else 0.6)):
             shares = {
-                q.id: round(random.betavariate(1, 1), 3) if count > 1 else float(random.random() < level)
+                q.id: round(random.betavariate(1, 1), 3) if shared else float(random.random() < level)
                 for q in questions
             }
             scores: dict[str, float | None] = dict(shares)
             scores[questions[0].id] = None
-            nats = {q.id: -random.uniform(0.5, 2 - level) for q in questions} if name == "math" else {}
+            nats = {q.id: -random.uniform(0.5, 2 - level) for q in questions} if name == "aime24" else {}
             arms[arm][name] = Scored(questions, scores, measure, count, 12, nats)
     return asked, arms
 
