@@ -143,7 +143,7 @@ def _samples(run: Run, made: Sequence[Artifact], evaluation: Numbers) -> Numbers
 
 
 def _answers(place: Path, benchmark: str, arms: Mapping[str, Any]) -> Iterator[Numbers]:
-    """Yield the first answer of these arms to each question of a benchmark; there can be 64 for each, so line by line."""
+    """Yield the first answer of these arms to each question of a benchmark, line by line: there can be 64 for each."""
     with place.open(encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)

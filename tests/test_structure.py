@@ -38,6 +38,7 @@ ORDER = (
         "tuning",
         "reinforcing",
         "evaluating",
+        "reporting",
         "pipeline",
     }
     | {"stage", "doctor", "plan", "trace"},

@@ -145,7 +145,7 @@ def test_reinforcement_learning_goes_on_from_the_chosen_checkpoint(
     assert main(["compare", str(whole)]) == 0
     assert "96 pairs" not in (said := capsys.readouterr().out) and "128 pairs, then rl" in said
     card = (whole / "model_card.md").read_text()
-    assert "| benchmark | questions | before | fine-tuned | after | change, points |" in card
+    assert "| benchmark | measure | questions | before | fine-tuned | after | change, points |" in card
 
 
 @pytest.mark.slow

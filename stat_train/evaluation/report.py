@@ -197,9 +197,7 @@ def _arm_numbers(evaluation: Numbers, benchmark: str) -> dict[str, Numbers | Non
 
 
 def _totals(row: Numbers | None) -> Numbers | None:
-    return row and {
-        key: value for key, value in row.items() if not isinstance(value, dict) or key == "log_probability"
-    }
+    return row and {key: value for key, value in row.items() if not isinstance(value, dict) or key == "log_probability"}
 
 
 def _profile_counts(profile: SkillProfile | None) -> Numbers | None:

@@ -26,15 +26,22 @@ from stat_train.records import (
     Verdict,
 )
 
-HOSTILE = "<script>window.hit = 1</script>\"><img src=x onerror=\"window.hit = 1\"> '<svg onload=alert(1)>"
+HOSTILE = '<script>window.hit = 1</script>"><img src=x onerror="window.hit = 1"> \'<svg onload=alert(1)>'
 SKILLS, QUESTIONS = 118, 5000
 SUBJECTS = ("algebra", "counting and probability", "geometry", "intermediate algebra", "number theory", "prealgebra")
 BENCHMARKS = {"math": QUESTIONS, "gsm8k": 1319, "amc23": 40, "aime24": 30, "aime25": 30, "math_perturb_simple": 279}
 BENCHMARKS |= {"math_perturb_hard": 279, "math2": 210, "math_difficult": 1200, "hellaswag": 1000}
 MEASURES = {"amc23": ("average@64", 64), "aime24": ("pass@64", 64), "aime25": ("pass@64", 64), "hellaswag": ("acc", 1)}
-NAMES = [f"{word}_with_{other}_{i}" for i in range(SKILLS) for word, other in [
-    (("factoring", "completing_the_square", "modular_arithmetic", "similar_triangles")[i % 4], ("integers", "polynomials_and_rational_functions", "care")[i % 3])
-]]
+NAMES = [
+    f"{word}_with_{other}_{i}"
+    for i in range(SKILLS)
+    for word, other in [
+        (
+            ("factoring", "completing_the_square", "modular_arithmetic", "similar_triangles")[i % 4],
+            ("integers", "polynomials_and_rational_functions", "care")[i % 3],
+        )
+    ]
+]
 
 
 def _question(random: Random, benchmark: str, index: int) -> Question:
@@ -98,7 +105,11 @@ def _profile() -> SkillProfile:
 def _steps(kind: str, random: Random) -> list[dict[str, Any]]:
     if kind == "sft":
         return [
-            {"step": i + 1, "loss": 1.2 * math.exp(-i / 900) + random.gauss(0.3, 0.04), "learning_rate": 2e-5 * (1 - i / 3564)}
+            {
+                "step": i + 1,
+                "loss": 1.2 * math.exp(-i / 900) + random.gauss(0.3, 0.04),
+                "learning_rate": 2e-5 * (1 - i / 3564),
+            }
             for i in range(3564)
         ]
     return [
@@ -173,7 +184,10 @@ def large_numbers() -> dict[str, Any]:
     return report_numbers(
         config=_config(),
         profile=_profile(),
-        curation={"pairs_carrying_skill": {name: 900 - 7 * i for i, name in enumerate(NAMES)}, "decontamination": clean},
+        curation={
+            "pairs_carrying_skill": {name: 900 - 7 * i for i, name in enumerate(NAMES)},
+            "decontamination": clean,
+        },
         evaluation=evaluation(arms),
         dropped={"label": {"no skill label": 948}, "curate": {"rewrite ends in another answer": 61}},
         stages=_stages(),
@@ -193,7 +207,11 @@ def _stages() -> list[dict[str, Any]]:
     names += ["benchmark"] * 30 + ["evaluate"]
     return [
         {"name": name, "hash": f"{i:016x}", "seconds": 100.0 * i, "counts": {"question": {"total": 5000, "kept": 4990}}}
-        | ({"processes": 8, "device": "NVIDIA H100 80GB HBM3"} if name == "train" else {"processes": None, "device": None})
+        | (
+            {"processes": 8, "device": "NVIDIA H100 80GB HBM3"}
+            if name == "train"
+            else {"processes": None, "device": None}
+        )
         for i, name in enumerate(names)
     ]
 

@@ -42,8 +42,9 @@ def opened(browser: Browser, path: Path, width: int = WIDE, scheme: str = "light
     page.on("request", lambda request: asked.append(request.url))
     page.goto(path.absolute().as_uri())
     yield page
-    assert said == []
-    assert [url for url in asked if not url.startswith("data:")] == [path.absolute().as_uri()]
+    assert not said, "\n".join(said)
+    others = [url for url in asked if not url.startswith("data:") and url != path.absolute().as_uri()]
+    assert not others, f"asked for {others}"
     context.close()
 
 
@@ -63,7 +64,7 @@ def check_page(page: Page) -> None:
     # What is folded away must be as readable as the rest.
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     found = page.evaluate(f"({_CHECKS})({{units: {UNITS!r}, contrast: {READABLE_CONTRAST}}})")
-    assert found == []
+    assert not found, "\n".join(found)
 
 
 def check_keyboard(page: Page) -> None:
@@ -76,13 +77,15 @@ def check_keyboard(page: Page) -> None:
         index = page.evaluate(f"(({_REACHABLE_ELEMENTS})()).indexOf(document.activeElement)")
         if index >= 0 and index not in reached:
             reached.append(index)
-    assert [wanted[index] for index in reached] == wanted
+    found = [wanted[index] for index in reached]
+    assert found == wanted, f"reached {found}, expected {wanted}"
 
 
 def check_print(page: Page) -> None:
     """Check that paper shows what is folded away or scrolled on a screen."""
     page.emulate_media(media="print")
-    assert page.evaluate(f"({_PRINT_CHECKS})()") == []
+    found = page.evaluate(f"({_PRINT_CHECKS})()")
+    assert not found, "\n".join(found)
 
 
 _REACHABLE_ELEMENTS = """() => [...document.querySelectorAll('a[href], summary, [tabindex="0"]')]
@@ -137,7 +140,7 @@ _CHECKS = f"""(limits) => {{
 
   // -- size
   const root = document.documentElement;
-  tell(root.scrollWidth > root.clientWidth, 'the page is ' + root.scrollWidth + ' wide, the screen ' + root.clientWidth);
+  tell(root.scrollWidth > root.clientWidth, 'the page is too wide: ' + root.scrollWidth);
   for (const each of every('body *')) {{
     const style = getComputedStyle(each), scrolls = ['auto', 'scroll'];
     const wide = scrolls.includes(style.overflowX) && each.scrollWidth > each.clientWidth;
@@ -154,7 +157,8 @@ _CHECKS = f"""(limits) => {{
       tell(!new RegExp(limits.units).test(label), 'a chart without a unit: ' + label);
     }}
     const own = chart.getBoundingClientRect();
-    const boxes = [...chart.querySelectorAll('text')].map(text => [text, text.getBoundingClientRect()]);
+    const shown = [...chart.querySelectorAll('text')].filter(text => text.getClientRects().length);
+    const boxes = shown.map(text => [text, text.getBoundingClientRect()]);
     boxes.forEach(([text, box], index) => {{
       const outside = box.left < own.left - 1 || box.right > own.right + 1 || box.top < own.top - 1
         || box.bottom > own.bottom + 1;
@@ -175,7 +179,8 @@ _CHECKS = f"""(limits) => {{
   const over = (top, under) => [0, 1, 2].map(i => top[i] * top[3] + under[i] * (1 - top[3]));
   const behind = each => {{
     const layers = [];
-    for (let place = each; place; place = place.parentElement) layers.push(parsed(getComputedStyle(place).backgroundColor));
+    for (let place = each; place; place = place.parentElement)
+      layers.push(parsed(getComputedStyle(place).backgroundColor));
     return layers.reverse().reduce((under, layer) => over(layer, under), [255, 255, 255]);
   }};
   const luminance = colour => colour.map(part => part / 255)
