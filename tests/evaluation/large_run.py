@@ -188,7 +188,7 @@ def large_numbers() -> dict[str, Any]:
             "pairs_carrying_skill": {name: 900 - 7 * i for i, name in enumerate(NAMES)},
             "decontamination": clean,
         },
-        evaluation=evaluation(arms),
+        evaluation=_with_links(evaluation(arms)),
         dropped={"label": {"no skill label": 948}, "curate": {"rewrite ends in another answer": 61}},
         stages=_stages(),
         findings=Findings(
@@ -200,6 +200,22 @@ def large_numbers() -> dict[str, Any]:
             versions={"python": "3.11.9", "torch": "2.13.0", "transformers": "5.23.0", "trl": "1.16.0"},
         ),
     )
+
+
+def _with_links(found: dict[str, Any]) -> dict[str, Any]:
+    """Return an evaluation that says how pairs of skills fare, as `weakest_link` does: twenty fall behind."""
+    names = ("weaker", "stronger", "n", "accuracy", "weaker_accuracy", "stronger_accuracy", "link", "gap", "place")
+    pairs = [
+        dict(zip(names, (NAMES[i], NAMES[i + 1], 40, 0.3, 0.4, 0.5, -0.1, 0.1, "below_both"), strict=True))
+        for i in range(20)
+    ]
+    link = {"pairs": 40, "below_both": 20, "nearer_the_weaker": 10, "nearer_the_stronger": 6, "above_both": 4}
+    link |= {"follows_the_weaker": 0.75, "link": {"mean": -0.052, "low": -0.08, "high": -0.024}, "gap": 0.03}
+    link |= {"correlation_with_weaker": 0.8, "correlation_with_stronger": 0.4, "list": pairs}
+    link |= {"left_out": {"too_few_questions": 900, "skill_seldom_alone": 12}}
+    for arm in found["arms"].values():
+        arm["math"]["weakest_link"] = link
+    return found
 
 
 def _stages() -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from large_run import large_numbers
 from rich.console import Console
 
 from stat_train.evaluation.curves import Training, curves
-from stat_train.evaluation.report import duration
+from stat_train.evaluation.report import duration, report_html
 from stat_train.evaluation.report_charts import BOTTOM, HEIGHT, TOP, change_bound, line_chart, nice_ticks, tick_labels
 from stat_train.evaluation.report_samples import TEXT_SHOWN, chosen, cut, diagnosed
 from stat_train.evaluation.report_scores import elsewhere
@@ -172,3 +172,12 @@ def test_the_summary_of_ten_benchmarks_keeps_to_25_lines(width: int) -> None:
     assert "skills: " in text and "0 regressed" in text and "cost: $4.31 for 17,078 calls" in text
     assert [line.split(":")[0] for line in lines if line.startswith(("gsm8k:", "amc23:"))] == ["gsm8k", "amc23"]
     assert "… and 6 more; of all others 5 rose, 1 fell" in text
+
+
+def test_of_many_pairs_of_skills_the_worst_are_shown() -> None:
+    found = large_numbers()["composition"]
+    assert len(found["weakest_link"]["after"]["list"]) == 10
+    assert [row["name"] for row in found["counts"]] == ["1", "2", "3", "4"]
+    html = report_html(large_numbers())
+    assert "of 40 pairs of skills that were asked together and each alone, 75 % are right about as often" in html
+    assert "912 pairs are not compared" in html
