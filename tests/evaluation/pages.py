@@ -63,6 +63,7 @@ def check_page(page: Page) -> None:
     """Check an open page as it is shown now; all problems are told at once."""
     # What is folded away must be as readable as the rest.
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    page.evaluate(_DRAWN)
     found = page.evaluate(f"({_CHECKS})({{units: {UNITS!r}, contrast: {READABLE_CONTRAST}}})")
     assert not found, "\n".join(found)
 
@@ -84,10 +85,13 @@ def check_keyboard(page: Page) -> None:
 def check_print(page: Page) -> None:
     """Check that paper shows what is folded away or scrolled on a screen."""
     page.emulate_media(media="print")
+    # What is unfolded is known to be visible only once it has been drawn.
+    page.evaluate(_DRAWN)
     found = page.evaluate(f"({_PRINT_CHECKS})()")
     assert not found, "\n".join(found)
 
 
+_DRAWN = "new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))"
 _REACHABLE_ELEMENTS = """() => [...document.querySelectorAll('a[href], summary, [tabindex="0"]')]
     .filter(each => each.checkVisibility({contentVisibilityAuto: true, visibilityProperty: true}))"""
 _REACHABLE = f"""(() => (({_REACHABLE_ELEMENTS})()).map(
