@@ -18,11 +18,11 @@ def costs_of(run: Run) -> Summary:
     on_devices = {
         artifact.name: found for artifact, found in seconds.items() if found is not None or artifact.stage in expected
     }
-    return {"paid": _paid(run), "device_seconds": on_devices}
+    return {"paid": paid(run), "device_seconds": on_devices}
 
 
-def _paid(run: Run) -> Summary:
-    """Return what this run paid over all its restarts; `usd` is None when a price is not known.
+def paid(run: Run) -> Summary:
+    """Return what this run paid for replies over all its restarts; `usd` is None when a price is not known.
 
     `at_most`: calls under way when a process ended are in it, counted at their most.
     """

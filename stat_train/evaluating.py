@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from stat_train.benchmarks import Benchmark, benchmarks_of
+from stat_train.costs import paid
 from stat_train.counts import Count, Counts, dropped_counts
 from stat_train.curation.inputs import read_profile
 from stat_train.difficult_parts import narrowed
 from stat_train.evaluation.harness import read_aggregates, read_scores
 from stat_train.evaluation.log_probabilities import read_log_probabilities
 from stat_train.evaluation.model_card import model_card
-from stat_train.evaluation.report import Findings, report_numbers
+from stat_train.evaluation.report import report_numbers
 from stat_train.evaluation.results import ANSWERS_FILE, SCORES_FILE, Graded, write_evaluation, write_report
 from stat_train.evaluation.scores import Scored, by_number, often_cut_off, scored
 from stat_train.evaluation.summary import BASE, PROMPTED
@@ -23,6 +24,7 @@ from stat_train.evaluation.terminal import print_summary
 from stat_train.measuring import harness_results, reference_log_probabilities
 from stat_train.prompting import prompted_answers
 from stat_train.records import Answer, Question
+from stat_train.reporting import findings_of, stage_numbers, versions
 from stat_train.run import Run
 from stat_train.store import Artifact, file_hash, read_records, write_text
 from stat_train.student import Weights, benchmark_answers
@@ -93,12 +95,11 @@ def report_of(run: Run, profiled: Artifact, trained_on: Artifact, evaluation: Ar
     made = list(run.folder.made)
     # Who was told of the run is no part of its result.
     settings = run.config.model_dump(exclude={"track"})
-    stages = [{"name": a.stage, "hash": a.hash, "seconds": a.seconds} for a in made]
+    stages = [stage_numbers(artifact) for artifact in made]
 
     def build(folder: Path) -> Counts:
         curation = json.loads((trained_on.folder / "curation.json").read_text())
         scores = json.loads((evaluation.folder / "evaluation.json").read_text()) if evaluation else None
-        found = {name: _found_in(made, f"{name}.json") for name in ("difficulty_quality", "audit", "choice")}
         numbers = report_numbers(
             config=settings,
             profile=read_profile(profiled),
@@ -106,7 +107,7 @@ def report_of(run: Run, profiled: Artifact, trained_on: Artifact, evaluation: Ar
             evaluation=scores,
             dropped={a.stage: dropped_counts(a.dropped()) for a in made if a.dropped()},
             stages=stages,
-            findings=Findings(found["difficulty_quality"], found["audit"], found["choice"]),
+            findings=findings_of(run, made, scores),
         )
         write_report(folder, numbers)
         with (trained_on.folder / "training_set.jsonl").open("rb") as rows:
@@ -115,15 +116,9 @@ def report_of(run: Run, profiled: Artifact, trained_on: Artifact, evaluation: Ar
             write_text(folder / MODEL_CARD, card)
         return {}
 
-    identity = {"settings": settings, "stages": stages}
-    artifact = run.make("report", 5, [], identity, build, "report.json", "report.html")
+    identity = {"settings": settings, "stages": stages, "paid": paid(run), "versions": versions()}
+    artifact = run.make("report", 6, [], identity, build, "report.json", "report.html")
     if (artifact.folder / MODEL_CARD).exists():
         run.link(MODEL_CARD, artifact.folder / MODEL_CARD)
     print_summary(json.loads((artifact.folder / "report.json").read_text()), run.folder.folder, run.console)
     return artifact
-
-
-def _found_in(made: Sequence[Artifact], name: str) -> Any:
-    """Return the content of a JSON file that a stage of the run left, or None when none did."""
-    place = next((artifact.folder / name for artifact in made if (artifact.folder / name).is_file()), None)
-    return json.loads(place.read_text(encoding="utf-8")) if place else None

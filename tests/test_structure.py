@@ -52,6 +52,7 @@ ORDER = (
         "reinforcing",
         "measuring",
         "evaluating",
+        "reporting",
         "pipeline",
     }
     | {"stage", "doctor", "plan", "trace"},

@@ -149,7 +149,41 @@ def test_reinforcement_learning_goes_on_from_the_chosen_checkpoint(
     assert main(["compare", str(whole)]) == 0
     assert "96 pairs" not in (said := capsys.readouterr().out) and "128 pairs, then rl" in said
     card = (whole / "model_card.md").read_text()
-    assert "| benchmark | questions | before | fine-tuned | after | change, points |" in card
+    assert "| benchmark | measure | questions | before | fine-tuned | after | change, points |" in card
+
+
+@pytest.mark.slow
+def test_the_report_shows_how_trainings_went_and_what_they_took(whole: Path) -> None:
+    """The tokens are of both rates; a curve has a line for each, and the run goes on from one of them."""
+    report, logged = (
+        read(whole / "report.json"),
+        [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()],
+    )
+    assert [curve["title"] for curve in report["curves"]][:3] == ["Loss", "Learning rate", "Reward"]
+    loss = report["curves"][0]["lines"]
+    assert [line["name"] for line in loss] == ["rate 0.0001", "rate 0.001"]
+    (taken,) = (line for line in loss if line["chosen"])
+    assert taken["first"] == pytest.approx(logged[0]["loss"], rel=1e-5) and taken["steps"] == STEPS
+    tokens = read(whole / "training.json")["trained_tokens"]
+    assert report["costs"]["fine_tuning_tokens"] == 2 * tokens > 0
+    assert report["costs"]["reinforcement_tokens"] == read(whole / "rl_training.json")["tokens"]
+    assert report["costs"]["paid"]["calls"] == 0 and "torch" in report["versions"]
+
+
+@pytest.mark.slow
+def test_the_report_shows_questions_with_the_answers_that_were_given(whole: Path) -> None:
+    report = read(whole / "report.json")
+    rows = [json.loads(line) for line in (whole / "benchmark_answers.jsonl").read_text().splitlines()]
+    given = {(row["arm"], row["question_id"]): row for row in rows}
+    shown = [question for group in report["samples"]["groups"] for question in group["questions"]]
+    assert shown
+    for question in shown:
+        for when, arm in (("before", "base"), ("after", "rl")):
+            row = given[arm, question["id"]]
+            assert (question[when]["verdict"], question[when]["text"]) == (row["verdict"], row["text"])
+    drawn = read_records(whole / "training_set.jsonl", TrainingExample)
+    for question in report["diagnosed"]["questions"]:
+        assert question["rows"] == sum(row.origin.question_id == question["id"] for row in drawn)
 
 
 @pytest.mark.slow

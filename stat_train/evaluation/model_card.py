@@ -49,12 +49,14 @@ def model_card(numbers: Numbers, evaluation: Numbers | None, training_set_hash: 
 def _results(benchmarks: list[Numbers], reinforced: bool) -> Iterator[str]:
     """Yield a table of the benchmarks; with a column between where two trainings followed each other."""
     columns = ["before", *(["fine_tuned"] if reinforced else []), "after"]
-    yield f"| benchmark | questions | {' | '.join(name.replace('_', '-') for name in columns)} | change, points |"
-    yield "|---" * (len(columns) + 3) + "|"
+    headings = ["benchmark", "measure", "questions", *(name.replace("_", "-") for name in columns), "change, points"]
+    yield f"| {' | '.join(headings)} |"
+    yield "|---" * (len(columns) + 4) + "|"
     for row in benchmarks:
         scores = " | ".join(_score(row[name]) for name in columns)
-        questions = (row["before"] or row["after"])["n"]
-        yield f"| {as_cell(row['benchmark'])} | {questions} | {scores} | {_change(row['change'])} |"
+        asked = row["before"] or row["after"]
+        about = f"{as_cell(row['benchmark'])} | {as_cell(asked['measure'])} | {asked['n']}"
+        yield f"| {about} | {scores} | {_change(row['change'])} |"
 
 
 def _score(score: Numbers | None) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from stat_train import __version__
 from stat_train.evaluation.heat_maps import sweep_map, together_map
+from stat_train.evaluation.report_charts import change_bound, line_chart
+from stat_train.evaluation.report_scores import composition, elsewhere, group_scores
 from stat_train.evaluation.summary import BASE, FINE_TUNED, PROMPTED, REINFORCED, headline_benchmark, trained_arm
+from stat_train.models.budget import in_dollars
 from stat_train.records import SkillGap, SkillProfile, as_json
 
 Numbers = dict[str, Any]
@@ -22,14 +26,23 @@ class Findings(NamedTuple):
     """What stages found beside their results.
 
     How well strategies find what is difficult (`difficulty`), how far diagnoses agree when they are asked again
-    (`audit`), and which of several checkpoints was taken (`choice`).
+    (`audit`), which of several checkpoints was taken (`choice`), the course of each training (`curves`), questions in
+    full (`samples` of a benchmark, `diagnosed` ones with their training rows), what the run took (`costs`), and the
+    `versions` of packages.
     """
 
     difficulty: Numbers | None = None
     audit: Numbers | None = None
     choice: Numbers | None = None
+    curves: Sequence[Numbers] = ()
+    samples: Numbers | None = None
+    diagnosed: Numbers | None = None
+    costs: Numbers | None = None
+    versions: Mapping[str, str] = MappingProxyType({})
 
 
+# Of a longer table of skills, the rest can be unfolded.
+ROWS_SHOWN = 30
 _PLAIN = re.compile(r"[A-Za-z_./][\w./-]*")
 _NOT_TEXT = {"null", "true", "false", "nan", "inf", "yes", "no", "on", "off"}
 
@@ -49,11 +62,14 @@ def report_numbers(
     that ended before the evaluation (`evaluation` None) has no benchmarks and a `headline` of None.
     """
     benchmarks = _benchmarks(config, evaluation or {})
+    skills = _skills(profile, curation.get("pairs_carrying_skill", {}), evaluation or {}, benchmarks)
+    first = _arm_numbers(evaluation, benchmarks[0]["benchmark"]) if evaluation and benchmarks else {}
     headline = benchmarks[0] if benchmarks and benchmarks[0]["change"] else None
     return {
         "title": " ".join(str(config[node]["name"]) for node in ("task", "student", "data_recipe")),
         "command": command(config),
         "headline": headline,
+        "elsewhere": elsewhere(skills, benchmarks),
         "benchmarks": benchmarks,
         "profile": _profile_counts(profile),
         "subjects": [as_json(gap) for gap in profile.subjects] if profile else [],
@@ -62,10 +78,16 @@ def report_numbers(
         "audit": findings.audit,
         "choice": findings.choice,
         "decontamination": curation.get("decontamination"),
-        "skills": _skills(profile, curation.get("pairs_carrying_skill", {}), evaluation or {}, benchmarks),
+        "skills": skills,
+        "subject_scores": group_scores(first, "per_subject"),
+        "composition": composition(first),
+        "curves": list(findings.curves),
+        "samples": findings.samples,
+        "diagnosed": findings.diagnosed,
+        "costs": findings.costs,
         "dropped": {stage: dict(sorted(reasons.items())) for stage, reasons in dropped.items()},
         "stages": stages,
-        "versions": {"stat_train": __version__},
+        "versions": {"stat_train": __version__, **findings.versions},
         "config": config,
     }
 
@@ -82,12 +104,17 @@ def report_html(numbers: Numbers) -> str:
         lstrip_blocks=True,
     )
     page.filters |= {"percent": percent, "points": points, "probability": probability}
+    page.filters |= {"duration": duration, "dollars": in_dollars, "signed": signed}
     return page.get_template("report.html.j2").render(
         numbers,
         settings=list(_leaves(numbers["config"])),
         longest=_longest_share(numbers),
         sweep=sweep_map(numbers["difficulty"]),
         verdict=verdict,
+        bound=change_bound(numbers["benchmarks"]),
+        charts=[line_chart(curve) for curve in numbers["curves"]],
+        stage_rows=_stage_rows(numbers["stages"]),
+        most_rows=ROWS_SHOWN,
     )
 
 
@@ -111,6 +138,19 @@ def points(share: float | None, digits: int = 1) -> str:
         return "–"
     text = f"{100 * share:+.{digits}f}".replace("-", "−")
     return text if float(text[1:]) else text[1:]
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """Return a change with its sign: 0.05 is `+0.050`; a dash when there is none."""
+    return "–" if value is None else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def duration(seconds: float) -> str:
+    """Return a time for reading: `13.6 s`, `2 min 5 s`, `3 h 20 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60} min"
 
 
 def probability(p: float | None) -> str:
@@ -157,7 +197,7 @@ def _arm_numbers(evaluation: Numbers, benchmark: str) -> dict[str, Numbers | Non
 
 
 def _totals(row: Numbers | None) -> Numbers | None:
-    return row and {key: value for key, value in row.items() if not isinstance(value, dict)}
+    return row and {key: value for key, value in row.items() if not isinstance(value, dict) or key == "log_probability"}
 
 
 def _profile_counts(profile: SkillProfile | None) -> Numbers | None:
@@ -201,6 +241,19 @@ def _gap_numbers(gap: SkillGap | None) -> Numbers:
 
 def _share(part: int, whole: int) -> float | None:
     return round(part / whole, 6) if whole else None
+
+
+def _stage_rows(stages: Sequence[Numbers]) -> list[Numbers]:
+    """Return one row a stage, with the sums of those that ran several times, as one for each arm and benchmark."""
+    rows: dict[str, Numbers] = {}
+    for stage in stages:
+        row = rows.setdefault(stage["name"], stage | {"hashes": [], "seconds": 0.0, "counts": {}})
+        row["hashes"].append(stage["hash"])
+        row["seconds"] += stage["seconds"]
+        for item, count in stage["counts"].items():
+            total, kept = row["counts"].get(item, (0, 0))
+            row["counts"][item] = (total + count["total"], kept + count["kept"])
+    return list(rows.values())
 
 
 def _longest_share(numbers: Numbers) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stat_train.evaluation.report import percent, points, probability, verdict
+from stat_train.evaluation.report import duration, percent, points, probability, verdict
 from stat_train.evaluation.tables import (
     ROWS_SHOWN,
     SHORTEST_NAME,
@@ -21,14 +21,19 @@ from stat_train.evaluation.tables import (
     say,
     shortened,
 )
+from stat_train.models.budget import in_dollars
 from stat_train.records import SkillGap, SkillPair, SkillProfile, SubjectGap
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-# With the headline and the closing lines this keeps the summary within 25 lines.
-SKILLS_SHOWN = 8
+# What the summary holds to; skills have what the rest leaves of it, at most so many.
+LINES, SKILLS_SHOWN = 25, 8
+# A table's heading and the blank lines around it.
+TABLE_LINES = 4
+BENCHMARKS_SHOWN = 3
+FILES = ("report.html", "report.json")
 # A bar in a wide terminal, and in a narrower one.
 BAR_WIDTH, NARROW_BAR_WIDTH = 20, 8
 PAIRS_SHOWN = 5
@@ -101,21 +106,74 @@ def _rate(gap: SkillGap | SubjectGap) -> str:
 
 
 def print_summary(numbers: Mapping[str, Any], run_dir: Path, console: Console) -> None:
-    """Print a run's result in at most 25 lines: the gain, the skills that were missing most, where to read on."""
+    """Print a run's result in at most 25 lines: the gain, what it cost elsewhere, skills, where to read on."""
     say(console, headline(numbers), "bold")
+    above, below = _above(numbers, console.width), _below(numbers, console.width)
+    for text in above:
+        say(console, text)
+    taken = sum(_height(text, console) for text in (headline(numbers), *above, *below)) + len(FILES)
+    rows = [row for row in numbers["skills"] if row["before"] or row["rate"] is not None]
+    if shown := rows[: max(0, min(SKILLS_SHOWN, LINES - TABLE_LINES - taken))]:
+        console.print(fit_names(_skill_table(shown, console.width >= ROOMY), console.width))
+    for text in below:
+        say(console, text)
+    for name in FILES:
+        console.print(str(run_dir / name), soft_wrap=True, markup=False, highlight=False)
+
+
+def _above(numbers: Mapping[str, Any], width: int) -> list[str]:
+    """Return what stands between the headline and the skills: other arms, what became of skills, other benchmarks."""
+    lines = []
     for row in numbers["benchmarks"][:1]:
         if row["fine_tuned_change"]:
-            say(console, other_arm(row, "fine_tuned", "fine-tuned, before reinforcement learning"))
+            lines.append(other_arm(row, "fine_tuned", "fine-tuned, before reinforcement learning"))
         if row["prompted_change"]:
-            say(console, other_arm(row, "prompted", "untrained, examples in prompt"))
-    shown = [row for row in numbers["skills"] if row["before"] or row["rate"] is not None][:SKILLS_SHOWN]
-    if shown:
-        console.print(fit_names(_skill_table(shown, console.width >= ROOMY), console.width))
-    say(console, f"left out: {_dropped(numbers['dropped'])}")
+            lines.append(other_arm(row, "prompted", "untrained, examples in prompt"))
+    return lines + _elsewhere(numbers["elsewhere"]) + _other_benchmarks(numbers, width)
+
+
+def _below(numbers: Mapping[str, Any], width: int) -> list[str]:
+    lines = [f"left out: {_dropped(numbers['dropped'])}"]
     if numbers["benchmarks"]:
-        say(console, f"unscored: {_unscored(numbers['benchmarks'])}")
-    for name in ("report.html", "report.json"):
-        console.print(str(run_dir / name), soft_wrap=True, markup=False, highlight=False)
+        lines.append(f"unscored: {_unscored(numbers['benchmarks'])}")
+    cost = [_cost(numbers["costs"])] if numbers["costs"] else []
+    return [*(shortened(plain(line), width) for line in lines), *cost]
+
+
+def _height(text: str, console: Console) -> int:
+    from rich.text import Text
+
+    return len(Text(text).wrap(console, console.width))
+
+
+def _elsewhere(found: Mapping[str, Any]) -> list[str]:
+    if not found["verdicts"]:
+        return []
+    lines = ["skills: " + ", ".join(f"{count} {verdict}" for verdict, count in found["verdicts"].items())]
+    if worst := found["worst"]:
+        lines.append(f"worst: {worst['skill']} {_change_words(worst)}")
+    return lines
+
+
+def _other_benchmarks(numbers: Mapping[str, Any], width: int) -> list[str]:
+    """Return a line for each of the other benchmarks, those that fell first; of many, how many more rose and fell."""
+    found = numbers["elsewhere"]
+    fell = [row["benchmark"] for row in found["fell"]]
+    others = [row for row in numbers["benchmarks"][1:] if row["change"] and row["change"]["difference"] is not None]
+    others.sort(key=lambda row: row["benchmark"] not in fell)
+    lines = [shortened(plain(f"{row['benchmark']}: {_gain(row, 'after', 'change')}"), width) for row in others]
+    if len(lines) <= BENCHMARKS_SHOWN:
+        return lines
+    more = f"… and {len(lines) - BENCHMARKS_SHOWN} more; of all others {len(found['rose'])} rose, {len(fell)} fell"
+    return [*lines[:BENCHMARKS_SHOWN], more]
+
+
+def _cost(costs: Mapping[str, Any]) -> str:
+    paid = costs["paid"]
+    usd = f"{in_dollars(paid['usd'])} for " if paid["usd"] else ""
+    calls = f"{usd}{paid['calls']:,} calls, " if paid["calls"] else ""
+    training = f", of which training {duration(costs['training_seconds'])}" if costs["training_seconds"] else ""
+    return f"cost: {calls}{duration(costs['seconds'])}{training}"
 
 
 def headline(numbers: Mapping[str, Any]) -> str:
@@ -124,9 +182,8 @@ def headline(numbers: Mapping[str, Any]) -> str:
     if best is None:
         return f"{numbers['title']}: no gain to report, the run did not train and evaluate a model"
     change, before, after = best["change"], best["before"], best["after"]
-    interval = f" [{points(change['low'])}, {points(change['high'])}]" if change["low"] is not None else ""
     return (
-        f"{verdict(change)}: {points(change['difference'])} points{interval} on {best['benchmark']}\n"
+        f"{verdict(change)}: {_change_words(change)} on {best['benchmark']}\n"
         f"{percent(before['accuracy'])} -> {percent(after['accuracy'])} right on the same {change['n']} questions, "
         f"{probability(change['p'])}"
     )
@@ -134,10 +191,17 @@ def headline(numbers: Mapping[str, Any]) -> str:
 
 def other_arm(row: Mapping[str, Any], arm: str, what: str) -> str:
     """Return what another arm than the last scored on a benchmark, on one line."""
-    change, before, after = row[f"{arm}_change"], row["before"], row[arm]
+    return f"{what}: {_gain(row, arm, f'{arm}_change')}"
+
+
+def _gain(row: Mapping[str, Any], arm: str, change: str) -> str:
+    accuracies = f"{percent(row['before']['accuracy'])} -> {percent(row[arm]['accuracy'])}"
+    return f"{accuracies}, {_change_words(row[change])}"
+
+
+def _change_words(change: Mapping[str, Any]) -> str:
     interval = f" [{points(change['low'])}, {points(change['high'])}]" if change["low"] is not None else ""
-    accuracies = f"{percent(before['accuracy'])} -> {percent(after['accuracy'])}"
-    return f"{what}: {accuracies}, {points(change['difference'])} points{interval}"
+    return f"{points(change['difference'])} points{interval}"
 
 
 def _skill_table(rows: list[Mapping[str, Any]], roomy: bool) -> Table:

@@ -190,7 +190,10 @@ def numbers(**changes: Any) -> dict[str, Any]:
         "curation": {"pairs_carrying_skill": {"addition": 1000, "linear_equation": 3000}},
         "evaluation": scores(),
         "dropped": {"curate": {"answer does not match": 12, ATTACK: 3}},
-        "stages": [{"name": "train", "hash": "train-0a1b2c", "seconds": 61.25}],
+        "stages": [
+            {"name": "train", "hash": "train-0a1b2c", "seconds": 61.25, "counts": {}}
+            | dict.fromkeys(("processes", "device"))
+        ],
     }
     findings = Findings(**{name: changes.pop(name) for name in Findings._fields if name in changes})
     return report_numbers(**{**parts, **changes}, findings=findings)
@@ -222,19 +225,21 @@ def test_names_and_texts_cannot_become_markup() -> None:
 def test_the_page_needs_no_network_and_no_javascript() -> None:
     html = report_html(numbers())
     assert not re.search(r"https?://|//\w|@import|url\(", html)
-    attributes = {name for _, attributes in Page(html).tags for name in attributes}
-    assert not {name for name in attributes if name.startswith("on") or name in ("src", "href")}
+    attributes = [pair for _, attributes in Page(html).tags for pair in attributes.items()]
+    assert not {name for name, _ in attributes if name.startswith("on") or name == "src"}
+    assert all((value or "").startswith("#") for name, value in attributes if name == "href")
 
 
 def test_tables_have_captions_and_headers_and_charts_have_text() -> None:
     page = Page(
         report_html(numbers(profile=full_profile(), difficulty=DIFFICULTY | {"sweep": sweep(True)}, audit=AUDIT))
     )
-    assert page.count("table") == page.count("caption") == 12
+    assert page.count("table") == page.count("caption") == 13
     assert all("scope" in attributes for tag, attributes in page.tags if tag == "th")
     charts = [attributes for tag, attributes in page.tags if tag == "svg"]
     assert all(chart.get("aria-hidden") or chart.get("aria-label") for chart in charts)
-    assert sum("aria-label" in chart for chart in charts) == len(SKILLS)
+    # One for each skill, and the change on the one benchmark.
+    assert sum("aria-label" in chart for chart in charts) == len(SKILLS) + 1
 
 
 def test_headings_do_not_skip_a_level() -> None:
@@ -657,8 +662,10 @@ def test_the_last_training_is_the_headline_and_the_one_before_is_shown_too() -> 
     assert "Fine-tuning and reinforcement learning apart" in report_html(found)
     card = model_card(found, evaluation(arms), "ab12")
     assert card is not None
-    assert "| benchmark | questions | before | fine-tuned | after | change, points |" in card
-    assert re.search(r"\| standard \| 10 \| 20.0 % \[.*\] \| 40.0 % \[.*\] \| 70.0 % \[.*\] \| \+50.0 \[", card)
+    assert "| benchmark | measure | questions | before | fine-tuned | after | change, points |" in card
+    assert re.search(
+        r"\| standard \| accuracy \| 10 \| 20.0 % \[.*\] \| 40.0 % \[.*\] \| 70.0 % \[.*\] \| \+50.0 \[", card
+    )
     assert "- SHA-256 of training&#95;set.jsonl: ab12" in card or "- SHA-256 of training_set.jsonl: ab12" in card
 
 
