@@ -17,7 +17,7 @@ from rich.console import Console
 
 pytest.importorskip("lm_eval")
 
-from stat_train import contradictions, stage
+from stat_train import evaluation_contradictions, stage
 from stat_train.compose import read_settings
 from stat_train.config import Prompt
 from stat_train.errors import ConfigError, UserError
@@ -296,7 +296,7 @@ def problems_of(*given: str) -> list[str]:
 
 
 def test_the_extra_is_asked_for_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contradictions, "find_spec", lambda name: None)
+    monkeypatch.setattr(evaluation_contradictions, "find_spec", lambda name: None)
     (problem,) = problems_of("evaluate.harness=[ifeval]")
     assert problem == ("evaluate.harness = [ifeval]: needs lm-evaluation-harness; pip install 'stat-train[harness]'")
     assert read_settings(["evaluate.harness=[ifeval]", "until=train"]).config.evaluate.harness == ["ifeval"]
