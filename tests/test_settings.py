@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,8 +31,9 @@ class Wrong(NamedTuple):
 
     @property
     def groups(self) -> set[str]:
-        """Return the parts of the settings that the arguments touch."""
-        return {argument.lstrip("+~").partition("=")[0].partition(".")[0].partition("@")[0] for argument in self.given}
+        """Return the parts of the settings that the arguments touch; benchmarks are a part of the evaluation."""
+        keys = [argument.lstrip("+~").partition("=")[0] for argument in self.given]
+        return {re.split("[.@]", key)[0].replace("benchmark", "evaluate") for key in keys}
 
 
 WRONG = {
@@ -269,16 +271,6 @@ WRONG = {
         ["evaluate.harness=[ifeval,mmlu,ifeval]"],
         [["evaluate.harness = [ifeval, mmlu, ifeval]", "ifeval is named twice"]],
     ),
-    "task of the harness for a served student": Wrong(
-        [
-            "student=endpoint",
-            "student.base_url=http://h/v1",
-            "student.model=m",
-            "train=none",
-            "evaluate.harness=[mmlu]",
-        ],
-        [["evaluate.harness = [mmlu]", "student=endpoint has no weights to ask", "or evaluate.harness=[]"]],
-    ),
     "folder of tasks that is not there": Wrong(
         ["evaluate.harness_tasks=gone"], [["evaluate.harness_tasks = gone", "no such folder", "looked in"]]
     ),
@@ -335,6 +327,16 @@ WRONG = {
     "benchmark that a served student is not asked": Wrong(
         ["benchmark=[gsm8k]", "student=endpoint", "student.base_url=http://h/v1", "student.model=m", "train=none"],
         [["benchmark = gsm8k", "student=endpoint is not asked benchmarks", "use student=local"]],
+    ),
+    "task of the harness for a served student": Wrong(
+        [
+            "student=endpoint",
+            "student.base_url=http://h/v1",
+            "student.model=m",
+            "train=none",
+            "evaluate.harness=[mmlu]",
+        ],
+        [["evaluate.harness = [mmlu]", "student=endpoint has no weights to ask", "or evaluate.harness=[]"]],
     ),
     "group taken away": Wrong(["~train"], [["~train", "cannot be taken away", "choose another value"]]),
     "setting taken away": Wrong(["~train.epochs"], [["~train.epochs", "cannot be taken away"]]),
