@@ -45,7 +45,7 @@ def evaluation_of(
         made |= {(PROMPTED, each): answers for each, answers in prompted.items()}
     likelihoods = _likelihoods(run, arms, benchmarks)
     tasks = [(arm, task) for task in run.config.evaluate.harness for arm in arms]
-    harness = {each: harness_results(run, *each, arms[each[0]].place, arms[each[0]].known_by) for each in tasks}
+    harness = {each: harness_results(run, *each, arms[each[0]]) for each in tasks}
 
     def build(folder: Path) -> Counts:
         graded = {key: _graded(run, *key, answers) for key, answers in made.items()}
@@ -77,11 +77,13 @@ def _likelihoods(
     """Return how likely each arm, asked plainly, finds the reference answers; nothing where that is not wanted."""
     if not run.config.evaluate.log_probabilities:
         return {}
-    return {
-        (arm, each): reference_log_probabilities(run, arm, each.place, weights.place, weights.known_by)
+    places = {each.place: each for each in reversed(benchmarks)}
+    made = {
+        (arm, place): reference_log_probabilities(run, arm, asked, weights)
         for arm, weights in arms.items()
-        for each in benchmarks
+        for place, asked in reversed(places.items())
     }
+    return {(arm, each): made[arm, each.place] for arm in arms for each in benchmarks}
 
 
 def _graded(run: Run, arm: str, benchmark: Benchmark, answers: Artifact) -> Graded:

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from stat_train import stage
+from stat_train.benchmarks import Benchmark
 from stat_train.config import LocalStudent
 from stat_train.counts import Count, Counts
 from stat_train.evaluation.harness import RESULTS, HarnessJob, data_files, read_aggregates, require_tasks
@@ -14,10 +15,11 @@ from stat_train.evaluation.log_probabilities import FILE, LogProbability, LogPro
 from stat_train.records import Question
 from stat_train.run import Run, Summary
 from stat_train.store import Artifact, file_hash, read_records, write_records
+from stat_train.student import Weights
 
 
-def reference_log_probabilities(run: Run, arm: str, place: Path, weights: str, fingerprint: str) -> Artifact:
-    """Return how likely one arm (weights, known by their fingerprint) finds the reference answers to a benchmark.
+def reference_log_probabilities(run: Run, arm: str, asked: Benchmark, weights: Weights) -> Artifact:
+    """Return how likely one arm finds the reference answers to all questions of a benchmark.
 
     Known by the questions' content and by how they are asked, like the answers, which do not depend on it.
     """
@@ -25,24 +27,24 @@ def reference_log_probabilities(run: Run, arm: str, place: Path, weights: str, f
     assert isinstance(student, LocalStudent)
     job = LogProbabilityJob(
         folder=Path(),
-        questions=place,
-        model=weights,
-        revision=student.revision if weights == student.model else None,
+        questions=asked.place,
+        model=weights.place,
+        revision=weights.revision,
         prompt=run.prompt,
         batch_size=run.config.evaluate.batch_size or student.batch_size,
     )
     known_by = job.model_dump(exclude={"folder", "questions", "model", "batch_size"})
-    known_by |= {"model": fingerprint, "questions": file_hash(place, run.cache_dir)}
+    known_by |= {"model": weights.known_by, "questions": file_hash(asked.place, run.cache_dir)}
 
     def build(folder: Path) -> Counts:
         stage.likelihood(job.model_copy(update={"folder": folder}), student.processes)
-        asked, rows = read_records(place, Question), read_records(folder / FILE, LogProbability)
-        dropped = left_out(asked, rows, "likelihood")
+        questions, rows = read_records(asked.place, Question), read_records(folder / FILE, LogProbability)
+        dropped = left_out(questions, rows, "likelihood")
         write_records(folder / "dropped.jsonl", dropped)
-        return {"question": Count(len(asked), len(asked) - len(dropped))}
+        return {"question": Count(len(questions), len(questions) - len(dropped))}
 
     made = run.make("likelihood", 1, [], known_by, build)
-    run.say(f"{arm} on {place.stem}: log-probability of the reference answers")
+    run.say(f"{arm} on {asked.name}: log-probability of the reference answers")
     return made
 
 
@@ -56,8 +58,8 @@ def require_harness(run: Run) -> None:
         require_tasks(settings.harness, _own_tasks(run))
 
 
-def harness_results(run: Run, arm: str, task: str, weights: str, fingerprint: str) -> Artifact:
-    """Return what one arm (weights, known by their fingerprint) gets right in a task of lm-evaluation-harness.
+def harness_results(run: Run, arm: str, task: str, weights: Weights) -> Artifact:
+    """Return what one arm gets right in a task of lm-evaluation-harness.
 
     An artifact for each arm and task, so that one more task does not run the others again. Known by the version of the
     harness, the folder of the user's tasks and the files that their questions are in; what lies on the hub is known by
@@ -70,13 +72,13 @@ def harness_results(run: Run, arm: str, task: str, weights: str, fingerprint: st
         task=task,
         tasks=folder,
         limit=run.config.evaluate.harness_limit,
-        model=weights,
-        revision=student.revision if weights == student.model else None,
+        model=weights.place,
+        revision=weights.revision,
         chat_template_arguments=student.prompt.chat_template_arguments,
         batch_size=run.config.evaluate.batch_size or student.batch_size,
     )
     known_by: Summary = job.model_dump(exclude={"folder", "tasks", "model", "batch_size"})
-    known_by |= {"model": fingerprint, "lm_eval": version("lm_eval")}
+    known_by |= {"model": weights.known_by, "lm_eval": version("lm_eval")}
     if folder:
         known_by |= {"tasks": file_hash(folder, run.cache_dir)}
         known_by |= {"data": [file_hash(path, run.cache_dir) for path in data_files(task, folder)]}

@@ -224,8 +224,10 @@ def _environment(gpu: str | None = None) -> dict[str, str]:
     quiet = QUIET if not Path("/dev/nvidiactl").exists() else QUIET | {"DS_ACCELERATOR": "cuda"}
     # Seeing several, the trainer would multiply the effective batch size by their number.
     one_gpu = gpu or os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+    # Bars of libraries make a line each time they move where there is no terminal.
+    bars = {} if sys.stderr.isatty() else {"TQDM_DISABLE": "1"}
     inherited = {name: value for name, value in os.environ.items() if name not in OF_A_WORLD}
-    return quiet | inherited | {"CUDA_VISIBLE_DEVICES": one_gpu, WATCHED: "1"}
+    return quiet | bars | inherited | {"CUDA_VISIBLE_DEVICES": one_gpu, WATCHED: "1"}
 
 
 def _environments(processes: int, gpus: Sequence[str]) -> list[dict[str, str]]:

@@ -149,9 +149,11 @@ def _refused(name: str, task: str, why: str) -> UserError:
 
 def run_harness(job: HarnessJob) -> None:
     """Let the model do a task, and write what came of it: the aggregates, the scores by question, the answers."""
-    from lm_eval import simple_evaluate
+    from lm_eval import evaluator, simple_evaluate
     from lm_eval.utils import handle_non_serializable
 
+    # It asks git for the version of the folder that the run was started in, and git says so where it is none.
+    evaluator.get_git_commit_hash = lambda: None
     built = _built(job)
     model, chat = _model(job)
     found = simple_evaluate(

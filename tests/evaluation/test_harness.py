@@ -37,6 +37,7 @@ from stat_train.models.generator import Request, Sampling
 from stat_train.models.places import SHIPPED
 from stat_train.run import Run
 from stat_train.store import Artifact, lease
+from stat_train.student import Weights
 from stat_train.tasks.arithmetic import world
 from stat_train.tasks.prompts import messages
 
@@ -332,7 +333,8 @@ def test_a_task_more_does_not_run_the_others_again(
     data, own = tasks.parent / "first.jsonl", f"evaluate.harness_tasks={tasks}"
 
     def made(task: str, *given: str, fingerprint: str = "tiny") -> Artifact:
-        return harness_results(run_with(own, "evaluate.harness_limit=3", *given), "base", task, TINY, fingerprint)
+        weights = Weights(TINY, None, fingerprint)
+        return harness_results(run_with(own, "evaluate.harness_limit=3", *given), "base", task, weights)
 
     first = made("choose_first", "evaluate.harness=[choose_first]")
     assert first.counts() == {"question": {"total": 20, "kept": 20, "dropped": {}}}

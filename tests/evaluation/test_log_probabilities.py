@@ -11,6 +11,7 @@ from rich.console import Console
 from scipy.stats import ttest_ind, ttest_rel
 
 from stat_train import stage
+from stat_train.benchmarks import benchmark_at
 from stat_train.chunks import join_chunks
 from stat_train.compose import read_settings
 from stat_train.config import Prompt
@@ -30,6 +31,7 @@ from stat_train.models.places import SHIPPED
 from stat_train.records import Question
 from stat_train.run import Run
 from stat_train.store import Artifact, lease, read_records, write_records
+from stat_train.student import Weights
 from stat_train.tasks.arithmetic import world
 from stat_train.tasks.prompts import messages
 
@@ -202,7 +204,7 @@ def test_it_is_known_by_questions_prompt_and_model_and_not_by_how_fast_it_was_ma
         places = [f"cache_dir={tmp_path}/cache", f"run_dir={tmp_path}/run", *given]
         with Run(read_settings(places), [], Console(quiet=True)) as run:
             run.folder.open(run.settings.yaml)
-            return reference_log_probabilities(run, "base", place, tiny, fingerprint)
+            return reference_log_probabilities(run, "base", benchmark_at(run, place), Weights(tiny, None, fingerprint))
 
     first = made()
     assert first.counts() == {

@@ -11,7 +11,10 @@ pytest.importorskip("playwright")
 
 from large_run import HOSTILE, SKILLS, large_numbers
 from pages import Browser, browser, check_file, check_page, opened
+from run_folders import write_run
 
+from stat_train.evaluation.compare import compare
+from stat_train.evaluation.compare_page import compare_html
 from stat_train.evaluation.report import report_html
 
 __all__ = ["browser"]
@@ -29,6 +32,20 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_page_is_readable_everywhere(browser: Browser, page_file: Path) -> None:
     check_file(browser, page_file)
+
+
+def test_the_page_of_a_comparison_is_readable_everywhere(browser: Browser, tmp_path: Path) -> None:
+    """Two runs on two benchmarks, one of them with markup for a name."""
+    marks = {
+        arm: {"standard": 4 * found, "longer": 4 * found} for arm, found in (("base", "+---+---"), ("sft", "++--++--"))
+    }
+    skills = ["digit_sum"] * 16 + ["a_skill_with_a_rather_long_name_that_must_break_somewhere"] * 16
+    for name in ("first", HOSTILE.replace("/", " ")):
+        write_run(tmp_path / name, marks, skills=skills)
+    runs = sorted(tmp_path.iterdir())
+    compared, command = compare(runs, "all", with_skills=True), ["stat-train", "compare", *map(str, runs)]
+    (page := tmp_path / "compare.html").write_text(compare_html(compared, command), encoding="utf-8")
+    check_file(browser, page)
 
 
 def test_a_large_run_has_a_small_page(page_file: Path) -> None:
