@@ -20,6 +20,7 @@ pytest.importorskip("lm_eval")
 from stat_train import evaluation_contradictions, stage
 from stat_train.compose import read_settings
 from stat_train.config import Prompt
+from stat_train.device_seconds import DEVICE_SECONDS_FILE
 from stat_train.errors import ConfigError, UserError
 from stat_train.evaluation.harness import (
     RESULTS,
@@ -371,7 +372,7 @@ def test_a_process_of_its_own_gives_the_same_for_the_first_questions(
     given = job(tmp_path / "harness.partial", tasks, "choose_sums").model_copy(update={"limit": 5})
     with lease(given.folder.with_suffix(".lease")):
         stage.harness(given)
-    assert {path.name for path in given.folder.iterdir()} == {RESULTS, SCORES, SAMPLES}
+    assert {path.name for path in given.folder.iterdir()} == {RESULTS, SCORES, SAMPLES, DEVICE_SECONDS_FILE}
     every = read_scores(done("choose_sums"))["choose_sums acc"]
     first = {id: score for id, score in every.items() if re.search(r"/[0-4]-", id)}
     assert read_scores(given.folder) == {"choose_sums acc": first} and len(first) == 10

@@ -15,6 +15,7 @@ from stat_train.benchmarks import benchmark_at
 from stat_train.chunks import join_chunks
 from stat_train.compose import read_settings
 from stat_train.config import Prompt
+from stat_train.device_seconds import DEVICE_SECONDS_FILE
 from stat_train.evaluation import log_probabilities as module
 from stat_train.evaluation.log_probabilities import (
     LogProbability,
@@ -229,6 +230,6 @@ def test_several_processes_give_the_same_bytes(tmp_path: Path) -> None:
     alone, shared = job(tmp_path / "alone", questions, 64), job(tmp_path / "shared", questions, 64)
     with lease(shared.folder.with_suffix(".lease")):
         stage.likelihood(shared, 2)
-    assert [path.name for path in shared.folder.iterdir()] == [module.FILE]
+    assert {path.name for path in shared.folder.iterdir()} == {module.FILE, DEVICE_SECONDS_FILE}
     assert read_records(shared.folder / module.FILE, LogProbability) == rated(alone)
     assert (alone.folder / module.FILE).read_bytes() == (shared.folder / module.FILE).read_bytes()
