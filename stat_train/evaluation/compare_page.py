@@ -21,6 +21,7 @@ from stat_train.evaluation.compare_table import (
     seeds_words,
     tokens,
 )
+from stat_train.evaluation.pages import page_template
 from stat_train.evaluation.report import percent, points, probability
 from stat_train.evaluation.statistics import PairedDifference
 from stat_train.store import write_text
@@ -57,21 +58,12 @@ def write_page(place: Path, found: Comparison, command: Sequence[str]) -> None:
 
 def compare_html(found: Comparison, command: Sequence[str] = ()) -> str:
     """Return the comparison as a page; `command` is the one that made it."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    page = Environment(
-        loader=PackageLoader("stat_train", "evaluation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page.filters |= {"percent": percent, "points": points, "probability": probability, "nats": nats}
-    page.filters |= {"tokens": tokens, "dollars": dollars, "seconds": seconds, "per_million": per_million}
-    page.filters |= {"made_by": made_by, "seeds": seeds_words, "q": q_words}
+    words = {"percent": percent, "points": points, "probability": probability, "nats": nats, "q": q_words}
+    costs = {"tokens": tokens, "dollars": dollars, "seconds": seconds, "per_million": per_million}
+    page = page_template("compare.html.j2", **words, **costs, made_by=made_by, seeds=seeds_words)
     benchmarks = dict.fromkeys(row.benchmark for row in found.rows)
     blocks = [_block([row for row in found.rows if row.benchmark == name]) for name in benchmarks]
-    return page.get_template("compare.html.j2").render(
+    return page.render(
         title=" and ".join(found.names) if len(found.names) < 3 else f"{len(found.names)} trainings",
         blocks=blocks,
         settings=found.settings,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from stat_train import __version__
 from stat_train.evaluation.heat_maps import sweep_map, together_map
+from stat_train.evaluation.pages import page_template
 from stat_train.evaluation.report_charts import change_bound, line_chart
 from stat_train.evaluation.report_scores import composition, elsewhere, group_scores
 from stat_train.evaluation.summary import BASE, FINE_TUNED, PROMPTED, REINFORCED, headline_benchmark, trained_arm
@@ -94,18 +95,9 @@ def report_numbers(
 
 def report_html(numbers: Numbers) -> str:
     """Return the report as one page of HTML that needs no network and no JavaScript."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    page = Environment(
-        loader=PackageLoader("stat_train", "evaluation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page.filters |= {"percent": percent, "points": points, "probability": probability}
-    page.filters |= {"duration": duration, "dollars": in_dollars, "signed": signed}
-    return page.get_template("report.html.j2").render(
+    words = {"percent": percent, "points": points, "probability": probability, "signed": signed}
+    page = page_template("report.html.j2", **words, duration=duration, dollars=in_dollars)
+    return page.render(
         numbers,
         settings=list(_leaves(numbers["config"])),
         longest=_longest_share(numbers),
