@@ -58,9 +58,9 @@ def write_page(place: Path, found: Comparison, command: Sequence[str]) -> None:
 
 def compare_html(found: Comparison, command: Sequence[str] = ()) -> str:
     """Return the comparison as a page; `command` is the one that made it."""
-    words = {"percent": percent, "points": points, "probability": probability, "nats": nats, "q": q_words}
-    costs = {"tokens": tokens, "dollars": dollars, "seconds": seconds, "per_million": per_million}
-    page = page_template("compare.html.j2", **words, **costs, made_by=made_by, seeds=seeds_words)
+    filters = {"percent": percent, "points": points, "probability": probability, "nats": nats, "q": q_words}
+    filters |= {"tokens": tokens, "dollars": dollars, "seconds": seconds, "per_million": per_million}
+    page = page_template("compare.html.j2", filters | {"made_by": made_by, "seeds": seeds_words})
     benchmarks = dict.fromkeys(row.benchmark for row in found.rows)
     blocks = [_block([row for row in found.rows if row.benchmark == name]) for name in benchmarks]
     return page.render(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 
-def page_template(name: str, **filters: Callable[..., Any]) -> Template:
-    """Return a template of this folder; texts are escaped in it, and a name that it lacks is an error."""
+def page_template(name: str, filters: Mapping[str, Any]) -> Template:
+    """Return a template of this folder, with functions for its filters; texts are escaped in it."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     page = Environment(

@@ -95,8 +95,8 @@ def report_numbers(
 
 def report_html(numbers: Numbers) -> str:
     """Return the report as one page of HTML that needs no network and no JavaScript."""
-    words = {"percent": percent, "points": points, "probability": probability, "signed": signed}
-    page = page_template("report.html.j2", **words, duration=duration, dollars=in_dollars)
+    filters = {"percent": percent, "points": points, "probability": probability, "signed": signed}
+    page = page_template("report.html.j2", filters | {"duration": duration, "dollars": in_dollars})
     return page.render(
         numbers,
         settings=list(_leaves(numbers["config"])),
