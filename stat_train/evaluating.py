@@ -17,7 +17,7 @@ from stat_train.evaluation.harness import read_aggregates, read_scores
 from stat_train.evaluation.log_probabilities import read_log_probabilities
 from stat_train.evaluation.model_card import model_card
 from stat_train.evaluation.report import report_numbers
-from stat_train.evaluation.results import ANSWERS_FILE, SCORES_FILE, Graded, write_evaluation, write_report
+from stat_train.evaluation.results import EVALUATION_FILES, Graded, write_evaluation, write_report
 from stat_train.evaluation.scores import Scored, by_number, often_cut_off, scored
 from stat_train.evaluation.summary import BASE, PROMPTED
 from stat_train.evaluation.terminal import print_summary
@@ -53,7 +53,8 @@ def evaluation_of(
         for (arm, each), rows in graded.items():
             asked = read_records(each.counted, Question)
             known = read_log_probabilities(likelihoods[arm, each].folder) if (arm, each) in likelihoods else {}
-            found[arm][each.name] = scored(asked, rows.grades, rows.answers, each.pass_at, known)
+            one = scored(asked, rows.grades, rows.answers, each.pass_at, known)
+            found[arm][each.name] = one._replace(only_difficult=each.only_difficult)
         for (arm, _), results in harness.items():
             found[arm] |= {name: by_number(name, scores) for name, scores in read_scores(results.folder).items()}
         wholes = {f"{arm} on {task}": read_aggregates(each.folder) for (arm, task), each in harness.items()}
@@ -66,7 +67,7 @@ def evaluation_of(
     parts = {each.name: file_hash(each.part, run.cache_dir) for each in benchmarks if each.part}
     identity |= {"parts": parts} if parts else {}
     inputs = [questions, *made.values(), *likelihoods.values(), *harness.values()]
-    artifact = run.make("evaluate", 4, inputs, identity, build, "evaluation.json", SCORES_FILE, ANSWERS_FILE)
+    artifact = run.make("evaluate", 4, inputs, identity, build, *EVALUATION_FILES)
     run.say_all(often_cut_off(json.loads((artifact.folder / "evaluation.json").read_text())))
     return artifact
 

@@ -14,8 +14,16 @@ from stat_train.config import (
     GoldDifficulty,
     LocalStudent,
     OpenAITeacher,
+    StepRewardDifficulty,
     absent_file,
 )
+
+# Names that mean something else where benchmarks are named.
+NOT_FOR_BENCHMARKS = {
+    "all": "stat-train compare --benchmark all means every one",
+    "pool": "the pool has this name",
+    "validation": "the validation set has this name",
+}
 
 
 def check_evaluation(config: Config) -> list[str]:
@@ -47,20 +55,24 @@ def _check_students(config: Config) -> list[str]:
 
 def _check_benchmark(config: Config, name: str, settings: BenchmarkSettings) -> list[str]:
     problems, group = _check_samples(f"benchmark.{name}", settings), f"benchmark.{name}"
-    if name in config.task_benchmarks():
-        problems.append(f"benchmark = {name}: the task's own benchmark has this name; it is scored anyway")
+    taken = dict.fromkeys(map(str.casefold, config.task_benchmarks()), "the task's own benchmark has this name")
+    if reason := (taken | NOT_FOR_BENCHMARKS).get(name.casefold()):
+        problems.append(f"benchmark = {name}: {reason}; expected another name")
     if settings.path and (problem := absent_file(f"{group}.path", settings.path)):
         problems.append(problem)
     if settings.grader == "judge" and not isinstance(config.teacher, OpenAITeacher):
         problems.append(f"{group}.grader = judge: asks the teacher, and needs teacher=openai")
     if settings.only_difficult and config.reaches("evaluate"):
-        problems += _check_difficult_part(config, f"{group}.only_difficult = true")
+        problems += _check_difficult_part(config, settings.path, f"{group}.only_difficult = true")
     return problems
 
 
-def _check_difficult_part(config: Config, given: str) -> list[str]:
+def _check_difficult_part(config: Config, path: str | None, given: str) -> list[str]:
     """Return why a benchmark's difficult questions cannot be told from the rest by what the student answers there."""
     difficulty = config.difficulty
+    if path is not None and isinstance(difficulty, StepRewardDifficulty) and difficulty.step_rewarder == "checker":
+        why = "difficulty=step_rewards checks the steps of the embedded task's own questions, not those of a file"
+        return [f"{given}: {why}; use difficulty=prm, token_prm or length"]
     if isinstance(difficulty, GoldDifficulty):
         # Chosen by one wrong answer, they are answered better by any other: regression to the mean.
         why = "difficulty=gold would choose what the untrained student has wrong, so that any other answer is a gain"

@@ -184,7 +184,6 @@ def load(run: Run) -> Artifact:
     artifact = run.make("questions", 2, [], identity, build)
     run.link("questions", artifact.folder)
     if chosen := benchmark_questions(run, artifact):
-        run.link("benchmark_questions", chosen.folder)
         require_answers(run, chosen)
     require_usable(run, artifact)
     if run.config.reaches("diagnose"):

@@ -74,6 +74,7 @@ def exemplar_prompts(
     What is difficult is told by the run's own rule from the base's answers; no gold answer of a benchmark is used.
     """
     count, seed = run.config.evaluate.exemplars, run.config.seed
+    room = max(each.sampling.max_new_tokens for each in base)
     scores = {each: step_scores(run, each.place, answers) for each, answers in base.items()}
 
     def build(folder: Path) -> Counts:
@@ -82,7 +83,7 @@ def exemplar_prompts(
         left_out = left_out_rows(run, overlapping)
         source, _ = make_source(open_pool(questions.folder), open_pool_skills(skill_map.folder), left_out)
         chosen, examples = choose_exemplars(list(asked.values()), judged, source, count, seed)
-        fits = _fits(run, asked, examples)
+        fits = _fits(run, asked, examples, room)
         prompts, too_long = shortened(track(chosen, "Counting the prompts' tokens", len(chosen)), fits)
         shown = [id for prompt in prompts for id in prompt.exemplar_ids]
         write_records(folder / PROMPTS_FILE, prompts)
@@ -93,17 +94,17 @@ def exemplar_prompts(
     inputs = [questions, skill_map, overlapping, *base.values(), *(each for each in scores.values() if each)]
     # The run folder shows those of the task's own benchmarks.
     links = [PROMPTS_FILE] if all(each.place.is_relative_to(questions.folder) for each in base) else []
-    artifact = run.make("prompts", 1, inputs, _identity(run), build, *links)
+    artifact = run.make("prompts", 1, inputs, _identity(run, room), build, *links)
     run.say_all(told(artifact.records(PROMPTS_FILE, ExemplarPrompt), artifact.dropped(), count))
     return artifact
 
 
-def _identity(run: Run) -> Summary:
+def _identity(run: Run, room: int) -> Summary:
     student, teacher = _student(run), run.config.teacher
     rule = {name: value for name, value in run.config.difficulty.identity().items() if name != "prm"}
     asked = run.teacher_identity("required_skills") if isinstance(teacher, OpenAITeacher) else teacher.name
     tokens: Summary = {"model": run.fingerprint(model_place(student.model)), "revision": student.revision}
-    tokens |= {"prompt": run.prompt.model_dump(), "max_new_tokens": student.max_new_tokens}
+    tokens |= {"prompt": run.prompt.model_dump(), "max_new_tokens": room}
     chosen: Summary = {"exemplars": run.config.evaluate.exemplars, "seed": run.config.seed}
     return tokens | chosen | {"difficulty": rule, "teacher": asked}
 
@@ -135,9 +136,9 @@ def _judged(
 
 
 def _fits(
-    run: Run, asked: Mapping[str, Question], examples: Mapping[str, Question]
+    run: Run, asked: Mapping[str, Question], examples: Mapping[str, Question], room: int
 ) -> Callable[[ExemplarPrompt], bool]:
-    """Return what tells whether a prompt leaves room for an answer in what the student takes."""
+    """Return what tells whether a prompt leaves room for an answer of so many tokens in what the student takes."""
     from stat_train.models.transformers import context_tokens, load_tokenizer
 
     student = _student(run)
@@ -149,6 +150,6 @@ def _fits(
     def fits(prompt: ExemplarPrompt) -> bool:
         shown = [worked_example(examples[id]) for id in prompt.exemplar_ids]
         text = renderer.question_text(messages(run.prompt, asked[prompt.question_id].question, exemplars=shown))
-        return most is None or len(renderer.token_ids(text)) + student.max_new_tokens <= most
+        return most is None or len(renderer.token_ids(text)) + room <= most
 
     return fits

@@ -28,16 +28,11 @@ from stat_train.run import Run, Summary
 from stat_train.store import Artifact, file_hash, read_records, write_json, write_records
 from stat_train.student import Weights
 from stat_train.tasks.load import open_pool, open_pool_skills
-from stat_train.tasks.text import read_questions
+from stat_train.tasks.text import USUAL_FIELDS, read_questions
 from stat_train.train_contradictions import PROMPTS
 from stat_train.train_settings import GrpoTraining
 from stat_train.training.job import rl_job
 from stat_train.training.world import world_of
-
-# Where a task says nothing of the columns.
-USUAL_FIELDS = FieldNames(
-    **{name: name for name in ("id", "question", "answer", "solution", "subject", "level", "skills", "licence")}
-)
 
 
 def require_prompts(run: Run, questions: Artifact) -> None:

@@ -181,7 +181,8 @@ def _weights(trained: Artifact, candidate: Candidate) -> Weights:
 
 def _choose(run: Run, questions: Artifact, candidates: Mapping[Candidate, Weights]) -> Candidate:
     """Return the candidate that answers most validation questions right; the benchmark has no say."""
-    asked_of = benchmark_at(run, questions.folder / "validation.jsonl")
+    # One answer each, however the benchmarks are sampled: there are several models to ask.
+    asked_of = benchmark_at(run, questions.folder / "validation.jsonl")._replace(samples=1, pass_at=None)
     answers = {
         each: benchmark_answers(run, each.name, asked_of, weights, name="validate")
         for each, weights in candidates.items()

@@ -299,6 +299,13 @@ WRONG = {
         ["benchmark=[gsm8k,amc32]"], [["benchmark = amc32", "expected one of aime24", 'Did you mean "amc23"?']]
     ),
     "benchmark chosen twice": Wrong(["benchmark=[gsm8k,gsm8k]"], [["benchmark = gsm8k", "named twice"]]),
+    "benchmark of a name with a meaning": Wrong(
+        ["benchmark.Validation.path=owner/name"], [["benchmark = Validation", "the validation set has this name"]]
+    ),
+    "difficult by the steps of other questions": Wrong(
+        ["benchmark.mine.path=owner/name", "benchmark.mine.only_difficult=true"],
+        [["benchmark.mine.only_difficult = true", "the embedded task's own questions", "use difficulty=prm"]],
+    ),
     "benchmark of the task's name": Wrong(
         ["benchmark.standard.path=owner/name"], [["benchmark = standard", "the task's own benchmark has this name"]]
     ),

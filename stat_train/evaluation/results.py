@@ -13,6 +13,9 @@ from stat_train.records import Answer, Grade, Record, Verdict
 from stat_train.store import write_json, write_records, write_text
 
 SCORES_FILE, ANSWERS_FILE = "benchmark_scores.jsonl", "benchmark_answers.jsonl"
+# The questions that count, NAME.jsonl for each benchmark.
+QUESTIONS_FOLDER = "benchmark_questions"
+EVALUATION_FILES = ("evaluation.json", SCORES_FILE, ANSWERS_FILE, QUESTIONS_FOLDER)
 
 
 class BenchmarkScore(Record):
@@ -60,6 +63,11 @@ def write_evaluation(folder: Path, arms: Arms, graded: Iterable[Graded], harness
     """
     write_records(folder / ANSWERS_FILE, (row for each in graded for row in _answers(each)))
     write_records(folder / SCORES_FILE, _scores(arms))
+    (folder / QUESTIONS_FOLDER).mkdir(exist_ok=True)
+    for name, found in {name: found for each in arms.values() for name, found in each.items()}.items():
+        # Of the harness's questions only ids are known.
+        if questions := [question for question in found.questions if question.question]:
+            write_records(folder / QUESTIONS_FOLDER / f"{name}.jsonl", questions)
     write_json(folder / "evaluation.json", evaluation(arms) | ({"harness": harness} if harness else {}))
 
 

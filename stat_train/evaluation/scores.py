@@ -22,7 +22,8 @@ class Scored(NamedTuple):
 
     `scores` has a number in 0 to 1 for each question: the share of its samples that are right, or the chance that one
     of k samples is; None where no sample could be judged. `truncated` counts the answers that were cut off.
-    `log_probabilities` are nats per token of the reference answers, by question, where they are known.
+    `log_probabilities` are nats per token of the reference answers, by question, where they are known. With
+    `only_difficult` the questions are those that the untrained student finds difficult.
     """
 
     questions: Sequence[Question]
@@ -31,6 +32,7 @@ class Scored(NamedTuple):
     samples: int = 1
     truncated: int = 0
     log_probabilities: Mapping[str, float] = NO_LOG_PROBABILITIES
+    only_difficult: bool = False
 
 
 def scored(

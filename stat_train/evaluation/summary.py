@@ -42,6 +42,7 @@ def summarise(found: Scored) -> dict[str, Any]:
         "measure": found.measure,
         "samples": found.samples,
         "truncated": found.truncated,
+        "only_difficult": found.only_difficult,
         "log_probability": _mean_log_probability(found.log_probabilities),
         "per_skill": _scores(by_skill(questions), scores),
         "per_subject": _scores(by_subject(questions), scores),
@@ -56,7 +57,9 @@ def evaluation(arms: Arms) -> dict[str, Any]:
     """Return the content of `evaluation.json`: the summary of every arm and benchmark, and each gain over the base.
 
     A difference is paired: it is over the questions that are scored in both arms, so it need not be exactly the
-    difference of the two accuracies. Benchmarks keep their order: the first is the one that headlines report.
+    difference of the two accuracies. One over the base on what the base finds difficult has neither bounds nor a test:
+    chosen by its failures, the questions would be answered better the next time by chance alone. Benchmarks keep their
+    order: the first is the one that headlines report.
     """
     ordered = sorted(arms, key=lambda arm: (ARMS.index(arm) if arm in ARMS else len(ARMS), arm))
     pairs = [(arm, BASE) for arm in ordered if BASE in arms and arm != BASE]
@@ -64,7 +67,10 @@ def evaluation(arms: Arms) -> dict[str, Any]:
     pairs += [(REINFORCED, FINE_TUNED)] if {REINFORCED, FINE_TUNED} <= arms.keys() else []
     return {
         "arms": {arm: {name: summarise(found) for name, found in arms[arm].items()} for arm in ordered},
-        "differences": {f"{after} - {before}": _differences(arms[before], arms[after]) for after, before in pairs},
+        "differences": {
+            f"{after} - {before}": _differences(arms[before], arms[after], is_base=before == BASE)
+            for after, before in pairs
+        },
     }
 
 
@@ -150,8 +156,20 @@ def _mean_log_probability(known: Mapping[str, float]) -> dict[str, Any] | None:
     return {"n": len(known), "mean": mean, "low": low, "high": high}
 
 
-def _differences(base: Mapping[str, Scored], trained: Mapping[str, Scored]) -> dict[str, Any]:
-    return {name: _benchmark_difference(base[name], trained[name]) for name in trained if name in base}
+def _differences(base: Mapping[str, Scored], trained: Mapping[str, Scored], is_base: bool) -> dict[str, Any]:
+    return {
+        name: (_untested if is_base and base[name].only_difficult else _benchmark_difference)(base[name], found)
+        for name, found in trained.items()
+        if name in base
+    }
+
+
+def _untested(base: Scored, trained: Scored) -> dict[str, Any]:
+    """Return the change on questions that were chosen by the base's failures, which no test can be made of."""
+    change = difference(base.scores, trained.scores, [question.id for question in base.questions])
+    none = {"low": None, "high": None}
+    untested = as_numbers(change) | none | {"p": None, "bootstrap": none, "log_probability": None}
+    return untested | {"per_skill": {}, "per_subject": {}, "single_skill": {}}
 
 
 def _benchmark_difference(base: Scored, trained: Scored) -> dict[str, Any]:

@@ -230,12 +230,14 @@ def _verdicts(look: Look, teacher: OpenAITeacher, known: Known) -> Iterator[Aske
     if of_task and isinstance(train, SftTraining) and look.config.reaches("train"):
         candidates = len(train.learning_rates or [train.learning_rate]) * train.keep_checkpoints
         if candidates > 1:
-            yield _usual_verdicts("train", look, teacher, list(validation.values()), candidates)
+            # The untrained student stands beside them.
+            yield _usual_verdicts("train", look, teacher, list(validation.values()), candidates + 1)
 
 
 def _verdicts_on_benchmarks(look: Look, teacher: OpenAITeacher, known: Known) -> Iterator[Asked]:
     """Yield the verdicts on what each arm answers; where only difficult questions count, as if all were difficult."""
-    arms = 1 + (look.config.train.name != "none") + (look.config.evaluate.prompting == "adaptmi")
+    config = look.config
+    arms = 1 + (config.train.name != "none") + (config.rl.name != "none") + (config.evaluate.prompting == "adaptmi")
     judged = [each for each in benchmarks_of(look, known.questions) if each.grader == "judge"]
     # The same answers are judged once, whichever benchmark counts them.
     asked: dict[int, dict[Path, list[Question]]] = defaultdict(dict)

@@ -31,7 +31,11 @@ def _columns(**known: str) -> FieldNames:
     return FieldNames.model_validate(_NO_FIELDS | known)
 
 
-# The columns of well-known data sets, which `fields` does not have to name.
+# Where a task says nothing of the columns.
+USUAL_FIELDS = FieldNames(
+    **{name: name for name in ("id", "question", "answer", "solution", "subject", "level", "skills", "licence")}
+)
+# The columns of well-known data sets, which `fields` need not name.
 HUB_FIELDS = {
     "EleutherAI/hendrycks_math": _columns(question="problem", solution="solution", subject="type", level="level"),
     "openai/gsm8k": _columns(question="question", answer="answer"),
@@ -65,7 +69,7 @@ def read_questions(
 
     `key` names the setting that gave `source`. The whole source is read before too many bad rows raise `InputError`.
     """
-    fields = HUB_FIELDS.get(_hub_parts(source)[0], fields)
+    fields = _fields_of(source, fields)
     bad, place_of_id = list[Dropped](), dict[str, str]()
     for row in _rows(source, split, fields, key):
         try:
@@ -78,6 +82,13 @@ def read_questions(
             yield question
     if len(bad) > max_bad_rows:
         raise InputError(_refusal(f"{key} = {source}", len(place_of_id), bad, max_bad_rows))
+
+
+def _fields_of(source: str, given: FieldNames) -> FieldNames:
+    """Return the columns of a source: of a well-known data set its own, but for those that were given otherwise."""
+    known, usual = HUB_FIELDS.get(_hub_parts(source)[0]), USUAL_FIELDS.model_dump()
+    changed = {name: column for name, column in given.model_dump().items() if column != usual[name]}
+    return known.model_copy(update=changed) if known else given
 
 
 def normalised(question: str) -> str:

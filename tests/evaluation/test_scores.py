@@ -113,3 +113,16 @@ def test_skills_are_judged_with_their_number_in_mind() -> None:
     skill = evaluation(arms)["differences"]["sft - base"]["s"]["per_skill"]["a"]
     assert (skill["p"], skill["q"]) == (pytest.approx(1 / 64, abs=1e-6), pytest.approx(4 / 64, abs=1e-6))
     assert skill["verdict"] == "too few"
+
+
+def test_a_gain_over_the_base_on_what_the_base_finds_difficult_is_not_tested() -> None:
+    """The base has all three questions wrong; two are right after fine-tuning, all after what follows."""
+    marks = {"base": ["-", "-", "-"], "sft": ["+", "+", "-"], "rl": ["+", "+", "+"]}
+    arms = {arm: {"hard": scored(QUESTIONS, grades(each))._replace(only_difficult=True)} for arm, each in marks.items()}
+    found = evaluation(arms)
+    assert found["arms"]["base"]["hard"]["only_difficult"] is True
+    over_base = found["differences"]["sft - base"]["hard"]
+    assert over_base["difference"] == pytest.approx(2 / 3, abs=1e-6)
+    assert (over_base["low"], over_base["high"], over_base["p"], over_base["per_skill"]) == (None, None, None, {})
+    added = found["differences"]["rl - sft"]["hard"]
+    assert added["difference"] == pytest.approx(1 / 3, abs=1e-6) and added["p"] == 0.5 and added["low"] < 0
