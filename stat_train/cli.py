@@ -119,15 +119,16 @@ Examples
   stat-train compare runs/released runs/candidate --fail-if-regressed --json > comparison.json
   stat-train compare --html comparison.html runs/pool runs/stat_sel
 
-Exit codes: 0 done, 2 wrong input, 4 --fail-if-regressed and something regressed."""
+Exit codes: 0 done, 2 wrong input, or --fail-if-regressed and nothing to judge by, 4 --fail-if-regressed and
+something regressed."""
 
 PROFILES = """\
 Compare how often each skill was missing in two runs: two students, or two checkpoints of one.
 
 Runs that were asked the same validation questions are compared question by question (McNemar's test,
-bootstrap interval), others rate by rate (Fisher's exact test, Newcombe's interval). A change is "clear"
-when its p value, adjusted for the number of skills (Benjamini-Hochberg), is at most 0.05. A skill with
-fewer than 5 exposures is shown and marked, never called clear."""
+Tango's score interval), others rate by rate (Fisher's exact test, Newcombe's interval). A change is
+"clear" when its p value, adjusted for the number of skills (Benjamini-Hochberg), is at most 0.05. A skill
+with fewer than 5 exposures is shown and marked, never called clear."""
 PROFILES_MORE = """\
 Both runs need a profile (until=profile or later). Shares are of the questions that expose the skill: it
 is required or was missing. Positive change: B misses the skill more often than A.
@@ -249,9 +250,10 @@ def _compare(given: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     arguments = parser.parse_args(given)
     from stat_train.evaluation.compare import as_json, compare
+    from stat_train.evaluation.compare_gate import require_no_regression
     from stat_train.evaluation.compare_page import write_page
-    from stat_train.evaluation.compare_skills import require_no_regression
     from stat_train.evaluation.compare_table import print_comparison
+    from stat_train.evaluation.tables import plain
 
     with_skills = bool(arguments.skills or arguments.fail_if_regressed or arguments.html or arguments.json)
     found = compare(arguments.runs, arguments.benchmark, arguments.over_seeds, with_skills)
@@ -259,6 +261,8 @@ def _compare(given: list[str]) -> int:
         write_page(arguments.html, found, ["stat-train", "compare", *given])
     if arguments.json:
         print(json.dumps(as_json(found.rows), indent=2))
+        for note in found.notes:
+            print(f"stat-train: {plain(note)}", file=sys.stderr)
     else:
         print_comparison(found, console(), arguments.skills)
     if arguments.fail_if_regressed:

@@ -9,13 +9,26 @@ from typing import Any, NamedTuple
 from stat_train.errors import UserError
 from stat_train.evaluation.compare_costs import Costs, costs_of_runs
 from stat_train.evaluation.compare_runs import RunResult, load_runs, questions_of, shared_benchmarks
-from stat_train.evaluation.compare_seeds import Group, by_seed, change_of, differing, one_by_one, seed_pairs
+from stat_train.evaluation.compare_seeds import (
+    Group,
+    LeftOut,
+    by_seed,
+    change_of,
+    differing,
+    left_out,
+    one_by_one,
+    seed_pairs,
+)
 from stat_train.evaluation.compare_skills import SkillChange, read_changes, skill_changes
 from stat_train.evaluation.scores import Scores
 from stat_train.evaluation.statistics import PairedDifference, unbounded_difference
 from stat_train.evaluation.summary import BASE, FINE_TUNED, PROMPTED, as_numbers, in_both
 from stat_train.intervals import Interval
 from stat_train.records import Question
+
+CHOSEN = "chosen by the untrained student's failures"
+# Of so many percent of questions left out on, a change tells of other questions than were asked.
+OFTEN_LEFT_OUT_PERCENT = 5
 
 
 class LogProbability(NamedTuple):
@@ -35,6 +48,10 @@ class Row(NamedTuple):
     has no pairs either, and of an external checkpoint they are not known. `to_first` is the difference to the first
     row's model, None for that row. `skills` are the changes against the run `against` (None: its own base), where they
     were asked for. `log_probability` is None where it is not known, and of several seeds.
+
+    `only_difficult`: the questions are those that the untrained student failed, on which any other model tends to score
+    higher, so `gain` has no interval and is not judged. `left_out` are the questions that `to_first` does not count, or
+    of the first row `gain`.
     """
 
     name: str
@@ -54,6 +71,8 @@ class Row(NamedTuple):
     to_first_per_seed: list[float]
     log_probability: LogProbability | None
     costs: Costs
+    only_difficult: bool
+    left_out: LeftOut
     against: str | None
     skills: list[SkillChange] | None
 
@@ -89,7 +108,8 @@ def compare(
     if lacking := [group.name for group in groups if not group.arms]:
         raise UserError(f"--over-seeds: the runs of {lacking[0]} have no trained model in common; evaluate them alike")
     rows = []
-    for name in shared_benchmarks(runs, benchmark):
+    compared = [(run, group.arms[0]) for group in groups for run in group.runs]
+    for name in shared_benchmarks(compared, benchmark):
         questions = questions_of(runs, name) if len(runs) > 1 else []
         rows += _rows(groups, name, questions, runs, with_skills)
     keys = dict.fromkeys(key for group in groups for key in differing(groups[0], group))
@@ -116,9 +136,11 @@ def _rows(
     first, rows = (groups[0], groups[0].arms[0]), list[Row]()
     for group in groups:
         for arm in group.arms:
+            if not group.asked(arm, benchmark):
+                continue
             row = _row(group, arm, benchmark, first if rows else None, runs)
-            judged = arm == group.arms[0] and (len(groups) == 1 or group is not groups[0])
-            if with_skills and judged:
+            judged = not row.only_difficult if len(groups) == 1 else group is not groups[0]
+            if with_skills and judged and arm == group.arms[0]:
                 skills = _skills(group, arm, benchmark, first, questions)
                 row = row._replace(skills=skills, against=groups[0].name if len(groups) > 1 else None)
             rows.append(row)
@@ -128,8 +150,10 @@ def _rows(
 def _row(group: Group, arm: str, benchmark: str, first: tuple[Group, str] | None, every: Sequence[RunResult]) -> Row:
     run = group.runs[0]
     found = run.evaluation["arms"][arm][benchmark]
-    gain, gain_per_seed = _gain(group, arm, benchmark)
-    to_first, to_first_per_seed = change_of(_against(first, group, arm, benchmark)) if first else (None, [])
+    only_difficult = any(each.evaluation["arms"][arm][benchmark].get("only_difficult") for each in group.runs)
+    gain, gain_per_seed = _gain(group, arm, benchmark, only_difficult)
+    pairs = _against(first, group, arm, benchmark) if first else _own_pairs(group, arm, benchmark)
+    to_first, to_first_per_seed = change_of(pairs) if first else (None, [])
     return Row(
         name=group.name,
         arm=arm,
@@ -147,7 +171,9 @@ def _row(group: Group, arm: str, benchmark: str, first: tuple[Group, str] | None
         to_first=to_first,
         to_first_per_seed=to_first_per_seed,
         log_probability=_log_probability(group, arm, benchmark, first),
-        costs=costs_of_runs(group.runs, arm, gain.difference, every),
+        costs=costs_of_runs(group.runs, arm, None if only_difficult else gain.difference, every),
+        only_difficult=only_difficult,
+        left_out=left_out(pairs),
         against=None,
         skills=None,
     )
@@ -157,10 +183,16 @@ def _of(run: RunResult, arm: str, benchmark: str) -> Scores:
     return run.scores.get(arm, {}).get(benchmark, {})
 
 
-def _gain(group: Group, arm: str, benchmark: str) -> tuple[PairedDifference, list[float]]:
+def _gain(group: Group, arm: str, benchmark: str, only_difficult: bool) -> tuple[PairedDifference, list[float]]:
     if len(group.runs) == 1:
         return _read_change(group.runs[0].evaluation["differences"][f"{arm} - {BASE}"][benchmark]), []
-    return change_of([(_of(run, BASE, benchmark), _of(run, arm, benchmark)) for run in group.runs])
+    gain, per_seed = change_of(_own_pairs(group, arm, benchmark))
+    return (gain._replace(low=None, high=None, p=None) if only_difficult else gain), per_seed
+
+
+def _own_pairs(group: Group, arm: str, benchmark: str) -> list[tuple[Scores, Scores]]:
+    """Return the scores of each run's base and of its arm."""
+    return [(_of(run, BASE, benchmark), _of(run, arm, benchmark)) for run in group.runs]
 
 
 def _against(first: tuple[Group, str], group: Group, arm: str, benchmark: str) -> list[tuple[Scores, Scores]]:
@@ -175,7 +207,7 @@ def _skills(
         return skill_changes(_against(first, group, arm, benchmark), questions)
     if len(group.runs) == 1:
         return read_changes(group.runs[0].evaluation["differences"][f"{arm} - {BASE}"][benchmark]["per_skill"])
-    return skill_changes([(_of(run, BASE, benchmark), _of(run, arm, benchmark)) for run in group.runs], questions)
+    return skill_changes(_own_pairs(group, arm, benchmark), questions)
 
 
 def _score(group: Group, arm: str, benchmark: str) -> Interval:
@@ -208,7 +240,7 @@ def _read_change(found: dict[str, Any]) -> PairedDifference:
 
 
 def _notes(groups: Sequence[Group], rows: Sequence[Row], with_skills: bool) -> list[str]:
-    """Return what a reader would not expect: seeds without their like, what is not joined, skills not known."""
+    """Return what a reader would not expect: seeds without their like, what is not joined, not asked or not known."""
     notes = []
     for group in groups[1:]:
         paired = [run.config.get("seed") for _, run in seed_pairs(groups[0], group)]
@@ -220,8 +252,31 @@ def _notes(groups: Sequence[Group], rows: Sequence[Row], with_skills: bool) -> l
         notes.append(
             "log-probabilities of reference answers are not joined over seeds; compare single runs to see them"
         )
+    for name in dict.fromkeys(row.benchmark for row in rows if row.only_difficult):
+        notes.append(f"{name}, gain not tested: {CHOSEN}, so any other model tends to score higher there")
+    notes += [note for row in rows if (note := _left_out_note(row, groups[0].name))]
+    notes += _not_asked(groups, rows)
     without = {row.benchmark: None for row in rows if with_skills and row.skills == []}
     return [*notes, *(f"{name}: no run shows which skills its questions need" for name in without)]
+
+
+def _not_asked(groups: Sequence[Group], rows: Sequence[Row]) -> list[str]:
+    benchmarks = dict.fromkeys(row.benchmark for row in rows)
+    lacking = {
+        f"{group.name}, {arm}": [name for name in benchmarks if not group.asked(arm, name)]
+        for group in groups
+        for arm in group.arms
+    }
+    return [f"{who}: not asked {', '.join(names)}" for who, names in lacking.items() if names]
+
+
+def _left_out_note(row: Row, first: str) -> str:
+    counted, missing = (row.to_first or row.gain).n, sum(row.left_out)
+    if not missing or 100 * missing < OFTEN_LEFT_OUT_PERCENT * (counted + missing):
+        return ""
+    against = f"against {first}" if row.to_first else "against its base"
+    told = f"{missing} of {counted + missing} questions left out ({row.left_out.in_words})"
+    return f"{row.name}, {row.arm} on {row.benchmark} {against}: {told}"
 
 
 def _plain(row: Row) -> dict[str, Any]:
@@ -240,6 +295,7 @@ def _plain(row: Row) -> dict[str, Any]:
             "to_first": known.to_first and as_numbers(known.to_first),
         },
         "costs": row.costs._asdict(),
+        "left_out": row.left_out._asdict(),
         "skills": None if skills is None else [_plain_skill(each) for each in skills],
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 
 from stat_train import __version__
 from stat_train.errors import UserError
-from stat_train.evaluation.compare import Comparison, Row, made_by
+from stat_train.evaluation.compare import CHOSEN, Comparison, Row, made_by
 from stat_train.evaluation.compare_table import (
     cost_notes,
     dollars,
@@ -23,12 +22,15 @@ from stat_train.evaluation.compare_table import (
 )
 from stat_train.evaluation.pages import page_template
 from stat_train.evaluation.report import percent, points, probability
+from stat_train.evaluation.report_charts import nice_ticks
 from stat_train.evaluation.statistics import PairedDifference
 from stat_train.store import write_text
 
 # Of the width of a chart, what is left free on each side: the labels of its ends are centred on them.
 MARGIN = 5.0
-MOST_TICKS = 5
+TICKS = 5
+# Where nothing changed, a scale reaches a point to both sides.
+NO_CHANGE = (-0.01, 0.01)
 # As many letters as a phone has room for beside the numbers.
 SHORT_NAME = 24
 ROW_HEIGHT = 46
@@ -68,6 +70,7 @@ def compare_html(found: Comparison, command: Sequence[str] = ()) -> str:
         blocks=blocks,
         settings=found.settings,
         names=found.names,
+        chosen=CHOSEN,
         over_seeds=any(len(row.seeds) > 1 for row in found.rows),
         notes=[*cost_notes(blocks[0]["rows"]), *found.notes],
         command=shlex.join(command),
@@ -76,15 +79,11 @@ def compare_html(found: Comparison, command: Sequence[str] = ()) -> str:
 
 
 def scale(values: Sequence[float | None]) -> Scale:
-    """Return a scale that holds 0 and the values, with at most MOST_TICKS + 1 round marks."""
+    """Return a scale that holds 0 and the values, with about as many round marks as TICKS."""
     known = [0.0, *(value for value in values if value is not None)]
-    low, high = min(known), max(known)
-    wanted = (high - low or 0.02) / MOST_TICKS
-    unit = 10.0 ** math.floor(math.log10(wanted))
-    step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= wanted * (1 - 1e-9))
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    first, last = (first, last) if first < last else (first - 1, last + 1)
-    return Scale(first * step, last * step, [index * step for index in range(first, last + 1)])
+    low, high = (min(known), max(known)) if any(known) else NO_CHANGE
+    ticks = nice_ticks(low, high, TICKS)
+    return Scale(ticks[0], ticks[-1], ticks)
 
 
 def _block(rows: Sequence[Row]) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stat_train.errors import UserError, did_you_mean
+from stat_train.evaluation.results import SCORES_FILE
 from stat_train.evaluation.summary import BASE, PROMPTED, headline_benchmark, trained_arms
+from stat_train.evaluation.tables import plain
 from stat_train.records import Question
 from stat_train.store import read_records
 
@@ -18,6 +20,7 @@ ScoresOfRun = dict[str, dict[str, dict[str, float | None]]]
 QUESTION_FOLDERS = ("benchmark_questions", "questions/benchmarks")
 # Where results are put, and how far a run went: no difference between what two runs did.
 NOT_COMPARED = ("run_dir", "cache_dir", "until")
+EVALUATION_FILE = "evaluation.json"
 EVERY = "all"
 DAMAGED = (ValueError, KeyError, TypeError)
 
@@ -48,7 +51,7 @@ class RunResult(NamedTuple):
 def load_run(run_dir: Path) -> RunResult:
     """Read the results in a run folder; raises UserError when it is none, or was not trained and evaluated."""
     require_run(run_dir)
-    names = ("evaluation.json", "benchmark_scores.jsonl")
+    names = (EVALUATION_FILE, SCORES_FILE)
     if absent := [name for name in names if not (run_dir / name).is_file()]:
         raise UserError(f"{run_dir}: has no {absent[0]}, so there is nothing to compare; run it with until=evaluate")
     try:
@@ -78,17 +81,19 @@ def require_run(run_dir: Path) -> None:
         raise UserError(f"{run_dir}: no run folder (it has no config.yaml); give the run_dir of a run.{near}")
 
 
-def shared_benchmarks(runs: Sequence[RunResult], wanted: str | None) -> list[str]:
-    """Return the benchmarks to compare on: the one that is wanted, all that all runs have, or the first run's own.
+def shared_benchmarks(compared: Sequence[tuple[RunResult, str]], wanted: str | None) -> list[str]:
+    """Return the benchmarks to compare runs on, each by the arm it is judged by, which is the last one trained.
 
+    They are the one that is wanted, all that all of these arms were scored on, or the first run's own.
     Raises UserError when there is none, or when runs measure different things on it under one name.
     """
-    per_run = [run.evaluation["differences"][f"{arm} - {BASE}"] for run in runs for arm in run.arms]
+    runs = [run for run, _ in compared]
+    per_run = [run.evaluation["differences"][f"{arm} - {BASE}"] for run, arm in compared]
     shared = [name for name in per_run[0] if all(name in benchmarks for benchmarks in per_run)]
     if not shared:
         raise UserError("the runs have no benchmark in common; compare runs of the same task")
     if wanted not in (None, EVERY, *shared):
-        known = ", ".join(shared)
+        known = plain(", ".join(shared))
         raise UserError(f"benchmark {wanted}: not one that all runs have ({known}).{did_you_mean(str(wanted), shared)}")
     headline = headline_benchmark(runs[0].config, shared) or shared[0]
     ordered = sorted(shared, key=lambda name: name != headline)
@@ -108,9 +113,10 @@ def questions_of(runs: Sequence[RunResult], benchmark: str) -> list[Question]:
         for question in _own_questions(run, benchmark):
             first = known.setdefault(question.id, question)
             if first.question != question.question:
+                what = plain(f"benchmark {benchmark}: question {question.id} of {run.name}")
                 raise UserError(
-                    f"benchmark {benchmark}: question {question.id} of {run.name} is another one than that of the run "
-                    "before it; runs are paired by question, so compare runs that were asked the same ones"
+                    f"{what} is another one than that of the run before it; runs are paired by question, so compare "
+                    "runs that were asked the same ones"
                 )
     return list(known.values())
 
@@ -134,13 +140,13 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read_run(run_dir: Path) -> RunResult:
     config = _config(run_dir / "config.yaml")
-    evaluation = json.loads((run_dir / "evaluation.json").read_text(encoding="utf-8"))
+    evaluation = json.loads((run_dir / EVALUATION_FILE).read_text(encoding="utf-8"))
     arms = [arm for arm in (*trained_arms(evaluation["arms"]), PROMPTED) if arm in evaluation["arms"]]
     if not arms:
         raise UserError(f"{run_dir}: only its base was evaluated; run it with train=sft until=evaluate")
     if absent := [arm for arm in arms if f"{arm} - {BASE}" not in evaluation["differences"]]:
-        raise ValueError(f"evaluation.json has no difference {absent[0]} - {BASE}")
-    scores, known = _scores(run_dir / "benchmark_scores.jsonl")
+        raise ValueError(f"{EVALUATION_FILE} has no difference {absent[0]} - {BASE}")
+    scores, known = _scores(run_dir / SCORES_FILE)
     manifest = run_dir / "manifest.json"
     costs = json.loads(manifest.read_text(encoding="utf-8")).get("costs") if manifest.is_file() else None
     run = RunResult(run_dir.absolute().name, run_dir, config, evaluation, scores, known, arms, 0, costs)
@@ -191,10 +197,8 @@ def _require_same_measure(runs: Sequence[RunResult], benchmark: str) -> None:
     measures = {run.name: run.evaluation["arms"][BASE][benchmark].get("measure", "accuracy") for run in runs}
     if len(set(measures.values())) > 1:
         told = ", ".join(f"{measure} in {name}" for name, measure in measures.items())
-        raise UserError(
-            f"benchmark {benchmark}: the runs measure different things under this name ({told}); compare runs that "
-            "were evaluated alike, or another --benchmark"
-        )
+        what = plain(f"benchmark {benchmark}: the runs measure different things under this name ({told})")
+        raise UserError(f"{what}; compare runs that were evaluated alike, or another --benchmark")
 
 
 def _own_questions(run: RunResult, benchmark: str) -> list[Question]:

@@ -11,7 +11,7 @@ from stat_train.evaluation.compare_runs import RunResult, settings_of
 from stat_train.evaluation.over_seeds import over_seeds
 from stat_train.evaluation.scores import Scores
 from stat_train.evaluation.statistics import PairedDifference
-from stat_train.evaluation.summary import difference
+from stat_train.evaluation.summary import BASE, difference
 
 SETTINGS_NAMED = 3
 
@@ -32,6 +32,22 @@ class Group(NamedTuple):
     def arms(self) -> list[str]:
         """Return the arms that all its runs have, the last trained first."""
         return [arm for arm in self.runs[0].arms if all(arm in run.arms for run in self.runs)]
+
+    def asked(self, arm: str, benchmark: str) -> bool:
+        """Return whether an arm was scored on a benchmark in all its runs; prompting, for one, has no harness tasks."""
+        return all(benchmark in run.evaluation["differences"][f"{arm} - {BASE}"] for run in self.runs)
+
+
+class LeftOut(NamedTuple):
+    """How many questions a change does not count: those not scored every time, and those not asked every time."""
+
+    unscored: int
+    unshared: int
+
+    @property
+    def in_words(self) -> str:
+        """Return both counts for reading."""
+        return f"{self.unscored} not scored both times, {self.unshared} asked of one alone"
 
 
 class Change(NamedTuple):
@@ -88,6 +104,16 @@ def change_of(pairs: Sequence[tuple[Scores, Scores]], ids: Sequence[str] | None 
         return Change(difference(*pairs[0], asked), [])
     found = over_seeds([([before.get(id) for id in asked], [after.get(id) for id in asked]) for before, after in pairs])
     return Change(PairedDifference(found.n, found.difference, found.low, found.high, found.p), found.per_seed)
+
+
+def left_out(pairs: Sequence[tuple[Scores, Scores]]) -> LeftOut:
+    """Return how many of the questions asked before or after, in any pair, a change over the pairs does not count."""
+    if not pairs:
+        return LeftOut(0, 0)
+    each = list(chain.from_iterable(pairs))
+    shared = set(each[0]).intersection(*each[1:])
+    unscored = sum(any(scores[id] is None for scores in each) for id in shared)
+    return LeftOut(unscored, len(set().union(*each)) - len(shared))
 
 
 def _require_seeds(group: Group, groups: Sequence[Group]) -> None:

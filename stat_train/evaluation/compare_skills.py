@@ -1,20 +1,15 @@
-"""What became of each skill between two models, and whether that is a regression."""
+"""What became of each skill between two models."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from stat_train.errors import regressed
 from stat_train.evaluation.compare_seeds import change_of
-from stat_train.evaluation.report import points
 from stat_train.evaluation.scores import Scores
-from stat_train.evaluation.statistics import MIN_QUESTIONS, PairedDifference, SkillVerdict, adjusted, is_clear, verdict
+from stat_train.evaluation.statistics import MIN_QUESTIONS, PairedDifference, SkillVerdict, adjusted, verdict
 from stat_train.evaluation.summary import by_skill
 from stat_train.records import Question
-
-if TYPE_CHECKING:
-    from stat_train.evaluation.compare import Row
 
 # Regressions are what is looked for first.
 ORDER = ("regressed", "improved", "unchanged", "too few")
@@ -53,38 +48,6 @@ def read_changes(per_skill: Mapping[str, Mapping[str, Any]]) -> list[SkillChange
             for skill, row in per_skill.items()
         ]
     )
-
-
-def require_no_regression(rows: Sequence[Row]) -> None:
-    """Raise the error of exit code 4 when a benchmark or a skill regressed; one message names all that did."""
-    found = [line for row in rows if row.skills is not None for line in _regressions(row)]
-    if found:
-        count = "1 regression" if len(found) == 1 else f"{len(found)} regressions"
-        raise regressed("\n".join([f"{count}, in points with 95 % bounds:", *(f"  - {line}" for line in found)]))
-
-
-def _regressions(row: Row) -> list[str]:
-    change = row.to_first if row.against else row.gain
-    where = f"{row.name} on {row.benchmark}, against {row.against or 'its base'}"
-    whole = [f"{where}: as a whole {_told(change)}"] if change and _is_lower(change) else []
-    skills = [each for each in row.skills or () if each.verdict == "regressed"]
-    return whole + [f"{where}: {each.skill} {_told(each.change)}, {_q(each.q)}" for each in skills]
-
-
-def _is_lower(change: PairedDifference) -> bool:
-    """Tell whether a benchmark lies below as a whole; where all questions lost alike there are no bounds, but p is."""
-    if change.high is None:
-        return change.difference is not None and change.difference < 0 and is_clear(change.p)
-    return change.high < 0
-
-
-def _told(change: PairedDifference) -> str:
-    bounds = f" [{points(change.low)}, {points(change.high)}]" if change.low is not None else ""
-    return f"{points(change.difference)}{bounds} over {change.n} questions"
-
-
-def _q(q: float | None) -> str:
-    return "q unknown" if q is None else "q < 0.001" if q < 0.001 else f"q = {q:.3f}"
 
 
 def _sorted(found: list[SkillChange]) -> list[SkillChange]:

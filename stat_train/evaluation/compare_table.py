@@ -87,11 +87,16 @@ def per_million(costs: Costs) -> str:
 
 
 def change_words(change: PairedDifference | None, show: Callable[[float | None], str] = points) -> list[str]:
-    """Return a change, its bounds and its p value for reading, each on a line of its own; nothing for no change."""
+    """Return a change, its bounds and its p value for reading, each on a line of its own; nothing for no change.
+
+    Why a change is not tested is too long for a column: the notes below the table say it.
+    """
     if change is None:
         return []
     if change.difference is None:
         return ["no question", "in common"]
+    if change.p is None:
+        return [show(change.difference), "not tested"]
     bounds = f"{show(change.low)} to {show(change.high)}" if change.low is not None else "interval unknown"
     return [show(change.difference), bounds, probability(change.p)]
 

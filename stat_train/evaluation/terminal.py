@@ -151,7 +151,7 @@ def _elsewhere(found: Mapping[str, Any]) -> list[str]:
         return []
     lines = ["skills: " + ", ".join(f"{count} {verdict}" for verdict, count in found["verdicts"].items())]
     if worst := found["worst"]:
-        lines.append(f"worst: {worst['skill']} {_change_words(worst)}")
+        lines.append(f"worst: {plain(worst['skill'])} {_change_words(worst)}")
     return lines
 
 
@@ -180,10 +180,10 @@ def headline(numbers: Mapping[str, Any]) -> str:
     """Return the result of a run: the gain on one line, what it was measured from on the next."""
     best = numbers["headline"]
     if best is None:
-        return f"{numbers['title']}: no gain to report, the run did not train and evaluate a model"
+        return f"{plain(numbers['title'])}: no gain to report, the run did not train and evaluate a model"
     change, before, after = best["change"], best["before"], best["after"]
     return (
-        f"{verdict(change)}: {_change_words(change)} on {best['benchmark']}\n"
+        f"{verdict(change)}: {_change_words(change)} on {plain(best['benchmark'])}\n"
         f"{percent(before['accuracy'])} -> {percent(after['accuracy'])} right on the same {change['n']} questions, "
         f"{probability(change['p'])}"
     )

@@ -130,6 +130,18 @@ def test_the_benchmark_is_one_that_all_runs_have(tmp_path: Path) -> None:
         compare([first, second], benchmark="long")
 
 
+def test_prompting_that_was_not_asked_a_benchmark_does_not_hide_it(tmp_path: Path) -> None:
+    """Prompting has no harness tasks; both trained models were asked `mmlu`."""
+    arms = {arm: {"standard": marks, "mmlu": marks} for arm, marks in (("base", "+-"), ("sft", "++"))}
+    first = write_run(tmp_path / "a", arms | {"adaptmi": {"standard": "+-"}})
+    found = compare([first, write_run(tmp_path / "b", arms)], "all")
+    assert [(row.benchmark, row.name, row.arm) for row in found.rows] == [
+        *(("standard", "a", "sft"), ("standard", "a", "adaptmi"), ("standard", "b", "sft")),
+        *(("mmlu", "a", "sft"), ("mmlu", "b", "sft")),
+    ]
+    assert found.notes == ["a, adaptmi: not asked mmlu"]
+
+
 def test_runs_without_a_common_benchmark_are_refused(tmp_path: Path) -> None:
     first = write_run(tmp_path / "a", standard("-", "+"))
     second = write_run(tmp_path / "b", {"base": {"other": "-"}, "sft": {"other": "+"}})

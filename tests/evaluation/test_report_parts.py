@@ -174,6 +174,35 @@ def test_the_summary_of_ten_benchmarks_keeps_to_25_lines(width: int) -> None:
     assert "… and 6 more; of all others 5 rose, 1 fell" in text
 
 
+def test_the_name_of_the_worst_skill_cannot_steer_the_terminal() -> None:
+    found = large_numbers()
+    worst = {"skill": "\x1b[31mred\nnext", "difference": -0.4, "low": -0.5, "high": -0.2}
+    output = StringIO()
+    print_summary(
+        found | {"elsewhere": found["elsewhere"] | {"worst": worst}},
+        Path("runs/math"),
+        Console(file=output, width=110, color_system=None),
+    )
+    assert "worst: ?[31mred next −40.0 points [−50.0, −20.0]" in output.getvalue() and "\x1b" not in output.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("change", "told", "words"),
+    [
+        ({"n": 0, "difference": None}, "No change to report", "no question was scored both times"),
+        ({"n": 9, "difference": 0.12}, "Not tested: +12.0 points", "chosen by the untrained student’s failures"),
+    ],
+)
+def test_a_headline_without_an_interval_says_why(change: dict[str, Any], told: str, words: str) -> None:
+    found = large_numbers()
+    headline = found["headline"] | {
+        "change": found["headline"]["change"] | {"low": None, "high": None, "p": None} | change
+    }
+    glance = report_html(found | {"headline": headline}).partition('<dl class="glance">')[0]
+    assert f'<p class="headline">{told}</p>' in glance and words in glance
+    assert "alike" not in glance and "clear" not in glance.partition("<main>")[2]
+
+
 def test_of_many_pairs_of_skills_the_worst_are_shown() -> None:
     found = large_numbers()["composition"]
     assert len(found["weakest_link"]["after"]["list"]) == 10
