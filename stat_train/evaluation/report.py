@@ -155,7 +155,9 @@ def probability(p: float | None) -> str:
 def verdict(change: Mapping[str, Any]) -> str:
     """Return in words what a difference shows: a gain, a loss, or neither as far as its interval can tell."""
     low, high = change["low"], change["high"]
-    if low is None or low <= 0 <= high:
+    if low is None:
+        return "Not tested"
+    if low <= 0 <= high:
         return "No clear change"
     return "Gain" if low > 0 else "Worse"
 
