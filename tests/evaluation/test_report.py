@@ -301,7 +301,7 @@ def test_numbers_are_json() -> None:
 
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
-    [(0.01, 0.05, "Gain"), (-0.05, -0.01, "Worse"), (-0.01, 0.02, "No clear change"), (None, None, "No clear change")],
+    [(0.01, 0.05, "Gain"), (-0.05, -0.01, "Worse"), (-0.01, 0.02, "No clear change"), (None, None, "Not tested")],
 )
 def test_a_gain_is_claimed_only_when_the_interval_excludes_none(
     low: float | None, high: float | None, expected: str
