@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -100,8 +101,10 @@ def local_data(name: str, folder: Path | None) -> list[Path]:
         for place in _named_places(settings):
             there = _matching(place)
             if not there and place.startswith(SAYS_WHERE):
-                why = f"takes its questions from {place}, where there is nothing; correct dataset_path or dataset_kwargs"
-                raise _refused(name, str(settings["task"]), f"{why}, or put them there")
+                why = (
+                    f"takes its questions from {place}, where there is nothing; correct dataset_path or dataset_kwargs"
+                )
+                raise _refused(name, str(settings.get("task", name)), f"{why}, or put them there")
             found |= there
     return sorted(found)
 
@@ -112,15 +115,13 @@ def _named_places(settings: Mapping[str, Any]) -> Iterator[str]:
     A folder, or a data set of the hub, has its files within: of these, only the absolute are places of their own.
     """
     path, given = settings.get("dataset_path"), settings.get("dataset_kwargs") or {}
-    parent = given.get("data_dir") or ""
+    (parent,) = [*_texts(given.get("data_dir"))] or [""]
     files = [text for text in _texts(given.get("data_files")) if "://" not in text]
     yield from _texts(path)
     within = isinstance(path, str) and "/" in path
-    for text in files or _texts(parent):
-        place = str(Path(parent if files else "", Path(text).expanduser()))
-        # `Path` takes the dot away that says where it is.
-        place = f"./{place}" if text.startswith(".") and not place.startswith(SAYS_WHERE) else place
-        if place and (not within or Path(place).is_absolute()):
+    # Not joined by `Path`, which takes the dot away that says where a place is.
+    for place in [os.path.join(parent, os.path.expanduser(text)) for text in files] or _texts(parent):
+        if place and (not within or os.path.isabs(place)):
             yield place
 
 
