@@ -27,6 +27,7 @@ from stat_train.evaluation.harness import (
     SAMPLES,
     SCORES,
     HarnessJob,
+    local_data,
     read_aggregates,
     read_scores,
     require_tasks,
@@ -362,6 +363,65 @@ def test_a_run_asks_whether_its_tasks_are_there(tasks: Path, run_with: Callable[
     require_harness(run_with("evaluate.harness=[run_sums]", "until=train"))
     with pytest.raises(UserError, match="would run code"):
         require_harness(run_with(own, "evaluate.harness=[run_sums]"))
+
+
+def write_places(folder: Path, **tasks: dict[str, Any]) -> Path:
+    """Write tasks that differ in where their data are: `a.jsonl` and `b.jsonl` in `data`."""
+    (folder / "data").mkdir()
+    for name in "ab":
+        (folder / "data" / f"{name}.jsonl").write_text(json.dumps({"question": name, "answer": "1"}) + "\n")
+    (folder / "tasks").mkdir()
+    for name, settings in tasks.items():
+        about = {"task": name, "output_type": "generate_until", "doc_to_text": "{{question}}", **settings}
+        (folder / "tasks" / f"{name}.yaml").write_text(yaml.safe_dump(about))
+    return folder / "tasks"
+
+
+def test_every_place_on_this_machine_that_a_task_names_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = tmp_path / "data"
+
+    def files(given: Any, path: str = "json", **more: str) -> dict[str, Any]:
+        return {"dataset_path": path, "dataset_kwargs": {"data_files": given, **more}}
+
+    a, b = data / "a.jsonl", data / "b.jsonl"
+    cases: dict[str, tuple[dict[str, Any], list[Path]]] = {
+        "a_folder": ({"dataset_path": str(data)}, [data]),
+        "a_near_folder": ({"dataset_path": "./data"}, [Path("data")]),
+        "a_bare_folder": ({"dataset_path": "data"}, [Path("data")]),
+        "a_data_dir": ({"dataset_path": "json", "dataset_kwargs": {"data_dir": str(data)}}, [data]),
+        "a_pattern": (files({"test": f"{data}/*.jsonl"}), [a, b]),
+        "a_list": (files({"test": [str(b)], "train": [str(a)]}), [a, b]),
+        "in_a_data_dir": (files("a.jsonl", data_dir=str(data)), [a]),
+        "near": (files("data/[ab].jsonl"), [Path("data/a.jsonl"), Path("data/b.jsonl")]),
+        # `data/a.jsonl` of that data set, not of this folder.
+        "on_the_hub": (files("data/a.jsonl", path="someone/something"), []),
+        "elsewhere": (files("https://example.org/a.jsonl"), []),
+    }
+    tasks = write_places(tmp_path, **{name: settings for name, (settings, _) in cases.items()})
+    (tasks / "shared").write_text(yaml.safe_dump(files(str(a))))
+    (tasks / "included.yaml").write_text(yaml.safe_dump({"task": "included", "include": "shared"}))
+    found = {name: local_data(name, tasks) for name in (*cases, "included")}
+    assert found == {name: expected for name, (_, expected) in cases.items()} | {"included": [a]}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"dataset_path": "./none"},
+        {"dataset_path": "json", "dataset_kwargs": {"data_dir": "./none"}},
+        {"dataset_path": "json", "dataset_kwargs": {"data_files": {"test": ["./none/*.jsonl"]}}},
+        {"dataset_path": "json", "dataset_kwargs": {"data_files": "a.jsonl", "data_dir": "./none"}},
+    ],
+)
+def test_data_that_should_be_on_this_machine_and_are_not_are_refused_before_a_run(
+    settings: dict[str, Any], run_with: Callable[..., Run], tmp_path: Path
+) -> None:
+    tasks = write_places(tmp_path, lacking=settings)
+    with pytest.raises(UserError, match=r"^evaluate\.harness = lacking: takes its questions from \./none.*nothing"):
+        require_harness(run_with(f"evaluate.harness_tasks={tasks}", "evaluate.harness=[lacking]"))
 
 
 @pytest.mark.slow
