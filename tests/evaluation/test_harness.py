@@ -105,7 +105,46 @@ def write_tasks(folder: Path) -> Path:
         group = {"group": name, "task": members}
         group |= {"aggregate_metric_list": [{"metric": "acc", "weight_by_size": True}]} if name != "risky" else {}
         (folder / "tasks" / f"{name}.yaml").write_text(yaml.safe_dump(group))
+    write_places(folder)
     return folder / "tasks"
+
+
+def files(given: Any, path: str = "json", **more: str) -> dict[str, Any]:
+    return {"dataset_path": path, "dataset_kwargs": {"data_files": given, **more}}
+
+
+def places(data: Path) -> dict[str, dict[str, Any]]:
+    """Return by task where its data are, in all ways that a task can say it; `data` is an absolute folder."""
+    return {
+        "a_folder": {"dataset_path": str(data)},
+        "a_near_folder": {"dataset_path": "./data"},
+        "a_bare_folder": {"dataset_path": "data"},
+        "a_data_dir": {"dataset_path": "json", "dataset_kwargs": {"data_dir": str(data)}},
+        "a_pattern": files({"test": f"{data}/*.jsonl"}),
+        "a_list": files({"test": [str(data / "b.jsonl")], "train": [str(data / "a.jsonl")]}),
+        "in_a_data_dir": files("a.jsonl", data_dir=str(data)),
+        "a_near_pattern": files("data/[ab].jsonl"),
+        "included": {"include": "shared"},
+        "on_the_hub": files("data/a.jsonl", path="someone/something"),
+        "on_the_web": files("https://example.org/a.jsonl"),
+    }
+
+
+def write_places(folder: Path) -> None:
+    """Write tasks with their data in `data`, and some whose data are not there."""
+    (folder / "data").mkdir()
+    for name in "ab":
+        (folder / "data" / f"{name}.jsonl").write_text(json.dumps({"question": name, "answer": "1"}) + "\n")
+    (folder / "tasks" / "shared").write_text(yaml.safe_dump(files(str(folder / "data" / "a.jsonl"))))
+    absent = {
+        "no_folder": {"dataset_path": "./none"},
+        "no_data_dir": {"dataset_path": "json", "dataset_kwargs": {"data_dir": "./none"}},
+        "no_match": files({"test": ["./none/*.jsonl"]}),
+        "nothing_in_a_data_dir": files("a.jsonl", data_dir="./none"),
+    }
+    for name, settings in (places(folder / "data") | absent).items():
+        about = {"task": name, "output_type": "generate_until", "doc_to_text": "{{question}}", **settings}
+        (folder / "tasks" / f"{name}.yaml").write_text(yaml.safe_dump(about))
 
 
 def job(folder: Path, tasks: Path, task: str) -> HarnessJob:
@@ -365,63 +404,31 @@ def test_a_run_asks_whether_its_tasks_are_there(tasks: Path, run_with: Callable[
         require_harness(run_with(own, "evaluate.harness=[run_sums]"))
 
 
-def write_places(folder: Path, **tasks: dict[str, Any]) -> Path:
-    """Write tasks that differ in where their data are: `a.jsonl` and `b.jsonl` in `data`."""
-    (folder / "data").mkdir()
-    for name in "ab":
-        (folder / "data" / f"{name}.jsonl").write_text(json.dumps({"question": name, "answer": "1"}) + "\n")
-    (folder / "tasks").mkdir()
-    for name, settings in tasks.items():
-        about = {"task": name, "output_type": "generate_until", "doc_to_text": "{{question}}", **settings}
-        (folder / "tasks" / f"{name}.yaml").write_text(yaml.safe_dump(about))
-    return folder / "tasks"
-
-
-def test_every_place_on_this_machine_that_a_task_names_is_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    data = tmp_path / "data"
-
-    def files(given: Any, path: str = "json", **more: str) -> dict[str, Any]:
-        return {"dataset_path": path, "dataset_kwargs": {"data_files": given, **more}}
-
-    a, b = data / "a.jsonl", data / "b.jsonl"
-    cases: dict[str, tuple[dict[str, Any], list[Path]]] = {
-        "a_folder": ({"dataset_path": str(data)}, [data]),
-        "a_near_folder": ({"dataset_path": "./data"}, [Path("data")]),
-        "a_bare_folder": ({"dataset_path": "data"}, [Path("data")]),
-        "a_data_dir": ({"dataset_path": "json", "dataset_kwargs": {"data_dir": str(data)}}, [data]),
-        "a_pattern": (files({"test": f"{data}/*.jsonl"}), [a, b]),
-        "a_list": (files({"test": [str(b)], "train": [str(a)]}), [a, b]),
-        "in_a_data_dir": (files("a.jsonl", data_dir=str(data)), [a]),
-        "near": (files("data/[ab].jsonl"), [Path("data/a.jsonl"), Path("data/b.jsonl")]),
+def test_every_place_on_this_machine_that_a_task_names_is_found(tasks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tasks.parent)
+    data, near = tasks.parent / "data", Path("data")
+    assert {name: local_data(name, tasks) for name in places(data)} == {
+        "a_folder": [data],
+        "a_near_folder": [near],
+        "a_bare_folder": [near],
+        "a_data_dir": [data],
+        "a_pattern": [data / "a.jsonl", data / "b.jsonl"],
+        "a_list": [data / "a.jsonl", data / "b.jsonl"],
+        "in_a_data_dir": [data / "a.jsonl"],
+        "a_near_pattern": [near / "a.jsonl", near / "b.jsonl"],
+        "included": [data / "a.jsonl"],
         # `data/a.jsonl` of that data set, not of this folder.
-        "on_the_hub": (files("data/a.jsonl", path="someone/something"), []),
-        "elsewhere": (files("https://example.org/a.jsonl"), []),
+        "on_the_hub": [],
+        "on_the_web": [],
     }
-    tasks = write_places(tmp_path, **{name: settings for name, (settings, _) in cases.items()})
-    (tasks / "shared").write_text(yaml.safe_dump(files(str(a))))
-    (tasks / "included.yaml").write_text(yaml.safe_dump({"task": "included", "include": "shared"}))
-    found = {name: local_data(name, tasks) for name in (*cases, "included")}
-    assert found == {name: expected for name, (_, expected) in cases.items()} | {"included": [a]}
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"dataset_path": "./none"},
-        {"dataset_path": "json", "dataset_kwargs": {"data_dir": "./none"}},
-        {"dataset_path": "json", "dataset_kwargs": {"data_files": {"test": ["./none/*.jsonl"]}}},
-        {"dataset_path": "json", "dataset_kwargs": {"data_files": "a.jsonl", "data_dir": "./none"}},
-    ],
-)
+@pytest.mark.parametrize("task", ["no_folder", "no_data_dir", "no_match", "nothing_in_a_data_dir"])
 def test_data_that_should_be_on_this_machine_and_are_not_are_refused_before_a_run(
-    settings: dict[str, Any], run_with: Callable[..., Run], tmp_path: Path
+    task: str, tasks: Path, run_with: Callable[..., Run]
 ) -> None:
-    tasks = write_places(tmp_path, lacking=settings)
-    with pytest.raises(UserError, match=r"^evaluate\.harness = lacking: takes its questions from \./none.*nothing"):
-        require_harness(run_with(f"evaluate.harness_tasks={tasks}", "evaluate.harness=[lacking]"))
+    with pytest.raises(UserError, match=rf"^evaluate\.harness = {task}: takes its questions from \./none.*nothing"):
+        require_harness(run_with(f"evaluate.harness_tasks={tasks}", f"evaluate.harness=[{task}]"))
 
 
 @pytest.mark.slow
