@@ -217,10 +217,10 @@ def test_the_stages_come_in_the_order_of_the_method(whole: Path) -> None:
     diagnosis = ["questions", "label", "answer", "grade", "diagnose", "profile", "decontaminate", "curate"]
     # The student as it was answers too, to compare with.
     training = ["rl_questions", "replay"] + ["train"] * 2 + ["validate"] * 5 + ["choose", "rl"]
-    assert stages == [*diagnosis, *training, *["benchmark"] * 3, "evaluate", "report"]
+    assert stages == [*diagnosis, *training, *["benchmark"] * 3, *["likelihood"] * 3, "evaluate", "report"]
     costs = read(whole / "manifest.json")["costs"]
     counted = Counter(name.rpartition("-")[0] for name in costs["device_seconds"])
-    assert counted == {"answer": 1, "train": 2, "validate": 5, "rl": 1, "benchmark": 3}
+    assert counted == {"answer": 1, "train": 2, "validate": 5, "rl": 1, "benchmark": 3, "likelihood": 3}
     assert all(set(found) == {"cpu"} and found["cpu"] > 0 for found in costs["device_seconds"].values())
 
 
