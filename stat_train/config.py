@@ -33,6 +33,8 @@ STAGES = ("label", "answer", "grade", "diagnose", "profile", "curate", "train", 
 Stage = Literal["label", "answer", "grade", "diagnose", "profile", "curate", "train", "rl", "evaluate", "report"]
 
 
+# Where results are put, and how far a run goes, is no difference between what two runs do.
+NOT_OF_A_RUN = ("run_dir", "cache_dir", "until")
 # The settings that name a file of questions.
 QUESTION_KEYS = ("task.pool", "task.benchmark", "task.validation", "decontaminate.against", "rl.prompts")
 

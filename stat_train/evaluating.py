@@ -120,7 +120,7 @@ def report_of(run: Run, profiled: Artifact, trained_on: Artifact, evaluation: Ar
         return {}
 
     identity = {"settings": settings, "stages": stages, "paid": paid(run), "versions": versions()}
-    artifact = run.make("report", 6, [], identity, build, "report.json", "report.html")
+    artifact = run.make("report", 7, [], identity, build, "report.json", "report.html")
     if (artifact.folder / MODEL_CARD).exists():
         run.link(MODEL_CARD, artifact.folder / MODEL_CARD)
     print_summary(json.loads((artifact.folder / "report.json").read_text()), run.folder.folder, run.console)

@@ -10,7 +10,7 @@ from stat_train import stage
 from stat_train.benchmarks import Benchmark
 from stat_train.config import LocalStudent
 from stat_train.counts import Count, Counts
-from stat_train.evaluation.harness import RESULTS, HarnessJob, data_files, read_aggregates, require_tasks
+from stat_train.evaluation.harness import RESULTS, HarnessJob, local_data, read_aggregates, require_tasks
 from stat_train.evaluation.log_probabilities import FILE, LogProbability, LogProbabilityJob, left_out
 from stat_train.records import Question
 from stat_train.run import Run, Summary
@@ -52,18 +52,20 @@ def reference_log_probabilities(run: Run, arm: str, asked: Benchmark, weights: W
 
 
 def require_harness(run: Run) -> None:
-    """Refuse tasks of lm-evaluation-harness that are not there, or would run a model's text, before a run starts."""
+    """Refuse tasks of lm-evaluation-harness that would run a model's text, or that are not there, nor their files."""
     settings = run.config.evaluate
     if settings.harness and run.config.reaches("evaluate"):
         require_tasks(settings.harness, _own_tasks(run))
+        for task in settings.harness:
+            local_data(task, _own_tasks(run))
 
 
 def harness_results(run: Run, arm: str, task: str, weights: Weights) -> Artifact:
     """Return what one arm gets right in a task of lm-evaluation-harness.
 
     An artifact for each arm and task, so that one more task does not run the others again. Known by the version of the
-    harness, the folder of the user's tasks and the files that their questions are in; what lies on the hub is known by
-    its name.
+    harness, the folder of the user's tasks and the files and folders that their questions are in; what lies on the hub
+    is known by its name. The answers of a task that samples depend on the batch size too, which is not counted.
     """
     student, folder = run.config.student, _own_tasks(run)
     assert isinstance(student, LocalStudent)
@@ -79,9 +81,11 @@ def harness_results(run: Run, arm: str, task: str, weights: Weights) -> Artifact
     )
     known_by: Summary = job.model_dump(exclude={"folder", "tasks", "model", "batch_size"})
     known_by |= {"model": weights.known_by, "lm_eval": version("lm_eval")}
+    data = [file_hash(path, run.cache_dir) for path in local_data(task, folder)]
     if folder:
         known_by |= {"tasks": file_hash(folder, run.cache_dir)}
-        known_by |= {"data": [file_hash(path, run.cache_dir) for path in data_files(task, folder)]}
+    if folder or data:
+        known_by |= {"data": data}
 
     def build(folder: Path) -> Counts:
         stage.harness(job.model_copy(update={"folder": folder}))

@@ -10,7 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from stat_train.costs import paid
+from stat_train.costs import costs_of
+from stat_train.device_seconds import in_all
 from stat_train.evaluation.curves import Training, curves
 from stat_train.evaluation.report import Findings
 from stat_train.evaluation.report_samples import Shown, chosen, diagnosed, samples
@@ -35,7 +36,7 @@ def findings_of(run: Run, made: Sequence[Artifact], evaluation: Numbers | None) 
         curves=curves(list(_trainings(made, found["choice"]))),
         samples=_samples(run, made, evaluation) if evaluation else None,
         diagnosed=_diagnosed(made),
-        costs=_costs(made) | {"paid": paid(run)},
+        costs=_costs(run, made),
         versions=versions(),
     )
 
@@ -94,18 +95,15 @@ def _logged(artifact: Artifact) -> list[Numbers]:
     return [json.loads(line) for line in (artifact.folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def _costs(made: Sequence[Artifact]) -> Numbers:
-    """Return how long the stages took, how much of it was training, and on how many tokens."""
-    trained = [_json_in([artifact], "training.json") for artifact in _each(made, "train")]
-    reinforced = [_json_in([artifact], "training.json") for artifact in _each(made, "rl")]
-    how = _json_in(_each(made, "train"), "throughput.json") or {}
-    return {
+def _costs(run: Run, made: Sequence[Artifact]) -> Numbers:
+    """Return what the manifest says of the costs, how long the stages took, and how much of that was training."""
+    costs, how = costs_of(run), _json_in(_each(made, "train"), "throughput.json") or {}
+    return costs | {
+        "device_seconds_in_all": in_all(costs["device_seconds"]),
         "seconds": round(sum(artifact.seconds for artifact in made), 2),
         "training_seconds": round(sum(a.seconds for a in made if a.stage in ("train", "rl")), 2),
         "processes": how.get("processes"),
         "device": how.get("device"),
-        "fine_tuning_tokens": sum(told["trained_tokens"] for told in trained),
-        "reinforcement_tokens": sum(told["tokens"] for told in reinforced),
     }
 
 

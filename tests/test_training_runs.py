@@ -154,7 +154,7 @@ def test_reinforcement_learning_goes_on_from_the_chosen_checkpoint(
 
 @pytest.mark.slow
 def test_the_report_shows_how_trainings_went_and_what_they_took(whole: Path) -> None:
-    """The tokens are of both rates; a curve has a line for each, and the run goes on from one of them."""
+    """A curve has a line for each rate, and the run goes on from one of them; the manifest says the same of costs."""
     report, logged = (
         read(whole / "report.json"),
         [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()],
@@ -165,8 +165,15 @@ def test_the_report_shows_how_trainings_went_and_what_they_took(whole: Path) -> 
     (taken,) = (line for line in loss if line["chosen"])
     assert taken["first"] == pytest.approx(logged[0]["loss"], rel=1e-5) and taken["steps"] == STEPS
     tokens = read(whole / "training.json")["trained_tokens"]
-    assert report["costs"]["fine_tuning_tokens"] == 2 * tokens > 0
-    assert report["costs"]["reinforcement_tokens"] == read(whole / "rl_training.json")["tokens"]
+    told = {"fine_tuning_tokens": tokens, "all_fine_tuning_tokens": 2 * tokens}
+    told |= {"reinforcement_tokens": read(whole / "rl_training.json")["tokens"]}
+    assert tokens > 0 and told.items() <= report["costs"].items()
+    costs = read(whole / "manifest.json")["costs"]
+    assert costs.items() <= report["costs"].items() and told.items() <= costs.items()
+    seconds = sum(found["cpu"] for found in costs["device_seconds"].values())
+    assert report["costs"]["device_seconds_in_all"] == {"cpu": pytest.approx(seconds)}
+    page = (whole / "report.html").read_text()
+    assert f"{tokens:,} tokens of fine-tuning, {2 * tokens:,} with the rates that were not taken" in page
     assert report["costs"]["paid"]["calls"] == 0 and "torch" in report["versions"]
 
 
@@ -210,10 +217,10 @@ def test_the_stages_come_in_the_order_of_the_method(whole: Path) -> None:
     diagnosis = ["questions", "label", "answer", "grade", "diagnose", "profile", "decontaminate", "curate"]
     # The student as it was answers too, to compare with.
     training = ["rl_questions", "replay"] + ["train"] * 2 + ["validate"] * 5 + ["choose", "rl"]
-    assert stages == [*diagnosis, *training, *["benchmark"] * 3, "evaluate", "report"]
+    assert stages == [*diagnosis, *training, *["benchmark"] * 3, *["likelihood"] * 3, "evaluate", "report"]
     costs = read(whole / "manifest.json")["costs"]
     counted = Counter(name.rpartition("-")[0] for name in costs["device_seconds"])
-    assert counted == {"answer": 1, "train": 2, "validate": 5, "rl": 1, "benchmark": 3}
+    assert counted == {"answer": 1, "train": 2, "validate": 5, "rl": 1, "benchmark": 3, "likelihood": 3}
     assert all(set(found) == {"cpu"} and found["cpu"] > 0 for found in costs["device_seconds"].values())
 
 
@@ -235,6 +242,15 @@ def test_a_checkpoint_from_elsewhere_takes_the_place_of_training(
     capsys.readouterr()
     assert main(["compare", str(folder)]) == 0
     assert "trained elsewhere" in capsys.readouterr().out
+    costs = read(folder / "manifest.json")["costs"]
+    assert (costs["fine_tuning_tokens"], costs["all_fine_tuning_tokens"], costs["reinforcement_tokens"]) == (
+        None,
+        None,
+        0,
+    )
+    assert (
+        "an unknown number of tokens of fine-tuning, which was done elsewhere" in (folder / "report.html").read_text()
+    )
 
 
 @pytest.mark.slow

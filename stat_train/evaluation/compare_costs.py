@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-from stat_train.evaluation.compare_runs import DAMAGED, RunResult
+from stat_train.device_seconds import in_all
+from stat_train.evaluation.compare_runs import RunResult
 from stat_train.evaluation.summary import FINE_TUNED, PROMPTED
 
 
@@ -58,21 +57,10 @@ def trained_tokens(run: RunResult, arm: str) -> int | None:
     """
     if arm == PROMPTED:
         return 0
-    fine_tuned = {"none": 0, "external": None}.get(
-        run.training, _number(run.folder / "training.json", "trained_tokens")
-    )
-    if arm == FINE_TUNED:
-        return fine_tuned
-    rollouts = _number(run.folder / "rl_training.json", "tokens")
-    return None if fine_tuned is None or rollouts is None else fine_tuned + rollouts
-
-
-def _number(place: Path, name: str) -> int | None:
-    try:
-        found = json.loads(place.read_text(encoding="utf-8"))[name]
-        return None if found is None else int(found)
-    except (OSError, *DAMAGED):
-        return None
+    told = ("fine_tuning_tokens", *(() if arm == FINE_TUNED else ("reinforcement_tokens",)))
+    counts: list[int | None] = [(run.costs or {}).get(name) for name in told]
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def _paid(run: RunResult) -> float | None:
@@ -88,9 +76,8 @@ def _stages(run: RunResult) -> dict[str, dict[str, float] | None]:
 
 
 def _device_seconds(run: RunResult) -> float | None:
-    """Return the seconds of all stages, or None: a sum that lacks some of them would pass for the whole."""
-    found = list(_stages(run).values())
-    return None if not found or None in found else sum(map(_sum, found))
+    found = in_all(_stages(run))
+    return None if found is None else _sum(found)
 
 
 def _by_stage(runs: Sequence[RunResult]) -> dict[str, float]:

@@ -18,8 +18,6 @@ from stat_train.store import read_records
 ScoresOfRun = dict[str, dict[str, dict[str, float | None]]]
 # Where a run shows the questions of its benchmarks, a file each.
 QUESTION_FOLDERS = ("benchmark_questions", "questions/benchmarks")
-# Where results are put, and how far a run went: no difference between what two runs did.
-NOT_COMPARED = ("run_dir", "cache_dir", "until")
 EVALUATION_FILE = "evaluation.json"
 EVERY = "all"
 DAMAGED = (ValueError, KeyError, TypeError)
@@ -129,13 +127,13 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     from pydantic import ValidationError
 
     from stat_train.compose import leaves
-    from stat_train.config import Config
+    from stat_train.config import NOT_OF_A_RUN, Config
 
     try:
         values = Config.model_validate(config).identity()
     except ValidationError:
         values = dict(config)
-    return {key: value for key, value in leaves(values) if key not in NOT_COMPARED}
+    return {key: value for key, value in leaves(values) if key not in NOT_OF_A_RUN}
 
 
 def _read_run(run_dir: Path) -> RunResult:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from glob import glob
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +29,8 @@ NO_CODE = "would run code that the model writes, which is never done here; take 
 # What loading a task raises where its data, a package that it needs, or one of its settings is not there.
 CANNOT_LOAD = (OSError, ValueError, LookupError, ImportError, RuntimeError, AttributeError, TypeError)
 OF_THE_MODEL = ("model", "model_args", "model_revision", "model_sha")
+# How a place on this machine begins, where it cannot be a name on the hub.
+SAYS_WHERE = (".", "/", "~")
 # How far the mean of the scores may be from the harness's own aggregate, which adds in another order.
 SAME = 1e-6
 
@@ -87,10 +91,43 @@ def require_tasks(names: Sequence[str], folder: Path | None) -> None:
             raise _refused(name, unsafe[0], NO_CODE)
 
 
-def data_files(name: str, folder: Path) -> list[Path]:
-    """Return the files on this machine that a task takes its questions from, where its settings name some."""
-    given = [(settings.get("dataset_kwargs") or {}).get("data_files") for settings in _tasks_of(name, _index(folder))]
-    return sorted({Path(text) for text in _texts(given) if Path(text).is_file()})
+def local_data(name: str, folder: Path | None) -> list[Path]:
+    """Return the files and folders on this machine that a task takes its questions from.
+
+    Raises UserError when its settings name some that are not there.
+    """
+    found: set[Path] = set()
+    for settings in _tasks_of(name, _index(folder)):
+        for place in _named_places(settings):
+            there = _matching(place)
+            if not there and place.startswith(SAYS_WHERE):
+                why = (
+                    f"takes its questions from {place}, where there is nothing; correct dataset_path or dataset_kwargs"
+                )
+                raise _refused(name, str(settings.get("task", name)), f"{why}, or put them there")
+            found |= there
+    return sorted(found)
+
+
+def _named_places(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the places that a task names for its data; those that are no place on this machine may be on the hub.
+
+    A folder, or a data set of the hub, has its files within: of these, only the absolute are places of their own.
+    """
+    path, given = settings.get("dataset_path"), settings.get("dataset_kwargs") or {}
+    (parent,) = [*_texts(given.get("data_dir"))] or [""]
+    files = [text for text in _texts(given.get("data_files")) if "://" not in text]
+    yield from _texts(path)
+    within = isinstance(path, str) and "/" in path
+    # Not joined by `Path`, which takes the dot away that says where a place is.
+    for place in [os.path.join(parent, os.path.expanduser(text)) for text in files] or _texts(parent):
+        if place and (not within or os.path.isabs(place)):
+            yield place
+
+
+def _matching(place: str) -> set[Path]:
+    path = Path(place).expanduser()
+    return {path} if path.exists() else {Path(each) for each in glob(str(path), recursive=True)}
 
 
 def _texts(value: Any) -> Iterator[str]:

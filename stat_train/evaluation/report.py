@@ -96,7 +96,8 @@ def report_numbers(
 def report_html(numbers: Numbers) -> str:
     """Return the report as one page of HTML that needs no network and no JavaScript."""
     filters = {"percent": percent, "points": points, "probability": probability, "signed": signed}
-    page = page_template("report.html.j2", filters | {"duration": duration, "dollars": in_dollars})
+    filters |= {"duration": duration, "dollars": in_dollars, "trained_on": trained_on, "on_devices": on_devices}
+    page = page_template("report.html.j2", filters)
     return page.render(
         numbers,
         settings=list(_leaves(numbers["config"])),
@@ -143,6 +144,29 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60} min"
+
+
+def trained_on(costs: Mapping[str, Any]) -> str:
+    """Return on how many tokens a model was trained, for reading; empty where none was."""
+    own, every = costs["fine_tuning_tokens"], costs["all_fine_tuning_tokens"]
+    parts = ["an unknown number of tokens of fine-tuning, which was done elsewhere"] if own is None else []
+    if every:
+        others = f", {every:,} with the rates that were not taken" if every != own else ""
+        parts.append(f"{own:,} tokens of fine-tuning{others}")
+    if costs["reinforcement_tokens"]:
+        parts.append(f"{costs['reinforcement_tokens']:,} tokens of reinforcement learning")
+    return "; ".join(parts)
+
+
+def on_devices(costs: Mapping[str, Any]) -> str:
+    """Return how long devices were busy, for reading; empty where no stage had weights to load."""
+    if not costs["device_seconds"]:
+        return ""
+    if costs["device_seconds_in_all"] is None:
+        return "seconds on devices were not counted in every stage"
+    return " and ".join(
+        f"{taken:,.0f} {name.upper()} seconds" for name, taken in costs["device_seconds_in_all"].items()
+    )
 
 
 def probability(p: float | None) -> str:

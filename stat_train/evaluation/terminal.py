@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stat_train.evaluation.report import duration, percent, points, probability, verdict
+from stat_train.evaluation.report import duration, percent, points, probability, trained_on, verdict
 from stat_train.evaluation.tables import (
     ROWS_SHOWN,
     SHORTEST_NAME,
@@ -173,7 +173,8 @@ def _cost(costs: Mapping[str, Any]) -> str:
     usd = f"{in_dollars(paid['usd'])} for " if paid["usd"] else ""
     calls = f"{usd}{paid['calls']:,} calls, " if paid["calls"] else ""
     training = f", of which training {duration(costs['training_seconds'])}" if costs["training_seconds"] else ""
-    return f"cost: {calls}{duration(costs['seconds'])}{training}"
+    tokens = f"; {words}" if (words := trained_on(costs)) else ""
+    return f"cost: {calls}{duration(costs['seconds'])}{training}{tokens}"
 
 
 def headline(numbers: Mapping[str, Any]) -> str:

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-FILES = ("profile.json", "evaluation.json", "report.json", "report.html", "model_card.md")
-# The scores say more than the grades; a run has the one or the other.
-SCORES = ("benchmark_scores.jsonl", "benchmark_grades.jsonl")
+from stat_train.evaluation.results import SCORES_FILE
+
+# Those that show every setting.
+REPORTS = ("report.json", "report.html")
+FILES = ("profile.json", "evaluation.json", *REPORTS, "model_card.md", SCORES_FILE)
 COLUMNS = ("comparison", "benchmark", "skill", "n", "difference", "low", "high", "p", "q", "verdict")
 # What of an evaluation is a headline; the rest is in the files.
 OF_AN_ARM = ("accuracy", "low", "high", "n", "unscored", "truncated")
@@ -30,8 +32,7 @@ def read_results(run_dir: Path) -> Results:
     numbers = _missing(_read(run_dir / "profile.json")) | _scores(evaluation)
     for name, told in trained.items():
         numbers |= {f"{name}/{key}": value for key, value in told.items() if _is_number(value)}
-    scores = [name for name in SCORES if (run_dir / name).exists()][:1]
-    files = [run_dir / name for name in (*FILES, *scores) if (run_dir / name).exists()]
+    files = [run_dir / name for name in FILES if (run_dir / name).exists()]
     return Results(numbers, _skills(evaluation), files)
 
 

@@ -20,6 +20,7 @@ from stat_train.tracking.results import read_results
 from stat_train.tracking.tensorboard import TensorBoard
 from stat_train.tracking.weights_and_biases import WeightsAndBiases, leave_behind
 
+Told = WeightsAndBiases | TensorBoard
 SECONDS_BETWEEN_LOOKS = 1.0
 # For the library itself at the end, beside the waits that the settings allow it.
 SECONDS_BESIDE = 1.0
@@ -34,6 +35,7 @@ class Tracker:
     def __init__(self, config: Config, run_dir: Path, console: Console) -> None:
         self.config, self.run_dir, self.console = config, run_dir, console
         self.curves: dict[str, Path] = {}
+        # By artifact: a training that is still being made, and the same when it is whole, are one.
         self.followers: dict[str, Follower] = {}
         self.ended = threading.Event()
         self.connected, self.given_up, self.exit_code = threading.Event(), False, 0
@@ -78,15 +80,11 @@ class Tracker:
             self._leave(settings)
 
     def _track(self, settings: WandbTracking | TensorboardTracking, memory: Memory) -> None:
-        told: WeightsAndBiases | TensorBoard
-        if isinstance(settings, WandbTracking):
-            told = WeightsAndBiases(settings, self.config, memory)
-        else:
-            told = TensorBoard(settings, self.config, memory)
-        self.connected.set()
-        self._say(*told.opening)
+        told = self._connect(settings, memory)
         while not self.ended.wait(SECONDS_BETWEEN_LOOKS):
+            told = self._same_run(told, settings, memory)
             self._forward(told, memory)
+        told = self._same_run(told, settings, memory)
         self._forward(told, memory)
         try:
             if self.exit_code == 0:
@@ -94,15 +92,43 @@ class Tracker:
         finally:
             self._say(*told.finish(self.exit_code))
 
-    def _forward(self, told: WeightsAndBiases | TensorBoard, memory: Memory) -> None:
-        for curve, file in list(self.curves.items()):
-            if curve not in self.followers:
-                self.followers[curve] = Follower(memory.sent(told.place, curve) or 0)
-            if rows := self.followers[curve].new_rows(file):
-                told.log(curve, rows)
-                memory.remember(told.place, curve, self.followers[curve].step)
+    def _connect(self, settings: WandbTracking | TensorboardTracking, memory: Memory) -> Told:
+        self.connected.clear()
+        told: Told
+        if isinstance(settings, WandbTracking):
+            told = WeightsAndBiases(settings, self.config, memory)
+        else:
+            told = TensorBoard(settings, self.config, memory)
+        self.connected.set()
+        self._say(*told.opening)
+        return told
 
-    def _forward_results(self, told: WeightsAndBiases | TensorBoard, memory: Memory) -> None:
+    def _same_run(self, told: Told, settings: WandbTracking | TensorboardTracking, memory: Memory) -> Told:
+        """Return whom to tell of this run: another, with all curves, when one turns out to be of changed data."""
+        artifacts = {curve: artifact_of(file) for curve, file in list(self.curves.items())}
+        if not memory.told_otherwise(artifacts):
+            return told
+        self._say(f"track={settings.name}: the data have changed since the last start, so this is another run")
+        self._say(*told.finish(0))
+        self._close_followers()
+        memory.begin_anew()
+        return self._connect(settings, memory)
+
+    def _forward(self, told: Told, memory: Memory) -> None:
+        for curve, file in list(self.curves.items()):
+            artifact = artifact_of(file)
+            if artifact not in self.followers:
+                self.followers[artifact] = Follower(memory.sent(told.place, artifact) or 0)
+            if rows := self.followers[artifact].new_rows(file):
+                told.log(curve, rows)
+                memory.remember_curve(told.place, curve, artifact, self.followers[artifact].step)
+
+    def _close_followers(self) -> None:
+        for follower in self.followers.values():
+            follower.close()
+        self.followers.clear()
+
+    def _forward_results(self, told: Told, memory: Memory) -> None:
         results = read_results(self.run_dir)
         known_by = content_hash([results.numbers, results.skills, [str(file.resolve()) for file in results.files]])
         if memory.sent(told.place, "results") != known_by:
@@ -116,6 +142,11 @@ class Tracker:
     def _say(self, *lines: str) -> None:
         for line in () if self.given_up else lines:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def artifact_of(file: Path) -> str:
+    """Return the name of the artifact that a file is in, made or still being made."""
+    return file.parent.name.removesuffix(".partial")
 
 
 def exit_code_of(error: BaseException | None) -> int:

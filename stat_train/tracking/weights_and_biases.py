@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +14,11 @@ from stat_train.errors import STOPPED
 from stat_train.track_settings import WandbTracking
 from stat_train.tracking.follow import Row
 from stat_train.tracking.memory import Memory
-from stat_train.tracking.results import COLUMNS, Results
+from stat_train.tracking.results import COLUMNS, REPORTS, Results
 
 Mode = Literal["online", "offline"]
+# What a user may have put a secret in: it goes into the body of each request.
+NOT_SENT = "request_overrides"
 # Whoever was asked to stop, or ended by the scheduler, will go on under the same id.
 PREEMPTED = (STOPPED, 143)
 
@@ -37,6 +39,9 @@ class WeightsAndBiases:
         self.settings, self.config, self.id = settings, config, memory.id
         self.curves: set[str] = set()
         mode, self.opening = find_mode(settings.mode)
+        self.kept_back = REPORTS if has_overrides(config.model_dump()) else ()
+        if self.kept_back:
+            self.opening.append(f"track=wandb: {' and '.join(self.kept_back)} show {NOT_SENT}, so they are not sent")
         try:
             self.run = self._start(mode)
         except wandb.errors.Error as error:
@@ -61,7 +66,7 @@ class WeightsAndBiases:
             resume="allow",
             reinit="create_new",
             dir=os.environ.get("WANDB_DIR", str(self.run_dir)),
-            config=self.config.model_dump(),
+            config=without_overrides(self.config.model_dump()),
             mode=mode,
             save_code=False,
             settings=wandb.Settings(
@@ -95,9 +100,9 @@ class WeightsAndBiases:
         self.run.summary.update(results.numbers)
         if results.skills:
             self.run.log({"skills": wandb.Table(columns=list(COLUMNS), data=results.skills)})
-        if results.files:
+        if files := [file for file in results.files if file.name not in self.kept_back]:
             artifact = wandb.Artifact(f"results-{self.id}", type="results")
-            for file in results.files:
+            for file in files:
                 # It will not change, so it need not be copied.
                 artifact.add_file(str(file.resolve()), file.name, policy="immutable", skip_cache=True)
             self.run.log_artifact(artifact)
@@ -116,6 +121,24 @@ class WeightsAndBiases:
         # All that were left by the starts of this run: one command sends them in their order.
         kept = f"{shlex.quote(str(folder.parent))}/{folder.name.partition('run-')[0]}run-*-{self.id}"
         return [f"track=wandb: kept here, not sent; to send it: wandb sync {kept}"]
+
+
+def without_overrides(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that are sent: all but what an endpoint's requests are to have beside the usual."""
+    return {
+        name: without_overrides(value) if isinstance(value, dict) else value
+        for name, value in settings.items()
+        if name != NOT_SENT
+    }
+
+
+def has_overrides(settings: Mapping[str, Any]) -> bool:
+    """Tell whether some endpoint's requests are to have more than the usual."""
+    return any(
+        bool(value) if name == NOT_SENT else has_overrides(value)
+        for name, value in settings.items()
+        if isinstance(value, dict)
+    )
 
 
 def leave_behind() -> None:

@@ -171,7 +171,9 @@ def large_numbers() -> dict[str, Any]:
     trainings.append(Training("reinforcement learning", "rl", True, _steps("rl", random)))
     paid = {"calls": 17078, "tokens": 11_400_000, "usd": 4.31, "at_most": True}
     costs = {"seconds": 23_400.0, "training_seconds": 12_100.0, "processes": 8, "device": "NVIDIA H100 80GB HBM3"}
-    costs |= {"fine_tuning_tokens": 9_800_000, "reinforcement_tokens": 61_000_000, "paid": paid}
+    costs |= {"fine_tuning_tokens": 9_800_000, "all_fine_tuning_tokens": 29_400_000, "paid": paid}
+    costs |= {"reinforcement_tokens": 61_000_000, "device_seconds": {"rl-1": {"gpu": 96_800.0}}}
+    costs |= {"device_seconds_in_all": {"gpu": 96_800.0}}
     places = {"validation": 1000, **BENCHMARKS}
     clean = {"pool_questions_checked": 7500, "new_questions_checked": 0, "against": places, "new_question_hits": {}}
     clean |= {"thresholds": {"shingle_words": 13, "leak_percent": 90}, "template_twins": "flag"}

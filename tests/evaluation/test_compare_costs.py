@@ -29,9 +29,15 @@ def manifest(usd: float | None, at_most: bool = False, **seconds: Any) -> dict[s
     return {"costs": {"paid": paid, "device_seconds": by_artifact}}
 
 
+def tokens(own: int | None, reinforced: int = 0) -> dict[str, Any]:
+    """Return a manifest with the tokens of a fine-tuning, which was tried at two rates, and of rollouts."""
+    every = None if own is None else 2 * own
+    return {"costs": {"fine_tuning_tokens": own, "all_fine_tuning_tokens": every, "reinforcement_tokens": reinforced}}
+
+
 def test_points_are_divided_by_millions_of_trained_tokens(tmp_path: Path) -> None:
     """A gain of 20 points for a quarter of a million tokens: 80 points for each million."""
-    found = costs(write_run(tmp_path / "a", TWENTY_POINTS, training={"rows": 9, "trained_tokens": 250_000}))
+    found = costs(write_run(tmp_path / "a", TWENTY_POINTS, manifest=tokens(250_000)))
     assert found.trained_tokens == 250_000
     assert found.points_per_million_tokens == pytest.approx(80.0)
     shown = {80.0: "+80.0", -2.25: "−2.2", 0.043: "+0.043", 0.0: "0.0", None: "–"}
@@ -39,25 +45,24 @@ def test_points_are_divided_by_millions_of_trained_tokens(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("train", "arm", "tokens", "per_million"),
+    ("own", "arm", "expected", "per_million"),
     [
         # Fine-tuning and its rollouts: 20 points / 0.3 M.
-        ("sft", "rl", 300_000, 20 / 0.3),
-        ("none", "rl", 50_000, 20 / 0.05),
+        (250_000, "rl", 300_000, 20 / 0.3),
+        (0, "rl", 50_000, 20 / 0.05),
         # Trained elsewhere: on how much is not known, whatever came after it.
-        ("external", "sft", None, None),
-        ("external", "rl", None, None),
-        ("sft", "adaptmi", 0, None),
+        (None, "sft", None, None),
+        (None, "rl", None, None),
+        (250_000, "adaptmi", 0, None),
     ],
 )
 def test_tokens_are_all_that_the_optimizer_saw_on_the_way(
-    train: str, arm: str, tokens: int | None, per_million: float | None, tmp_path: Path
+    own: int | None, arm: str, expected: int | None, per_million: float | None, tmp_path: Path
 ) -> None:
     arms = {"base": {"standard": "+----"}, arm: {"standard": "++---"}}
-    files = {"training": {"rows": 9, "trained_tokens": 250_000}, "rl_training": {"tokens": 50_000}}
-    found = costs(write_run(tmp_path / "a", arms, config={"train": {"name": train}}, **files))
+    found = costs(write_run(tmp_path / "a", arms, manifest=tokens(own, 50_000)))
     assert (found.trained_tokens, found.points_per_million_tokens) == (
-        tokens,
+        expected,
         per_million and pytest.approx(per_million),
     )
 

@@ -27,6 +27,7 @@ from stat_train.evaluation.harness import (
     SAMPLES,
     SCORES,
     HarnessJob,
+    local_data,
     read_aggregates,
     read_scores,
     require_tasks,
@@ -104,7 +105,46 @@ def write_tasks(folder: Path) -> Path:
         group = {"group": name, "task": members}
         group |= {"aggregate_metric_list": [{"metric": "acc", "weight_by_size": True}]} if name != "risky" else {}
         (folder / "tasks" / f"{name}.yaml").write_text(yaml.safe_dump(group))
+    write_places(folder)
     return folder / "tasks"
+
+
+def files(given: Any, path: str = "json", **more: str) -> dict[str, Any]:
+    return {"dataset_path": path, "dataset_kwargs": {"data_files": given, **more}}
+
+
+def places(data: Path) -> dict[str, dict[str, Any]]:
+    """Return by task where its data are, in all ways that a task can say it; `data` is an absolute folder."""
+    return {
+        "a_folder": {"dataset_path": str(data)},
+        "a_near_folder": {"dataset_path": "./data"},
+        "a_bare_folder": {"dataset_path": "data"},
+        "a_data_dir": {"dataset_path": "json", "dataset_kwargs": {"data_dir": str(data)}},
+        "a_pattern": files({"test": f"{data}/*.jsonl"}),
+        "a_list": files({"test": [str(data / "b.jsonl")], "train": [str(data / "a.jsonl")]}),
+        "in_a_data_dir": files("a.jsonl", data_dir=str(data)),
+        "a_near_pattern": files("data/[ab].jsonl"),
+        "included": {"include": "shared"},
+        "on_the_hub": files("data/a.jsonl", path="someone/something"),
+        "on_the_web": files("https://example.org/a.jsonl"),
+    }
+
+
+def write_places(folder: Path) -> None:
+    """Write tasks with their data in `data`, and some whose data are not there."""
+    (folder / "data").mkdir()
+    for name in "ab":
+        (folder / "data" / f"{name}.jsonl").write_text(json.dumps({"question": name, "answer": "1"}) + "\n")
+    (folder / "tasks" / "shared").write_text(yaml.safe_dump(files(str(folder / "data" / "a.jsonl"))))
+    absent = {
+        "no_folder": {"dataset_path": "./none"},
+        "no_data_dir": {"dataset_path": "json", "dataset_kwargs": {"data_dir": "./none"}},
+        "no_match": files({"test": ["./none/*.jsonl"]}),
+        "nothing_in_a_data_dir": files("a.jsonl", data_dir="./none"),
+    }
+    for name, settings in (places(folder / "data") | absent).items():
+        about = {"task": name, "output_type": "generate_until", "doc_to_text": "{{question}}", **settings}
+        (folder / "tasks" / f"{name}.yaml").write_text(yaml.safe_dump(about))
 
 
 def job(folder: Path, tasks: Path, task: str) -> HarnessJob:
@@ -362,6 +402,33 @@ def test_a_run_asks_whether_its_tasks_are_there(tasks: Path, run_with: Callable[
     require_harness(run_with("evaluate.harness=[run_sums]", "until=train"))
     with pytest.raises(UserError, match="would run code"):
         require_harness(run_with(own, "evaluate.harness=[run_sums]"))
+
+
+def test_every_place_on_this_machine_that_a_task_names_is_found(tasks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tasks.parent)
+    data, near = tasks.parent / "data", Path("data")
+    assert {name: local_data(name, tasks) for name in places(data)} == {
+        "a_folder": [data],
+        "a_near_folder": [near],
+        "a_bare_folder": [near],
+        "a_data_dir": [data],
+        "a_pattern": [data / "a.jsonl", data / "b.jsonl"],
+        "a_list": [data / "a.jsonl", data / "b.jsonl"],
+        "in_a_data_dir": [data / "a.jsonl"],
+        "a_near_pattern": [near / "a.jsonl", near / "b.jsonl"],
+        "included": [data / "a.jsonl"],
+        # `data/a.jsonl` of that data set, not of this folder.
+        "on_the_hub": [],
+        "on_the_web": [],
+    }
+
+
+@pytest.mark.parametrize("task", ["no_folder", "no_data_dir", "no_match", "nothing_in_a_data_dir"])
+def test_data_that_should_be_on_this_machine_and_are_not_are_refused_before_a_run(
+    task: str, tasks: Path, run_with: Callable[..., Run]
+) -> None:
+    with pytest.raises(UserError, match=rf"^evaluate\.harness = {task}: takes its questions from \./none.*nothing"):
+        require_harness(run_with(f"evaluate.harness_tasks={tasks}", f"evaluate.harness=[{task}]"))
 
 
 @pytest.mark.slow

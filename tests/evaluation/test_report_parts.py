@@ -12,7 +12,7 @@ from large_run import large_numbers
 from rich.console import Console
 
 from stat_train.evaluation.curves import Training, curves
-from stat_train.evaluation.report import duration, report_html
+from stat_train.evaluation.report import duration, on_devices, report_html, trained_on
 from stat_train.evaluation.report_charts import BOTTOM, HEIGHT, TOP, change_bound, line_chart, nice_ticks, tick_labels
 from stat_train.evaluation.report_samples import TEXT_SHOWN, chosen, cut, diagnosed
 from stat_train.evaluation.report_scores import elsewhere
@@ -160,6 +160,35 @@ def test_what_it_cost_elsewhere_names_the_worst_and_the_benchmarks_that_fell() -
     assert (found["skills"], found["worst"]["skill"], found["others"]) == (4, "b", 2)
     assert ([row["benchmark"] for row in found["fell"]], found["rose"]) == (["x"], [])
     assert elsewhere([], [])["verdicts"] is None
+
+
+@pytest.mark.parametrize(
+    ("own", "every", "reinforced", "words"),
+    [
+        (250_000, 250_000, 0, "250,000 tokens of fine-tuning"),
+        (250_000, 500_000, 0, "250,000 tokens of fine-tuning, 500,000 with the rates that were not taken"),
+        (0, 0, 9_000, "9,000 tokens of reinforcement learning"),
+        (None, None, 0, "an unknown number of tokens of fine-tuning, which was done elsewhere"),
+        (0, 0, 0, ""),
+    ],
+)
+def test_tokens_of_rates_that_were_not_taken_are_named_beside_the_models_own(
+    own: int | None, every: int | None, reinforced: int, words: str
+) -> None:
+    costs = {"fine_tuning_tokens": own, "all_fine_tuning_tokens": every, "reinforcement_tokens": reinforced}
+    assert trained_on(costs) == words
+
+
+def test_seconds_on_devices_are_those_of_every_stage_or_not_counted() -> None:
+    both = {"cpu": 15.4, "gpu": 1_030.5}
+    assert (
+        on_devices({"device_seconds": {"x": both}, "device_seconds_in_all": both})
+        == "15 CPU seconds and 1,030 GPU seconds"
+    )
+    assert on_devices({"device_seconds": {"x": None}, "device_seconds_in_all": None}).endswith(
+        "not counted in every stage"
+    )
+    assert on_devices({"device_seconds": {}, "device_seconds_in_all": None}) == ""
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])

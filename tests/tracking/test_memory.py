@@ -22,6 +22,18 @@ def test_another_start_is_the_same_run_and_knows_what_was_sent(tmp_path: Path) -
     assert again.sent("tensorboard", "train") is None and again.sent("wandb", "rl") is None
 
 
+def test_a_curve_of_another_artifact_is_another_run(tmp_path: Path) -> None:
+    first = memory(tmp_path / "a")
+    first.remember_curve("wandb", "train", "train-1", 7)
+    again = memory(tmp_path / "a")
+    assert not again.told_otherwise({"train": "train-1", "rl": "rl-1"}) and again.told_otherwise({"train": "train-2"})
+    again.begin_anew()
+    assert again.id != first.id and again.sent("wandb", "train-1") is None
+    assert not again.told_otherwise({"train": "train-2"})
+    # And it stays that run.
+    assert memory(tmp_path / "a").id == again.id
+
+
 def test_other_settings_and_other_folders_are_other_runs(tmp_path: Path) -> None:
     first = memory(tmp_path / "a")
     first.remember("wandb", "train", 7)

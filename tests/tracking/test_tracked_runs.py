@@ -137,8 +137,8 @@ def test_the_summary_has_the_headline_numbers_and_the_change_of_each_skill(track
 def test_the_files_are_one_artifact_and_the_skills_a_table(tracked: Done, told: WandbFile) -> None:
     own = {name: files for name, files in told.artifacts().items() if name.startswith("results-")}
     assert set(own) == {f"results-{told.run.run_id}"}
-    expected = {"profile.json", "evaluation.json", "report.json", "report.html"}
-    assert expected < set().union(*own.values()) and any("benchmark_" in file for file in set().union(*own.values()))
+    expected = {"profile.json", "evaluation.json", "report.json", "report.html", "model_card.md"}
+    assert set().union(*own.values()) == expected | {"benchmark_scores.jsonl"}
     (table,) = (tracked.folder / "wandb").glob("offline-run-*/files/media/table/*.json")
     skills = read(tracked.folder / "evaluation.json")["differences"]["sft - base"]["standard"]["per_skill"]
     rows = [dict(zip(read(table)["columns"], row, strict=True)) for row in read(table)["data"]]

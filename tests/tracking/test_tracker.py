@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from stat_train.cli import main
 from stat_train.compose import read_settings
 from stat_train.errors import BudgetReached, StatTrainError, UserError, stopped
 from stat_train.tracking.tracker import Tracker, exit_code_of
-from stat_train.tracking.weights_and_biases import find_mode
+from stat_train.tracking.weights_and_biases import find_mode, has_overrides, without_overrides
 
 KEY = "5ecre7" + "0" * 34
 
@@ -96,6 +98,51 @@ def test_whatever_is_wrong_there_is_said_in_a_line_and_ends_nothing(tmp_path: Pa
     said = track(tmp_path, "track=tensorboard")
     assert said.startswith("track=tensorboard: ") and said.endswith("the run goes on without it\n")
     assert len(said.splitlines()) == 1
+
+
+def test_the_steps_of_changed_data_are_all_told_under_another_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same command with another pool: its training has another hash, and as many steps as that of before."""
+    monkeypatch.setattr("stat_train.tracking.tracker.SECONDS_BESIDE", 60.0)
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+
+    def told(artifact: str, losses: list[float]) -> tuple[list[list[float]], str]:
+        file = tmp_path / artifact / "metrics.jsonl"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("".join(json.dumps({"step": n, "loss": loss}) + "\n" for n, loss in enumerate(losses, 1)))
+        said = io.StringIO()
+        config = read_settings(["track=tensorboard", f"run_dir={run_dir}"]).config
+        tracker = Tracker(config, run_dir, Console(file=said, width=200))
+        tracker.follow("train", file)
+        with tracker:
+            pass
+        runs = [EventAccumulator(str(folder)) for folder in (run_dir / "tensorboard").iterdir()]
+        curves = [
+            run.Reload() and run.Scalars("train/loss") for run in runs if "train/loss" in run.Reload().Tags()["scalars"]
+        ]
+        return sorted([event.value for event in curve] for curve in curves), said.getvalue()
+
+    assert told("train-1.partial", [9.0])[0] == [[9.0]]
+    assert told("train-1", [9.0, 8.0])[0] == [[9.0, 8.0]]
+    found, said = told("train-2", [7.0, 6.0])
+    assert found == [[7.0, 6.0], [9.0, 8.0]] and "the data have changed" in said
+    found, said = told("train-2", [7.0, 6.0])
+    assert found == [[7.0, 6.0], [9.0, 8.0]] and "the data have changed" not in said
+
+
+def test_what_a_user_adds_to_requests_is_not_sent() -> None:
+    shown = read_settings(
+        ["teacher=openai", "teacher.model=m", "+teacher.request_overrides.user=5ecre7"]
+    ).config.model_dump()
+    sent = without_overrides(shown)
+    assert "5ecre7" in json.dumps(shown) and "5ecre7" not in json.dumps(sent)
+    assert sent == shown | {"teacher": sent["teacher"]}
+    assert set(shown["teacher"]) - set(sent["teacher"]) == {"request_overrides"}
+    assert has_overrides(shown) and not has_overrides(
+        read_settings(["teacher=openai", "teacher.model=m"]).config.model_dump()
+    )
 
 
 def test_without_its_package_tensorboard_is_refused_before_any_work(
