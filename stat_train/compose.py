@@ -165,7 +165,9 @@ def _usable_choices(given: Any, known: Sequence[str]) -> tuple[list[str], list[s
     found = [_usable_choice(SEVERAL, name, known) for name in dict.fromkeys(chosen)]
     usable = [_under(name, name) for right, _ in found for name in (each.partition("=")[2] for each in right)]
     twice = [f"{SEVERAL} = {name}: named twice; expected each once" for name in known if chosen.count(name) > 1]
-    return list(dict.fromkeys(usable)), [problem for _, problems in found for problem in problems] + twice
+    remedy = f" For a file of yours give {SEVERAL}.NAME.path=FILE"
+    unknown = [problem + remedy for _, problems in found for problem in problems]
+    return list(dict.fromkeys(usable)), unknown + twice
 
 
 def _under(name: str, choice: str) -> str:

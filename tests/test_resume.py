@@ -21,9 +21,10 @@ SETTINGS = [
     *("data_recipe.pairs=96", "train.epochs=1", "train.effective_batch_size=16"),
 ]
 RESULTS = ["training_set.jsonl", "profile.json", "evaluation.json", "checkpoint/model.safetensors"]
-AFTER_CURATION = Counter(["curate", "train", "benchmark", "evaluate", "report"])
-# The benchmark is answered twice: before the training and after it.
+AFTER_CURATION = Counter(["curate", "train", "benchmark", "likelihood", "evaluate", "report"])
+# The benchmark is answered twice, and its reference answers are read twice: before the training and after it.
 DIAGNOSIS = Counter(["questions", "label", "answer", "grade", "diagnose", "profile", "decontaminate", "benchmark"])
+DIAGNOSIS += Counter(["likelihood"])
 EVERY_STAGE = DIAGNOSIS + AFTER_CURATION
 
 

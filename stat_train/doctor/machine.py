@@ -89,6 +89,8 @@ def packages_used(config: Config) -> set[str]:
         used.add("lm-eval")
     if config.reaches("report"):
         used.add("jinja2")
+    if config.track.name != "none":
+        used.add(config.track.name)
     return used
 
 

@@ -255,7 +255,7 @@ def _notes(groups: Sequence[Group], rows: Sequence[Row], with_skills: bool) -> l
     for name in dict.fromkeys(row.benchmark for row in rows if row.only_difficult):
         notes.append(f"{name}, gain not tested: {CHOSEN}, so any other model tends to score higher there")
     notes += [note for row in rows if (note := _left_out_note(row, groups[0].name))]
-    notes += _not_asked(groups, rows)
+    notes += [*_not_asked(groups, rows), *_not_shared(groups, rows)]
     without = {row.benchmark: None for row in rows if with_skills and row.skills == []}
     return [*notes, *(f"{name}: no run shows which skills its questions need" for name in without)]
 
@@ -268,6 +268,16 @@ def _not_asked(groups: Sequence[Group], rows: Sequence[Row]) -> list[str]:
         for arm in group.arms
     }
     return [f"{who}: not asked {', '.join(names)}" for who, names in lacking.items() if names]
+
+
+def _not_shared(groups: Sequence[Group], rows: Sequence[Row]) -> list[str]:
+    """Return which benchmarks some run was scored on and another was not, so that they cannot be compared."""
+    scored = {group.name: set[str]().union(*group.runs[0].evaluation["arms"].values()) for group in groups}
+    shown = {row.benchmark for row in rows}
+    every = dict.fromkeys(name for found in scored.values() for name in sorted(found))
+    unseen = [name for name in every if name not in shown]
+    lacking = {name: ", ".join(run for run, found in scored.items() if name not in found) for name in unseen}
+    return [f"not compared: {name}, on which {runs} was not scored" for name, runs in lacking.items() if runs]
 
 
 def _left_out_note(row: Row, first: str) -> str:

@@ -169,7 +169,9 @@ def _print_skills(row: Row, console: Console) -> None:
 
 
 def _settings_note(found: Comparison) -> list[str]:
-    names = [setting.key for setting in found.settings]
+    # A benchmark that one run has and another has not differs in all of its settings.
+    parts = [setting.key.split(".") for setting in found.settings]
+    names = dict.fromkeys(".".join(each[:2] if each[0] == "benchmark" else each) for each in parts)
     return [f"settings that differ: {', '.join(names)}"] if names else []
 
 

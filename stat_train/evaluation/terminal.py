@@ -161,11 +161,16 @@ def _other_benchmarks(numbers: Mapping[str, Any], width: int) -> list[str]:
     fell = [row["benchmark"] for row in found["fell"]]
     others = [row for row in numbers["benchmarks"][1:] if row["change"] and row["change"]["difference"] is not None]
     others.sort(key=lambda row: row["benchmark"] not in fell)
-    lines = [shortened(plain(f"{row['benchmark']}: {_gain(row, 'after', 'change')}"), width) for row in others]
+    named = {row["benchmark"]: row["benchmark"] + _measure_note(row["after"]) for row in others}
+    lines = [shortened(plain(f"{named[row['benchmark']]}: {_gain(row, 'after', 'change')}"), width) for row in others]
     if len(lines) <= BENCHMARKS_SHOWN:
         return lines
     more = f"… and {len(lines) - BENCHMARKS_SHOWN} more; of all others {len(found['rose'])} rose, {len(fell)} fell"
     return [*lines[:BENCHMARKS_SHOWN], more]
+
+
+def _measure_note(score: Mapping[str, Any]) -> str:
+    return f" ({score['measure']})" if "@" in score["measure"] else ""
 
 
 def _cost(costs: Mapping[str, Any]) -> str:
@@ -181,13 +186,23 @@ def headline(numbers: Mapping[str, Any]) -> str:
     """Return the result of a run: the gain on one line, what it was measured from on the next."""
     best = numbers["headline"]
     if best is None:
-        return f"{plain(numbers['title'])}: no gain to report, the run did not train and evaluate a model"
+        title = plain(numbers["title"])
+        known = next((row["before"] or row["after"] for row in numbers["benchmarks"]), None)
+        if known is None:
+            return f"{title}: no gain to report, the run did not train and evaluate a model"
+        name, n = plain(numbers["benchmarks"][0]["benchmark"]), known["n"] - known["unscored"]
+        scored = f"{percent(known['accuracy'])} {_measured(known)} on the {n} questions of {name}"
+        return f"{title}: {scored}; no gain to report, no model was trained"
     change, before, after = best["change"], best["before"], best["after"]
+    scores = f"{percent(before['accuracy'])} -> {percent(after['accuracy'])} {_measured(after)}"
     return (
         f"{verdict(change)}: {_change_words(change)} on {plain(best['benchmark'])}\n"
-        f"{percent(before['accuracy'])} -> {percent(after['accuracy'])} right on the same {change['n']} questions, "
-        f"{probability(change['p'])}"
+        f"{scores} on the same {change['n']} questions, {probability(change['p'])}"
     )
+
+
+def _measured(score: Mapping[str, Any]) -> str:
+    return "right" if score["measure"] == "accuracy" else str(score["measure"])
 
 
 def other_arm(row: Mapping[str, Any], arm: str, what: str) -> str:

@@ -15,6 +15,7 @@ import pytest
 
 from stat_train import stage
 from stat_train.config import Prompt
+from stat_train.device_seconds import DEVICE_SECONDS_FILE
 from stat_train.diagnosis.answering import AnswerJob
 from stat_train.errors import StatTrainError
 from stat_train.models.generator import Sampling
@@ -59,7 +60,7 @@ def answer_job(folder: Path) -> AnswerJob:
 def answer(job: AnswerJob, processes: int) -> bytes:
     with lease(job.folder.with_suffix(".lease")):
         stage.answer(job, processes)
-    assert [path.name for path in job.folder.iterdir()] == ["answers.jsonl"]
+    assert {path.name for path in job.folder.iterdir()} == {"answers.jsonl", DEVICE_SECONDS_FILE}
     return (job.folder / "answers.jsonl").read_bytes()
 
 

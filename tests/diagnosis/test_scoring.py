@@ -14,6 +14,7 @@ from reward_model_files import save_causal, save_classifier, settings
 from stat_train import stage
 from stat_train.cli import main
 from stat_train.compose import read_settings
+from stat_train.device_seconds import DEVICE_SECONDS_FILE
 from stat_train.diagnosis.reward_models import CausalRewarder
 from stat_train.diagnosis.step_rewards import ScoreJob, step_rewards
 from stat_train.errors import StatTrainError
@@ -189,7 +190,7 @@ def score_job(files: Path, folder: Path) -> ScoreJob:
 def score(job: ScoreJob, processes: int) -> bytes:
     with lease(job.folder.with_suffix(".lease")):
         stage.score(job, processes)
-    assert [path.name for path in job.folder.iterdir()] == ["step_rewards.jsonl"]
+    assert {path.name for path in job.folder.iterdir()} == {"step_rewards.jsonl", DEVICE_SECONDS_FILE}
     return (job.folder / "step_rewards.jsonl").read_bytes()
 
 

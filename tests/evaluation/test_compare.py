@@ -271,3 +271,9 @@ def test_how_likely_the_reference_answers_are_stands_beside_the_scores(tmp_path:
     assert known_of[1].to_first.difference == pytest.approx(0.6)
     print_comparison(compared, Console(file=(output := StringIO()), width=80, color_system=None))
     assert "log-probability of the reference answers" in output.getvalue() and "+0.600" in output.getvalue()
+
+
+def test_a_benchmark_that_one_run_lacks_is_named(tmp_path: Path) -> None:
+    first = write_run(tmp_path / "a", {arm: {"standard": "+-", "longer": "+-"} for arm in ("base", "sft")})
+    second = write_run(tmp_path / "b", {arm: {"standard": "+-"} for arm in ("base", "sft")})
+    assert "not compared: longer, on which b was not scored" in compare([first, second], "all").notes

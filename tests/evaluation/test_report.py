@@ -367,10 +367,19 @@ def test_the_summary_says_gain_left_out_and_where_the_report_is() -> None:
     assert "runs/x/report.html" in text
 
 
+def test_the_summary_without_a_training_says_what_the_student_can_do() -> None:
+    found = numbers(evaluation=scores(arms=("base",)))
+    base = found["benchmarks"][0]["before"]
+    console, output = printed()
+    print_summary(found, Path("runs/x"), console)
+    words = f"{100 * base['accuracy']:.1f} % right on the {base['n']} questions of standard; no gain to report"
+    assert words in " ".join(output.getvalue().split())
+
+
 def test_the_summary_of_an_early_end_claims_nothing() -> None:
     console, output = printed()
     print_summary(numbers(evaluation=None), Path("runs/x"), console)
-    assert "no gain to report" in output.getvalue()
+    assert "no gain to report, the run did not train and evaluate a model" in " ".join(output.getvalue().split())
     assert "unscored" not in output.getvalue()
 
 

@@ -142,6 +142,8 @@ LONG = {
         Seen("benchmark", ".", 2, "orchestrator"),
         At("benchmark", "half", "answers.jsonl"),
         At("benchmark", "before", "benchmark-*", count=2),
+        At("likelihood", "half", "log_probabilities.jsonl"),
+        At("likelihood", "before", "likelihood-*"),
         At("evaluate", "half", "benchmark_answers.jsonl"),
         At("evaluate", "after", "evaluation.json"),
         At("report", "half", "report.html"),
@@ -150,7 +152,7 @@ LONG = {
 }
 STAGES = (
     "questions label answer grade diagnose profile decontaminate curate rl_questions replay train validate choose rl "
-    "benchmark evaluate report"
+    "benchmark likelihood evaluate report"
 )
 
 
