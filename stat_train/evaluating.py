@@ -67,7 +67,7 @@ def evaluation_of(
     parts = {each.name: file_hash(each.part, run.cache_dir) for each in benchmarks if each.part}
     identity |= {"parts": parts} if parts else {}
     inputs = [questions, *made.values(), *likelihoods.values(), *harness.values()]
-    artifact = run.make("evaluate", 4, inputs, identity, build, *EVALUATION_FILES)
+    artifact = run.make("evaluate", 5, inputs, identity, build, *EVALUATION_FILES)
     run.say_all(often_cut_off(json.loads((artifact.folder / "evaluation.json").read_text())))
     return artifact
 
