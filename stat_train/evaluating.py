@@ -78,13 +78,11 @@ def _likelihoods(
     """Return how likely each arm, asked plainly, finds the reference answers; nothing where that is not wanted."""
     if not run.config.evaluate.log_probabilities:
         return {}
-    places = {each.place: each for each in reversed(benchmarks)}
-    made = {
-        (arm, place): reference_log_probabilities(run, arm, asked, weights)
+    return {
+        (arm, each): reference_log_probabilities(run, arm, each, weights)
         for arm, weights in arms.items()
-        for place, asked in reversed(places.items())
+        for each in benchmarks
     }
-    return {(arm, each): made[arm, each.place] for arm in arms for each in benchmarks}
 
 
 def _graded(run: Run, arm: str, benchmark: Benchmark, answers: Artifact) -> Graded:

@@ -43,8 +43,11 @@ def reference_log_probabilities(run: Run, arm: str, asked: Benchmark, weights: W
         write_records(folder / "dropped.jsonl", dropped)
         return {"question": Count(len(questions), len(questions) - len(dropped))}
 
+    before = len(run.folder.made)
     made = run.make("likelihood", 1, [], known_by, build)
-    run.say(f"{arm} on {asked.name}: log-probability of the reference answers")
+    # Benchmarks that ask the same file share it.
+    if len(run.folder.made) > before:
+        run.say(f"{arm} on {asked.name}: log-probability of the reference answers")
     return made
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from stat_train.benchmarks import Benchmark
-from stat_train.config import LocalStudent, OpenAITeacher
+from stat_train.config import OpenAITeacher
 from stat_train.counts import Count, Counts, seen
 from stat_train.curating import left_out_rows
 from stat_train.curation.source import make_source
@@ -18,7 +18,6 @@ from stat_train.diagnosis.answering import EXEMPLARS_FILE, PROMPTS_FILE, worked_
 from stat_train.diagnosis.skill_map import NAME, required_skills
 from stat_train.evaluation.exemplars import EXAMPLE, Judged, choose_exemplars, shortened, told
 from stat_train.evaluation.summary import BASE, PROMPTED
-from stat_train.models.places import model_place
 from stat_train.progress import track
 from stat_train.records import Dropped, ExemplarPrompt, Question
 from stat_train.run import Run, Summary
@@ -100,10 +99,10 @@ def exemplar_prompts(
 
 
 def _identity(run: Run, room: int) -> Summary:
-    student, teacher = _student(run), run.config.teacher
+    student, teacher = student_weights(run), run.config.teacher
     rule = {name: value for name, value in run.config.difficulty.identity().items() if name != "prm"}
     asked = run.teacher_identity("required_skills") if isinstance(teacher, OpenAITeacher) else teacher.name
-    tokens: Summary = {"model": run.fingerprint(model_place(student.model)), "revision": student.revision}
+    tokens: Summary = {"model": student.known_by, "revision": student.revision}
     tokens |= {"prompt": run.prompt.model_dump(), "max_new_tokens": room}
     chosen: Summary = {"exemplars": run.config.evaluate.exemplars, "seed": run.config.seed}
     return tokens | chosen | {"difficulty": rule, "teacher": asked}
@@ -112,12 +111,6 @@ def _identity(run: Run, room: int) -> Summary:
 def _counts_of_labels(judged: Judged, unlabelled: Sequence[Dropped]) -> Counts:
     names = sum(len(skills) for skills in judged.skills.values())
     return {"question": Count(sum(judged.difficult.values()), len(judged.skills)), NAME: seen(names, unlabelled, NAME)}
-
-
-def _student(run: Run) -> LocalStudent:
-    student = run.config.student
-    assert isinstance(student, LocalStudent)
-    return student
 
 
 def _judged(
@@ -141,11 +134,9 @@ def _fits(
     """Return what tells whether a prompt leaves room for an answer of so many tokens in what the student takes."""
     from stat_train.models.transformers import context_tokens, load_tokenizer
 
-    student = _student(run)
-    weights = model_place(student.model)
-    revision = student.revision if weights == student.model else None
-    renderer = PromptRenderer(load_tokenizer(weights, revision), run.prompt)
-    most = context_tokens(weights, revision, renderer.tokenizer)
+    weights = student_weights(run)
+    renderer = PromptRenderer(load_tokenizer(weights.place, weights.revision), run.prompt)
+    most = context_tokens(weights.place, weights.revision, renderer.tokenizer)
 
     def fits(prompt: ExemplarPrompt) -> bool:
         shown = [worked_example(examples[id]) for id in prompt.exemplar_ids]

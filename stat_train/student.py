@@ -60,9 +60,9 @@ def validation_answers(run: Run, questions: Artifact) -> Artifact:
     sampling, attempts = how_asked(student, run.config.difficulty)
     if isinstance(student, EndpointStudent):
         return _ask_served(run, questions, student, sampling, attempts)
-    weights = model_place(student.model)
+    weights = student_weights(run)
     job = _job(run, validation, weights, sampling, attempts, student.batch_size)
-    return _answer(run, "answer", job, run.fingerprint(weights), "answers.jsonl")
+    return _answer(run, "answer", job, weights.known_by, "answers.jsonl")
 
 
 def benchmark_answers(
@@ -76,7 +76,7 @@ def benchmark_answers(
     settings, student = run.config.evaluate, run.config.student
     assert isinstance(student, LocalStudent)
     batch_size = settings.batch_size or student.batch_size
-    job = _job(run, asked.place, weights.place, asked.sampling, asked.samples, batch_size)
+    job = _job(run, asked.place, weights, asked.sampling, asked.samples, batch_size)
     before = len(run.folder.made)
     made = _answer(run, name, job.model_copy(update={"exemplars": exemplars}), weights.known_by)
     if len(run.folder.made) > before:
@@ -95,14 +95,12 @@ def _ask_served(run: Run, questions: Artifact, student: EndpointStudent, samplin
     return run.make("answer", 1, [questions], identity, build, "answers.jsonl")
 
 
-def _job(run: Run, questions: Path, weights: str, sampling: Sampling, attempts: int, batch_size: int) -> AnswerJob:
-    student = run.config.student
-    assert isinstance(student, LocalStudent)
+def _job(run: Run, questions: Path, weights: Weights, sampling: Sampling, attempts: int, batch_size: int) -> AnswerJob:
     return AnswerJob(
         folder=Path(),
         questions=questions,
-        model=weights,
-        revision=student.revision if weights == student.model else None,
+        model=weights.place,
+        revision=weights.revision,
         prompt=run.prompt,
         attempts=attempts,
         sampling=sampling,
