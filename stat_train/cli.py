@@ -17,139 +17,24 @@ from rich.console import Console
 
 from stat_train import __version__
 from stat_train.errors import StatTrainError, UserError, did_you_mean
+from stat_train.help_texts import (
+    COMPARE,
+    COMPARE_MORE,
+    DOCTOR,
+    DOCTOR_MORE,
+    HELP,
+    PLAN,
+    PLAN_MORE,
+    PROFILES,
+    PROFILES_MORE,
+    TRACE,
+    TRACE_MORE,
+)
 
 if TYPE_CHECKING:
     from stat_train.compose import Settings
 
 WIDTH_WITHOUT_TERMINAL = 110
-HELP = """\
-stat-train: find what a student model cannot do, and train it on that (STAT, arXiv 2510.10023).
-
-Usage
-  stat-train [KEY=VALUE ...]          run the method with these settings
-  stat-train compare RUN RUN ...      put finished runs side by side
-  stat-train profiles RUN RUN         two students or checkpoints, skill by skill
-  stat-train trace RUN ROW_ID         why a training row is there, back to the student's answer
-  stat-train plan [KEY=VALUE ...]     what the run will ask of paid models, and what that will cost
-  stat-train doctor [KEY=VALUE ...]   check that what this run needs works: models, packages, disk
-  stat-train --cfg job [KEY=VALUE ..] print the settings that a run would have, and stop
-  stat-train --help | --version
-
-Try it
-  stat-train                          the whole method, tiny student: CPU, no network, 2 minutes
-  stat-train until=profile            stop when it is known what the student cannot do
-  stat-train data_recipe=pool         the same budget without targeting: the baseline to beat
-
-Choices (GROUP=CHOICE; each file of a choice says what it is and what it costs)
-{groups}
-
-Common settings
-  run_dir=runs/NAME                   where the results are linked together
-  until=STAGE                         the last stage to run: label answer grade diagnose profile
-                                      curate train rl evaluate report
-  seed=N                              all randomness of the run
-  data_recipe.pairs=N                 size of the training set
-  train.learning_rate=X  train.epochs=N  train.effective_batch_size=N
-  train.learning_rates=[X,Y]          several rates; the best on the validation questions goes on
-  rl=grpo                             reinforcement learning after fine-tuning (train=none: instead)
-  task.pool=FILE task.benchmark=FILE  your own questions, JSONL or Parquet (with task=jsonl)
-  student.model=FOLDER_OR_HUB_NAME    your own student (with student=local)
-  benchmark=[gsm8k,amc23]             more benchmarks than the task's; benchmark.NAME.path=FILE
-All settings with their defaults: stat-train --cfg job, or the files in
-  {place}
-
-A run that was interrupted goes on where it was when the same command is given again. A file STOP
-in its run_dir asks it to stop: a training saves its state first.
-Exit codes: 0 done, 1 a stage or check failed, 2 wrong input, 3 budget spent, 4 a regression found,
-75 stopped as asked (start it again), 130 or 143 stopped.
-"""
-
-PLAN = """\
-Say what a run with these settings will ask of paid models, and what that will cost, before it does:
-calls, tokens, US dollars and hours for each stage. No call is made. Then what it will train: rows, steps
-and answers, and over how many processes.
-
-Where the inputs of a stage are there, its very requests are counted, less those that the ledger has;
-where not, the plan says what it takes for granted (the settings plan.*)."""
-PLAN_MORE = """\
-The questions are read as the run reads them, and kept in cache_dir for it.
-
-Examples
-  stat-train plan task=math teacher=openai teacher.model=NAME student=recorded student.path=FILE ...
-  stat-train plan ... teacher.usd_per_million_input_tokens=0.15 teacher.usd_per_million_output_tokens=0.6
-  stat-train plan ... plan.difficult_share=0.4 plan.rewrite_tokens=600 --json"""
-DOCTOR = """\
-Check that what a run with these settings needs works, before the run does:
-
-  packages        installed, in versions that work together
-  cache_dir       room for the results, and for the checkpoints when the run trains
-  GPU             what there is; without one, the CPU is used
-  student files   whole, or to be had from the hub (student=tiny and local)
-  reward model    the same of the model that scores steps (difficulty=prm and token_prm)
-  student         one real call to each address (student=endpoint)
-  teacher         one real call to each address, and one that asks for JSON (teacher=openai)
-  checkpoint      whole, or an adapter that names its base (train=external)
-  training step   one step on two short rows, as the run would do it (when the run trains)
-
-Each line says ok, failed or skipped, with what was seen; below it, what to do about it."""
-DOCTOR_MORE = """\
-A call costs a few tokens. It is not written to the ledger and not charged to the budget. The training
-step loads the student (from the hub, when it is not here yet), writes a checkpoint near cache_dir and
-removes it; two short rows do not show how much memory long ones take.
-
-Examples
-  stat-train doctor
-  stat-train doctor teacher=openai teacher.model=NAME student=local student.model=FOLDER
-  stat-train doctor until=profile --json
-
-Exit codes: 0 everything that this run needs works, 1 a check failed, 2 the settings are wrong."""
-
-COMPARE = """\
-Put finished runs side by side: what each scores, what it gained over its own base, how it differs from the
-FIRST run on the questions that both scored, and what it cost: tokens trained, dollars paid for replies,
-seconds on GPUs (without one: of processes on the CPU)."""
-COMPARE_MORE = """\
-A skill regressed when its change is clear (p adjusted for the number of skills, at most 0.05) and down; a
-benchmark when its 95 % interval lies below 0. With --fail-if-regressed each run is judged against the
-first, a single run against its own base, on the benchmarks that are shown.
-
-Examples
-  stat-train compare runs/pool runs/stat_sel --skills
-  stat-train compare runs/*-seed* --over-seeds --benchmark all
-  stat-train compare runs/released runs/candidate --fail-if-regressed --json > comparison.json
-  stat-train compare --html comparison.html runs/pool runs/stat_sel
-
-Exit codes: 0 done, 2 wrong input, or --fail-if-regressed and nothing to judge by, 4 --fail-if-regressed and
-something regressed."""
-
-PROFILES = """\
-Compare how often each skill was missing in two runs: two students, or two checkpoints of one.
-
-Runs that were asked the same validation questions are compared question by question (McNemar's test,
-Tango's score interval), others rate by rate (Fisher's exact test, Newcombe's interval). A change is
-"clear" when its p value, adjusted for the number of skills (Benjamini-Hochberg), is at most 0.05. A skill
-with fewer than 5 exposures is shown and marked, never called clear."""
-PROFILES_MORE = """\
-Both runs need a profile (until=profile or later). Shares are of the questions that expose the skill: it
-is required or was missing. Positive change: B misses the skill more often than A.
-
-Examples
-  stat-train profiles runs/before runs/after
-  stat-train profiles runs/small runs/large --json"""
-
-TRACE = """\
-Say why a training row is there: recipe, missing skill, the difficult question, what the student answered
-(each step with its reward, where steps were scored), the diagnosis, the pool questions that the row was
-made from, and each call of a model behind it, with its prompt, its price and who paid it. Or list the
-rows that a missing skill, a difficult question or a call led to."""
-TRACE_MORE = """\
-The run needs a training set (until=curate or later). What is printed is read from its files and from the
-ledger of its cache_dir; no model is asked.
-
-Examples
-  stat-train trace runs/math stat_sel-00017
-  stat-train trace runs/math --skill geometry
-  stat-train trace runs/math --call 5f2c9a1b0d3e4f67 --json"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -197,10 +82,10 @@ def _run(given: list[str]) -> int:
     if show:
         print(settings.yaml, end="")
         return 0
-    from stat_train.pipeline import run
+    from stat_train.rounds import carry_out
 
     logging.getLogger("datasets").setLevel(logging.ERROR)
-    run(settings, ["stat-train", *given], console())
+    carry_out(settings, ["stat-train", *given], console())
     return 0
 
 

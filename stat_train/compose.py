@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -18,7 +19,7 @@ from pydantic_core import ErrorDetails
 
 from stat_train.config import Config
 from stat_train.contradictions import contradictions
-from stat_train.errors import ConfigError, did_you_mean
+from stat_train.errors import ConfigError, UserError, did_you_mean
 
 PACKAGE = Path(__file__).parent
 # The group of which several choices can be made, each under its own name; one of the user's has the settings of OWN.
@@ -65,7 +66,10 @@ def config_dir() -> Path:
 def choices() -> dict[str, list[str]]:
     """Return the choices of every configuration group."""
     groups = [path for path in sorted(config_dir().iterdir()) if path.is_dir()]
-    return {group.name: sorted(path.stem for path in group.glob("*.yaml")) for group in groups}
+    return {
+        group.name: sorted(path.relative_to(group).with_suffix("").as_posix() for path in group.rglob("*.yaml"))
+        for group in groups
+    }
 
 
 def read_settings(arguments: Sequence[str]) -> Settings:
@@ -85,6 +89,22 @@ def read_settings(arguments: Sequence[str]) -> Settings:
     if problems:
         raise ConfigError(problems)
     return Settings(config, OmegaConf.to_yaml(composed, resolve=True))
+
+
+def saved_settings(text: str) -> Settings:
+    """Return the settings that were written down as YAML, as they were; raises UserError when they are no run's."""
+    try:
+        return Settings(Config.model_validate(OmegaConf.to_container(OmegaConf.create(text), resolve=False)), text)
+    except (ValidationError, ValueError, OmegaConfBaseException, yaml.YAMLError) as error:
+        reason = str(error).partition("\n")[0]
+        message = f"these settings were written by another version of stat-train ({reason}); give them anew"
+        raise UserError(message) from error
+
+
+def changed(settings: Settings, **changes: Any) -> Settings:
+    """Return the settings with other values of these names."""
+    config = settings.config.model_copy(update=changes)
+    return Settings(config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
 
 
 def leaves(values: Any, prefix: str = "") -> list[tuple[str, Any]]:
@@ -145,6 +165,8 @@ def _usable(argument: str) -> tuple[list[str], list[str]]:
         return [], [f"{argument}: comes with the choice; use {key.removesuffix('.name')}=CHOICE"]
     if key == SEVERAL:
         return _usable_choices(override.value(), groups[key])
+    if key == "rounds" and not isinstance(override.value(), dict):
+        return [f"++rounds.count={_shown(override.value())}"], []
     if key in groups:
         return _usable_choice(key, _shown(override.value()).strip("'"), groups[key])
     return [f"++{argument.lstrip('+')}"], []

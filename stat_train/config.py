@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from stat_train.launch_settings import STAGES, Rounds, Slurm, Stage, Sweep
 from stat_train.recipe_settings import DataRecipe
 from stat_train.setting_types import (
     OPERATIONAL,
@@ -28,13 +29,8 @@ from stat_train.setting_types import (
 from stat_train.track_settings import Tracking
 from stat_train.train_settings import Reinforcement, Strategy, Training
 
-STAGES = ("label", "answer", "grade", "diagnose", "profile", "curate", "train", "rl", "evaluate", "report")
-
-Stage = Literal["label", "answer", "grade", "diagnose", "profile", "curate", "train", "rl", "evaluate", "report"]
-
-
 # Where results are put, and how far a run goes, is no difference between what two runs do.
-NOT_OF_A_RUN = ("run_dir", "cache_dir", "until")
+NOT_OF_A_RUN = ("run_dir", "cache_dir", "until", "sweep", "slurm")
 # The settings that name a file of questions.
 QUESTION_KEYS = ("task.pool", "task.benchmark", "task.validation", "decontaminate.against", "rl.prompts")
 
@@ -307,6 +303,7 @@ class Config(Node):
     cache_dir: Text
     seed: Seed
     until: Stage
+    rounds: Annotated[Rounds, OPERATIONAL]
     task: Task
     student: Student
     teacher: Teacher
@@ -320,6 +317,8 @@ class Config(Node):
     deepspeed: Annotated[Strategy, OPERATIONAL]
     budget: BudgetCaps
     track: Annotated[Tracking, OPERATIONAL]
+    sweep: Annotated[Sweep, OPERATIONAL]
+    slurm: Annotated[Slurm, OPERATIONAL]
     plan: PlanAssumptions
     evaluate: Evaluation
     benchmark: dict[BenchmarkName, BenchmarkSettings]

@@ -44,6 +44,7 @@ def contradictions(config: Config) -> list[str]:
         _check_audit,
         _check_budget,
         _check_tracking,
+        _check_end,
     )
     return [problem for check in checks for problem in check(config)]
 
@@ -102,6 +103,13 @@ def _check_difficulty(config: Config) -> list[str]:
     if isinstance(difficulty, ConsistencyDifficulty) and difficulty.min_agreement > difficulty.samples:
         given = f"difficulty.min_agreement = {difficulty.min_agreement}"
         return [f"{given}: expected at most difficulty.samples = {difficulty.samples}, or every question is difficult"]
+    return []
+
+
+def _check_end(config: Config) -> list[str]:
+    model = config.reward_model()
+    if config.until == "score" and model is None:
+        return ["until = score: no reward model scores steps in this run; use until=grade, or difficulty=prm"]
     return []
 
 

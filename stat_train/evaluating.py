@@ -94,8 +94,8 @@ def _graded(run: Run, arm: str, benchmark: Benchmark, answers: Artifact) -> Grad
 def report_of(run: Run, profiled: Artifact, trained_on: Artifact, evaluation: Artifact | None) -> Artifact:
     """Return the result for people: a page, the same as numbers, and a card of the model that was trained."""
     made = list(run.folder.made)
-    # Who was told of the run is no part of its result.
-    settings = run.config.model_dump(exclude={"track"})
+    # Who was told of the run, and where it ran, is no part of its result.
+    settings = run.config.model_dump(exclude={"track", "sweep", "slurm"})
     stages = [stage_numbers(artifact) for artifact in made]
 
     def build(folder: Path) -> Counts:

@@ -121,6 +121,8 @@ def method(run: Run) -> Iterator[Artifact]:
     yield (skill_map := label(run, questions))
     yield (answers := answer(run, questions))
     yield (grades := grade(run, questions, answers))
+    if scores := score(run, questions, answers):
+        yield scores
     yield (diagnoses := diagnose(run, questions, skill_map, answers, grades))
     profiled = profile(run, questions, skill_map, diagnoses)
     if run.config.audit.sample:

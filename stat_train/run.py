@@ -28,8 +28,9 @@ from stat_train.counts import Counts, dropped_counts
 from stat_train.errors import stopped
 from stat_train.models.budget import Budget
 from stat_train.models.ledger import Ledger
+from stat_train.run_folder import RunFolder
 from stat_train.setting_types import Node
-from stat_train.store import Artifact, RunFolder, file_hash, make, make_folder
+from stat_train.store import Artifact, file_hash, make, make_folder
 from stat_train.tasks.answer_pool import PooledGrader, function_hash, grader_function, is_function
 from stat_train.tasks.answers import BuiltInGrader
 from stat_train.tasks.graders import Grader, PlainGrader

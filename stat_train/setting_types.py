@@ -49,6 +49,12 @@ Url = Annotated[
 ]
 EnvironmentVariable = Annotated[str, _text_like("[A-Z_][A-Z0-9_]*", "the NAME of an environment variable, in capitals")]
 
+# As Slurm takes it.
+WallTime = Annotated[
+    str,
+    _text_like(r"(\d+-)?\d{1,2}:\d{2}:\d{2}|\d+", "HOURS:MINUTES:SECONDS, DAYS-HOURS:MINUTES:SECONDS or minutes"),
+]
+
 # As the hub names repositories: no two dots or hyphens in a row, none at an end.
 HubName = Annotated[
     str,

@@ -1,4 +1,4 @@
-"""Artifacts, leases and run folders: the only file that writes them.
+"""Artifacts and leases: the only file that writes them.
 
 A stage's output is the folder `cache_dir/artifacts/STAGE-HASH`. It is made under `STAGE-HASH.partial` and renamed when
 whole, so a folder without that suffix is complete. What an interrupted process left in the partial folder is kept: each
@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -31,11 +31,23 @@ logger = logging.getLogger(__name__)
 R = TypeVar("R", bound=Record)
 HEARTBEAT_SECONDS = 5.0
 LEASE_EXPIRES_SECONDS = 60.0
-RUN_MARK = "# The settings of the stat-train run whose results this folder shows.\n"
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
+
+
+def make_folder(folder: Path, key: str) -> None:
+    """Create the folder that a setting names; raises UserError when that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{key} = {folder}: cannot be made ({error.strerror}); expected a folder, or a name that is free, in a "
+            "place that you can write to"
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{key} = {folder}: cannot be written to; expected a folder of your own")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -329,72 +341,3 @@ def _keep_touching(path: Path, text: str, stop: threading.Event) -> None:
         except OSError:
             # Shared storage fails now and then; the next beat tries again.
             continue
-
-
-# -- the run folder ---------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class RunFolder:
-    """One run's results under plain names: links to its artifacts, its settings and its manifest."""
-
-    folder: Path
-    made: list[Artifact] = field(default_factory=list)
-
-    def open(self, settings_yaml: str) -> None:
-        """Create the folder and write the run's settings; what earlier settings led to is no longer shown in it.
-
-        Raises UserError when the folder cannot be made, or when it is no run's: its files could be overwritten.
-        """
-        make_folder(self.folder, "run_dir")
-        present = {path.name: path for path in self.folder.iterdir() if not TEMPORARY.fullmatch(path.name)}
-        if present and not _is_run(self.folder / "config.yaml"):
-            raise UserError(
-                f"run_dir = {self.folder}: holds {min(present)} and is no run's folder; expected an empty folder, a "
-                "run's, or a name that is free"
-            )
-        for name, path in present.items():
-            if path.is_symlink() or name in ("manifest.json", "dropped.jsonl"):
-                path.unlink()
-        write_text(self.folder / "config.yaml", RUN_MARK + settings_yaml)
-
-    def add(self, artifact: Artifact, names: Iterable[str]) -> None:
-        """Count an artifact in, link its files of these names, and gather what was left out so far."""
-        self.made.append(artifact)
-        for name in names:
-            self.link(name, artifact.folder / name)
-        dropped = [row for artifact in self.made for row in artifact.dropped()]
-        write_records(self.folder / "dropped.jsonl", dropped)
-
-    def close(self, command: Sequence[str], **about: Any) -> None:
-        """Write the manifest: which artifacts the run consists of, and what else is to be known of it."""
-        stages = [{"stage": a.stage, "artifact": a.name, "seconds": a.seconds, "counts": a.counts()} for a in self.made]
-        manifest = {"stat_train": __version__, "command": list(command), **about, "stages": stages}
-        write_json(self.folder / "manifest.json", manifest)
-
-    def link(self, name: str, target: Path) -> None:
-        """Show a file or folder of an artifact under a plain name."""
-        place = self.folder / name
-        if place.exists() and not place.is_symlink():
-            raise UserError(f"{place} is in the way: it is no link of a run; move it away or choose another run_dir")
-        temporary = self.folder / f".{name}.{uuid4().hex}"
-        temporary.symlink_to(os.path.relpath(target.resolve(), self.folder.resolve()))
-        os.replace(temporary, place)
-
-
-def make_folder(folder: Path, key: str) -> None:
-    """Create the folder that a setting names; raises UserError when that cannot be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{key} = {folder}: cannot be made ({error.strerror}); expected a folder, or a name that is free, in a "
-            "place that you can write to"
-        ) from error
-    if not os.access(folder, os.W_OK):
-        raise UserError(f"{key} = {folder}: cannot be written to; expected a folder of your own")
-
-
-def _is_run(settings: Path) -> bool:
-    """Tell whether these are a run's settings, and not another program's that are called alike."""
-    return settings.is_file() and settings.read_bytes().startswith(RUN_MARK.encode())

@@ -174,7 +174,7 @@ WRONG = {
     "unknown choice, none near": Wrong(
         ["train=xyz"], [["train = xyz", "no such choice", "expected one of external, none, sft"]]
     ),
-    "unknown word": Wrong(["until=currate"], [["until = 'currate'", "expected 'label'", 'Did you mean "curate"?']]),
+    "unknown word": Wrong(["until=currate"], [["until = 'currate'", "expected 'questions', 'label'", 'Did you mean "curate"?']]),
     "unknown word in a list": Wrong(
         ["task.benchmarks=[standard,retentoin]"],
         [["task.benchmarks.1 = 'retentoin'", "expected 'standard'", 'Did you mean "retention"?']],
@@ -578,6 +578,10 @@ OPERATIONAL_OF_ENDPOINTS = {
 }
 
 
+# How a run is started, none of which any stage depends on.
+HOW_STARTED = {"rounds", "sweep", "slurm"}
+
+
 # Where 8 is no value.
 VALUES = {
     "gradient_checkpointing": True,
@@ -594,7 +598,9 @@ VALUES = {
 def test_what_is_operational_is_not_in_the_identity() -> None:
     config = read_settings([]).config
     every = {key for key, _ in leaves(config.model_dump())}
-    assert every - {key for key, _ in leaves(config.identity())} == OPERATIONAL_SETTINGS
+    operational = every - {key for key, _ in leaves(config.identity())}
+    assert {key for key in operational if key.partition(".")[0] not in HOW_STARTED} == OPERATIONAL_SETTINGS
+    assert {key.partition(".")[0] for key in operational} > HOW_STARTED
 
 
 @pytest.mark.parametrize("key", sorted(OPERATIONAL_SETTINGS - OF_A_CHOICE))
@@ -617,7 +623,9 @@ def test_only_settings_that_say_so_are_operational() -> None:
     # Where prompts are does not count, and what they say does: it is in the identity of the stages that ask them.
     expected = {key.rpartition(".")[2] for key in OPERATIONAL_SETTINGS - OF_A_CHOICE} | OPERATIONAL_OF_ENDPOINTS
     # `prompts` of reinforcement learning are another setting, and count.
-    assert marked == expected | OPERATIONAL_OF_ROLLOUTS | OPERATIONAL_OF_TRACKING | {"prompts", "deepspeed"}
+    assert (
+        marked == expected | OPERATIONAL_OF_ROLLOUTS | OPERATIONAL_OF_TRACKING | {"prompts", "deepspeed"} | HOW_STARTED
+    )
     assert "prompts" in read_settings(["rl=grpo"]).config.rl.identity()
 
 

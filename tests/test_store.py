@@ -19,7 +19,8 @@ from stat_train import store
 from stat_train.counts import Count, Counts
 from stat_train.errors import StatTrainError, UserError
 from stat_train.records import Dropped, QuestionSkills
-from stat_train.store import Artifact, RunFolder, chunk_seed, file_hash, lease, make, make_folder
+from stat_train.run_folder import RUN_MARK, RunFolder
+from stat_train.store import Artifact, chunk_seed, file_hash, lease, make, make_folder
 
 REPOSITORY = Path(__file__).parents[1]
 # Linux gives no process this number.
@@ -449,7 +450,7 @@ def test_run_folder_links_are_relative_and_survive_moving_everything(tmp_path: P
     assert os.readlink(link) == f"../cache/artifacts/{artifact.name}/out.txt"
     (tmp_path / "runs").rename(tmp_path / "moved")
     assert (tmp_path / "moved" / "first" / "out.txt").read_text() == "content"
-    assert (tmp_path / "moved" / "first" / "config.yaml").read_text() == store.RUN_MARK + "seed: 0\n"
+    assert (tmp_path / "moved" / "first" / "config.yaml").read_text() == RUN_MARK + "seed: 0\n"
 
 
 def test_link_is_replaced_without_a_moment_of_absence(tmp_path: Path) -> None:

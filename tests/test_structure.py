@@ -32,6 +32,8 @@ ORDER = (
         "evaluation_contradictions",
         "contradictions",
         "store",
+        "run_folder",
+        "launch_settings",
     }
     | {"chunks", "compose", "device_seconds"},
     {"tasks", "models"},
@@ -54,9 +56,10 @@ ORDER = (
         "evaluating",
         "reporting",
         "pipeline",
+        "rounds",
     }
     | {"stage", "doctor", "plan", "trace"},
-    {"cli"},
+    {"cli", "help_texts"},
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 HEAVY = {"torch", "transformers", "trl", "deepspeed", "accelerate", "peft", "tokenizers", "datasets", "scipy"}
@@ -258,14 +261,15 @@ def test_the_folder_of_recipes_is_the_group_of_recipes() -> None:
 
 @pytest.mark.parametrize("path", SETTINGS_FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_settings_file_says_what_it_is_and_how_to_use_it(path: Path) -> None:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    # Hydra reads where an experiment's settings belong from the first line.
+    lines = path.read_text(encoding="utf-8").removeprefix("# @package _global_\n").splitlines()
     opening = lines[: next(index for index, line in enumerate(lines) if not line.startswith("#"))]
     assert opening and re.match(r"# [A-Z]\S* \S", opening[0]), "the first line says what the file is"
     assert "Command:" not in opening[0]
     command = re.search(r"Command: stat-train(.*?)(?: {2,}Cost:|$)", "\n".join(opening), re.MULTILINE)
     assert command and re.search(r"Cost: \S", "\n".join(opening)), "Command: and Cost: follow"
     group = path.parent.name.replace("data_recipes", "data_recipe")
-    if group not in ("conf", "audit", "evaluate", "budget", "plan", "decontaminate"):
+    if group not in ("conf", "audit", "evaluate", "budget", "plan", "decontaminate", "slurm"):
         ways = {f"{group}={path.stem}", f"{group}=[{path.stem}]"}
         # One of your own has a name of yours.
         ways |= {"benchmark.mine.path=mine.jsonl"} if path.match("benchmark/jsonl.yaml") else set()

@@ -1,0 +1,94 @@
+"""The schema of how runs are started: in rounds, in sweeps, and as jobs on a Slurm cluster.
+
+The defaults and their meaning are in `conf/config.yaml`, `conf/sweep/` and `conf/slurm/`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stat_train.setting_types import Count, Node, Positive, Text, WallTime
+
+STAGES = (
+    "questions",
+    "label",
+    "answer",
+    "grade",
+    "score",
+    "diagnose",
+    "profile",
+    "curate",
+    "train",
+    "rl",
+    "evaluate",
+    "report",
+)
+Stage = Literal[
+    "questions",
+    "label",
+    "answer",
+    "grade",
+    "score",
+    "diagnose",
+    "profile",
+    "curate",
+    "train",
+    "rl",
+    "evaluate",
+    "report",
+]
+Resource = Literal[
+    "partition",
+    "account",
+    "qos",
+    "constraint",
+    "time",
+    "cpus",
+    "memory_gb",
+    "nodes",
+    "gpus_per_node",
+    "container",
+    "setup",
+    "options",
+]
+Changes = dict[Resource, Text | int | list[Text] | None]
+
+
+class Rounds(Node):
+    """How often the method is repeated, each time for what the model of the round before cannot do yet."""
+
+    count: Positive
+    start: Literal["last", "base"]
+    validation: Literal["same", "new"] | Annotated[list[Positive | Text], Field(min_length=1)]
+
+
+class Sweep(Node):
+    """The runs of `stat-train -m`: every combination of `params`, and those of `also` with what `also` leaves open."""
+
+    params: dict[Text, Text]
+    also: list[dict[Text, Text]]
+    folder: Text | None
+    published: Text | None
+
+
+class Slurm(Node):
+    """What a job asks the cluster for; `network` changes it for stages that call a server, `stages` for one stage."""
+
+    partition: Text | None
+    account: Text | None
+    qos: Text | None
+    constraint: Text | None
+    time: WallTime
+    cpus: Positive
+    memory_gb: Positive | None
+    gpus_per_node: Count
+    container: Text | None
+    setup: list[Text]
+    options: list[Text]
+    signal_seconds: Positive
+    shards: Positive
+    resubmits: Count
+    network: Changes
+    stages: dict[Stage, Changes]
