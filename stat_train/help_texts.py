@@ -23,8 +23,8 @@ Choices (GROUP=CHOICE; each file of a choice says what it is and what it costs)
 
 Common settings
   run_dir=runs/NAME                   where the results are linked together
-  until=STAGE                         the last stage to run: label answer grade diagnose profile
-                                      curate train rl evaluate report
+  until=STAGE                         the last stage to run: questions label answer grade score
+                                      diagnose profile curate train rl evaluate report
   seed=N                              all randomness of the run
   data_recipe.pairs=N                 size of the training set
   train.learning_rate=X  train.epochs=N  train.effective_batch_size=N
