@@ -66,7 +66,7 @@ def test_a_hostile_answer_costs_at_most_its_limit(name: str, grader: PooledGrade
     "count", [pytest.param(60, marks=pytest.mark.slow), pytest.param(1000, marks=pytest.mark.soak)]
 )
 def test_many_hostile_answers(count: int) -> None:
-    """In random order, with right ones between: 4 workers need a quarter of all limits, beside other work 2.5 times that.
+    """In random order, with right ones between: 4 workers need a quarter of all limits, and 1.5 times it more.
 
     Memory is that of this process's children together, looked at ten times a second.
     """
