@@ -102,7 +102,7 @@ def _say_start(plan: Plan, waiting: Sequence[SweepJob], launcher: Launcher, cons
         say_line(console, f"removed {stop}, which had asked an earlier sweep to stop")
     done = len(plan.jobs) - len(waiting)
     before = f", {done} done before" if done else ""
-    say(
+    say_line(
         console,
         f"{len(plan.jobs)} jobs in {plan.folder}{before}, {len(waiting)} to run (hydra/launcher={launcher.name})",
     )

@@ -107,7 +107,7 @@ def say_caps(plan: Plan, count: int, console: Console) -> None:
         if caps:
             total = in_dollars(sum(caps)) if name == "max_usd" else f"{sum(caps):,}"
             open_end = "" if len(caps) == len(budgets) else f"; {len(budgets) - len(caps)} jobs have none"
-            say(
+            say_line(
                 console,
                 f"budget.{name} holds for each job, over all its restarts: {total} for {len(caps)} jobs{open_end}",
             )
