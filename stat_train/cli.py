@@ -121,7 +121,7 @@ def _help(of_sweeps: Collection[str]) -> int:
     from stat_train.compose import choices, config_dir
 
     if of_sweeps:
-        print(SWEEPS.format(sweeps=", ".join(name for name in choices()["sweep"] if name != "none")))
+        print(SWEEPS.format(sweeps=_wrapped("", [name for name in choices()["sweep"] if name != "none"])))
         return 0
     groups = "\n".join(_wrapped(group, names) for group, names in choices().items())
     print(HELP.format(groups=groups, place=config_dir()))

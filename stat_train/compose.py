@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -151,12 +152,19 @@ def _compose(arguments: Sequence[str]) -> Composed:
         refused += [argument.partition("=")[0].lstrip("+")] if problem and not usable_argument else []
     usable += _named(usable)
     with initialize_config_dir(str(config_dir()), version_base="1.3", job_name="stat-train"):
-        defaults = compose("config", overrides=[argument for argument in usable if not argument.startswith("++")])
+        defaults = _defaults(*(argument for argument in usable if not argument.startswith("++")))
         try:
             return Composed(compose("config", overrides=usable), defaults, problems, refused)
         except REFUSED:
             composed, more = _compose_one_by_one(usable)
             return Composed(composed, defaults, problems + more, refused)
+
+
+# The runs of a sweep share most choices.
+@lru_cache(maxsize=128)
+def _defaults(*chosen: str) -> DictConfig:
+    """Return the settings of these choices, to be read only."""
+    return compose("config", overrides=list(chosen))
 
 
 def _compose_one_by_one(arguments: Sequence[str]) -> tuple[DictConfig, list[str]]:

@@ -48,20 +48,21 @@ stat-train -m: a sweep, which is a run for each combination of several values, s
 
 Usage
   stat-train -m KEY=A,B [KEY=VALUE ...]     several values of any setting; the others hold for all
-  stat-train -m sweep=NAME [KEY=VALUE ...]  the combinations of a file: {sweeps}
+  stat-train -m sweep=NAME [KEY=VALUE ...]  the combinations of a file, of which there are
+{sweeps}
   stat-train -m ... --dry-run               list the runs and which are done; start nothing
   stat-train -m ... --cfg job               print the settings of each run
 
 Examples
   stat-train -m data_recipe=pool,stat_sel seed=0,1,2
   stat-train -m sweep=recipes_and_seeds data_recipe.pairs=1000
-  stat-train -m seed=range(0,5) until=profile hydra/launcher=joblib hydra.launcher.n_jobs=4
+  stat-train -m 'seed=range(0,5)' until=profile hydra/launcher=joblib hydra.launcher.n_jobs=4
   stat-train -m sweep=recipes hydra/launcher=submitit_slurm hydra.launcher.partition=NAME
 
 All runs are checked before the first one starts. Each has a folder of its own in sweep.folder, named
-after what it differs in; what several need is made once. A key given with -m replaces that of sweep=NAME,
-and runs of its file that name the key are left out. The first run is what the others are compared with.
-Several values as Hydra writes them: A,B or range(0,3) or [x,y],[z]; quotes around a text with commas.
+after what it differs in; what several need is made once. A key that is given replaces that of sweep=NAME.
+The first run is what the others are compared with.
+Several values as Hydra writes them: A,B or 'range(0,3)' or [x,y],[z]; quotes around a text with commas.
 
 Starting them (hydra/launcher=NAME, its settings are hydra.launcher.KEY=VALUE)
   basic                               one after the other, here

@@ -73,7 +73,7 @@ def _outcome(folder: Path, name: str, code: int, seconds: float) -> Outcome:
         return Outcome("done", code, round(seconds, 1), None, platform.node())
     state, error = STATES.get(code, "failed"), _last_words(log_file(folder, name))
     if code == 0:
-        error = f"ended before it was done; {error}"
+        error = f"ended with exit code 0 before it was done; its last words: {error}"
     elif code < 0:
         hint = " (the kernel does that when memory runs out)" if code == -signal.SIGKILL else ""
         error = f"ended by {signal.Signals(-code).name}{hint}"
@@ -86,7 +86,7 @@ def _last_words(log: Path) -> str:
         words.seek(max(0, log.stat().st_size - TAIL_BYTES))
         lines = [line for line in words.read().decode(errors="replace").splitlines() if line.strip()]
     own = [line.removeprefix("stat-train: ") for line in lines if line.startswith("stat-train: ")]
-    return (own or lines or ["it said nothing"])[-1]
+    return (own or lines or ["none"])[-1]
 
 
 @contextmanager
