@@ -89,7 +89,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
 
 
 def test_an_interrupted_sweep_goes_on_and_its_table_is_that_of_one_that_was_not(command: Command) -> None:
-    """Six runs: Ctrl-C after three, SIGTERM as the fourth has started, then the rest; and six side by side by joblib."""
+    """Six runs: Ctrl-C after three, SIGTERM as the fourth has started, then the rest; and six anew, by joblib."""
     given = [*SCORED, *SIX, "sweep.folder=interrupted"]
     process = command.start(*given)
     read_until(process, r"  done after ", 3)
@@ -118,7 +118,7 @@ def test_an_interrupted_sweep_goes_on_and_its_table_is_that_of_one_that_was_not(
 
 
 def test_a_job_that_fails_or_exits_leaves_the_others_running(command: Command) -> None:
-    """One finds a foreign file in its folder, one is ended by SystemExit(0) as it starts, one has nothing in its way."""
+    """One finds a foreign file in its folder, one is ended by SystemExit(0), one has nothing in its way."""
     row = {"question": "1 + 1?", "answer": "2", "solution": "2", "skills": ["addition"]}
     for name in ("pool", "benchmark"):
         rows = [row | {"id": f"{name}{index}", "question": f"{index} + {len(name)}?"} for index in range(6)]
