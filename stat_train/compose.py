@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from pydantic_core import ErrorDetails
 from stat_train.config import Config
 from stat_train.contradictions import contradictions
 from stat_train.errors import ConfigError, UserError, did_you_mean
+from stat_train.launch_settings import Sweep
 
 PACKAGE = Path(__file__).parent
 # The group of which several choices can be made, each under its own name; one of the user's has the settings of OWN.
@@ -91,6 +93,30 @@ def read_settings(arguments: Sequence[str]) -> Settings:
     return Settings(config, OmegaConf.to_yaml(composed, resolve=True))
 
 
+def read_sweep(arguments: Sequence[str]) -> Sweep:
+    """Return the sweep that the arguments choose; raises ConfigError with what is wrong in it, and in it alone."""
+    composed, _, problems, _ = _compose(arguments)
+    problems = [problem for problem in problems if re.match(r"\+*sweep\b", problem)]
+    try:
+        values: Any = OmegaConf.to_container(composed.sweep, resolve=True)
+        sweep = Sweep.model_validate(values)
+    except OmegaConfBaseException as error:
+        raise ConfigError([f"sweep: cannot be resolved: {str(error).partition(chr(10))[0]}"]) from error
+    except ValidationError as error:
+        problems += [f"sweep.{problem}" for problem in _schema_problems(error, values)]
+    if problems:
+        raise ConfigError(problems)
+    return sweep
+
+
+def require_one_run(settings: Settings) -> None:
+    """Raise UserError when the settings have a sweep, which is more than one run."""
+    sweep = settings.config.sweep
+    if sweep.params or sweep.also:
+        keys = ", ".join(sweep.params) or "sweep.also"
+        raise UserError(f"these settings are a sweep over {keys}; add -m for its runs, or sweep=none for one run")
+
+
 def saved_settings(text: str) -> Settings:
     """Return the settings that were written down as YAML, as they were; raises UserError when they are no run's."""
     try:
@@ -126,12 +152,19 @@ def _compose(arguments: Sequence[str]) -> Composed:
         refused += [argument.partition("=")[0].lstrip("+")] if problem and not usable_argument else []
     usable += _named(usable)
     with initialize_config_dir(str(config_dir()), version_base="1.3", job_name="stat-train"):
-        defaults = compose("config", overrides=[argument for argument in usable if not argument.startswith("++")])
+        defaults = _defaults(*(argument for argument in usable if not argument.startswith("++")))
         try:
             return Composed(compose("config", overrides=usable), defaults, problems, refused)
         except REFUSED:
             composed, more = _compose_one_by_one(usable)
             return Composed(composed, defaults, problems + more, refused)
+
+
+# The runs of a sweep share most choices.
+@lru_cache(maxsize=128)
+def _defaults(*chosen: str) -> DictConfig:
+    """Return the settings of these choices, to be read only."""
+    return compose("config", overrides=list(chosen))
 
 
 def _compose_one_by_one(arguments: Sequence[str]) -> tuple[DictConfig, list[str]]:
@@ -160,7 +193,7 @@ def _usable(argument: str) -> tuple[list[str], list[str]]:
     if override.is_delete():
         return [], [f"{argument}: settings cannot be taken away; choose another value"]
     if override.is_sweep_override():
-        return [], [f"{argument}: several values; run one at a time, or put quotes around a text with commas"]
+        return [], [f"{argument}: several values; add -m for a run with each, or put quotes around a text with commas"]
     if key.endswith(".name") and key.removesuffix(".name") in groups:
         return [], [f"{argument}: comes with the choice; use {key.removesuffix('.name')}=CHOICE"]
     if key == SEVERAL:

@@ -129,8 +129,10 @@ def test_cfg_has_one_argument(given: list[str], capsys: pytest.CaptureFixture[st
         ),
         (["runn"], ["runn", 'Did you mean "run"?']),
         (["frobnicate"], ["frobnicate", "run, plan, doctor, compare, profiles", "KEY=VALUE"]),
-        (["--multirun", "seed=1"], ["--multirun", "KEY=VALUE", "--help"]),
-        (["seed=1", "-m"], ["-m", "KEY=VALUE"]),
+        (["--frobnicate", "seed=1"], ["--frobnicate", "KEY=VALUE", "--help"]),
+        (["--multirun", "seed=1"], ["-m", "nothing varies", "seed=0,1", "sweep=NAME"]),
+        (["seed=1", "-m", "-x"], ["-x", "KEY=VALUE"]),
+        (["seed=1", "--dry-run"], ["--dry-run", "-m", "stat-train plan"]),
     ],
     ids=lambda part: part[0],
 )

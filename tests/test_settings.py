@@ -349,7 +349,7 @@ WRONG = {
     ),
     "group taken away": Wrong(["~train"], [["~train", "cannot be taken away", "choose another value"]]),
     "setting taken away": Wrong(["~train.epochs"], [["~train.epochs", "cannot be taken away"]]),
-    "several values": Wrong(["seed=1,2"], [["seed=1,2", "run one at a time"]]),
+    "several values": Wrong(["seed=1,2"], [["seed=1,2", "add -m"]]),
     "no value": Wrong(["seed=0", "foo"], [["foo", "expected KEY=VALUE"]]),
     "no key": Wrong(["=3"], [["=3", "expected KEY=VALUE"]]),
     "open bracket": Wrong(["run_dir=[1"], [["run_dir=[1", "expected KEY=VALUE", "quotes"]]),
