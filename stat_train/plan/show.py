@@ -63,12 +63,17 @@ def _as_called(endpoint: Endpoint) -> Endpoint:
 
 def as_json(plan: Plan) -> dict[str, Any]:
     """Return the plan as plain JSON values."""
-    whole = {name: value for name, value in _stage_json(plan.total).items() if name not in ("stage", "role", "limit")}
+    whole = as_numbers(plan.total)
     stages = [_stage_json(stage) for stage in plan.stages]
     return {"models": plan.models, "stages": stages, "total": whole, "notes": plan.notes} | {
         "training": {each.stage: each.numbers for each in plan.training},
         "answers": plan.answers and plan.answers.numbers,
     }
+
+
+def as_numbers(whole: StageEstimate) -> dict[str, Any]:
+    """Return the sum of several stages as plain JSON values."""
+    return {name: value for name, value in _stage_json(whole).items() if name not in ("stage", "role", "limit")}
 
 
 def print_plan(plan: Plan, console: Console) -> None:
@@ -101,10 +106,14 @@ def _print_payments(plan: Plan, console: Console) -> None:
 
 
 def _cells(stage: StageEstimate) -> list[str]:
-    usd = "unknown" if stage.usd is None else f"{in_dollars(stage.usd.low)} to {in_dollars(stage.usd.high)}"
     calls = f"{'about ' if stage.assumed else ''}{stage.calls:,}"
-    tokens = _range(stage.input_tokens), _range(stage.output_tokens)
-    return [stage.stage, stage.role, calls, f"{stage.in_ledger:,}", *tokens, usd, f"{stage.hours:.2f}"]
+    return [stage.stage, stage.role, calls, f"{stage.in_ledger:,}", *in_words(stage), f"{stage.hours:.2f}"]
+
+
+def in_words(stage: StageEstimate) -> tuple[str, str, str]:
+    """Return the tokens of prompts, those of replies, and the dollars of a stage for reading."""
+    usd = "unknown" if stage.usd is None else f"{in_dollars(stage.usd.low)} to {in_dollars(stage.usd.high)}"
+    return _range(stage.input_tokens), _range(stage.output_tokens), usd
 
 
 def _range(value: Between) -> str:
@@ -151,6 +160,7 @@ def _budget_notes(caps: BudgetCaps, whole: StageEstimate, spent: Spent) -> list[
 
 def _stage_json(stage: StageEstimate) -> dict[str, Any]:
     values = stage._asdict() | {"assumed": list(stage.assumed), "hours": round(stage.hours, 4)}
+    del values["different"]
     for name in ("input_tokens", "output_tokens"):
         values[name] = {key: round(number) for key, number in getattr(stage, name)._asdict().items()}
     if stage.usd:
