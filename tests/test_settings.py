@@ -358,6 +358,9 @@ WRONG = {
     ),
     "below a list": Wrong(["task.benchmarks.x=1"], [["task.benchmarks.x=1", "expected a value of the same kind"]]),
     "group in the place of a list": Wrong(["task.benchmarks={a:1}"], [["task.benchmarks={a:1}", "of the same kind"]]),
+    "numbers of questions that are none": Wrong(
+        ["plan.benchmark_questions={math: 0}"], [["plan.benchmark_questions.math = 0", "expected greater than or equal"]]
+    ),
     "reference to nothing": Wrong(
         ["run_dir=${task.nme}"], [["run_dir = ${task.nme}", "cannot be resolved", "expected"]]
     ),
@@ -530,14 +533,20 @@ OPERATIONAL_SETTINGS = {
     "audit.usd_per_million_input_tokens",
     "audit.usd_per_million_output_tokens",
     "plan.answer_tokens",
+    "plan.benchmark_questions",
     "plan.diagnosis_tokens",
     "plan.difficult_share",
     "plan.kept_share",
     "plan.label_tokens",
     "plan.output_tokens_per_second",
+    "plan.pool_question_tokens",
+    "plan.pool_questions",
+    "plan.pool_solution_tokens",
     "plan.question_tokens",
     "plan.rewrite_tokens",
     "plan.skills_per_question",
+    "plan.subjects",
+    "plan.validation_questions",
     "push_to_hub",
     "student.processes",
     "task.grader_timeout_seconds",
