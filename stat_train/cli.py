@@ -251,8 +251,8 @@ def _doctor(given: list[str]) -> int:
 
 
 def _plan(given: list[str]) -> int:
-    if "-m" in given:
-        return _plan_of_sweep([argument for argument in given if argument != "-m"])
+    if _take(given, "-m", "--multirun"):
+        return _plan_of_sweep(given)
     settings, json_wanted = _settings_of("plan", given, PLAN, PLAN_MORE)
     from stat_train.plan.show import as_json, make_plan, print_plan
 

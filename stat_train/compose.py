@@ -156,7 +156,9 @@ def _compose(arguments: Sequence[str]) -> Composed:
         usable = beside_experiment(usable, SEVERAL, replaced)
         defaults = _compose_all([argument for argument in usable if not argument.startswith("++")])
         try:
-            return Composed(_compose_all(usable), defaults, problems, refused)
+            # Composing takes a while, and a sweep does it for each run.
+            given = any(argument.startswith("++") for argument in usable)
+            return Composed(_compose_all(usable) if given else defaults, defaults, problems, refused)
         except REFUSED:
             composed, more = _compose_one_by_one(usable)
             return Composed(composed, defaults, problems + more, refused)

@@ -359,7 +359,8 @@ WRONG = {
     "below a list": Wrong(["task.benchmarks.x=1"], [["task.benchmarks.x=1", "expected a value of the same kind"]]),
     "group in the place of a list": Wrong(["task.benchmarks={a:1}"], [["task.benchmarks={a:1}", "of the same kind"]]),
     "numbers of questions that are none": Wrong(
-        ["plan.benchmark_questions={math: 0}"], [["plan.benchmark_questions.math = 0", "expected greater than or equal"]]
+        ["plan.benchmark_questions={math: 0}"],
+        [["plan.benchmark_questions.math = 0", "expected greater than or equal"]],
     ),
     "reference to nothing": Wrong(
         ["run_dir=${task.nme}"], [["run_dir = ${task.nme}", "cannot be resolved", "expected"]]

@@ -270,7 +270,9 @@ def test_every_settings_file_says_what_it_is_and_how_to_use_it(path: Path) -> No
     assert "Command:" not in opening[0]
     command = re.search(r"Command: stat-train(.*?)(?: {2,}Cost:|$)", "\n".join(opening), re.MULTILINE)
     assert command and re.search(r"Cost: \S", "\n".join(opening)), "Command: and Cost: follow"
-    place = path.relative_to(config_dir().resolve()) if "data_recipes" not in path.parts else Path("data_recipe", path.name)
+    place = (
+        path.relative_to(config_dir().resolve()) if "data_recipes" not in path.parts else Path("data_recipe", path.name)
+    )
     group, choice = place.parts[0], Path(*place.parts[1:]).with_suffix("").as_posix()
     if group not in ("config.yaml", "audit", "evaluate", "budget", "plan", "decontaminate", "slurm"):
         ways = {f"{group}={choice}", f"{group}=[{choice}]"}

@@ -128,7 +128,9 @@ def _notes(found: Sequence[JobPlan]) -> list[str]:
     """Return what all plans say alike, each once; what one run alone assumes is in its own plan."""
     notes = ["what several runs need alike is counted in the first that needs it; later runs find it in cache_dir"]
     if any(stage.different is not None for each in found for stage in each.plan.stages):
-        notes.append("of rewrites there are as many as pool questions x data_recipe.answers_per_question, whoever draws")
+        notes.append(
+            "of rewrites there are as many as pool questions x data_recipe.answers_per_question, whoever draws"
+        )
     every = [set(each.plan.notes) for each in found if each.plan.models]
     alike = set.intersection(*every) if every else set()
     return notes + [note for each in found[:1] for note in each.plan.notes if note in alike]

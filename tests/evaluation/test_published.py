@@ -46,9 +46,7 @@ def test_each_arm_stands_beside_its_row(tmp_path: Path) -> None:
     """A run of three arms fills three rows; one without fine-tuning fills the base's, before and after GRPO."""
     three = {"base": {"math": "+---"}, "sft": {"math": "++--"}, "rl": {"math": "+++-"}}
     two = {"base": {"math": "+---"}, "rl": {"math": "++++"}}
-    found = rows_of(
-        run(tmp_path / "one", "stat_sel", three), run(tmp_path / "two", "pool", two, train="none")
-    )
+    found = rows_of(run(tmp_path / "one", "stat_sel", three), run(tmp_path / "two", "pool", two, train="none"))
     shares = {name: values(found[LLAMA, name].cells["math"]) for name in ("base", "stat_sel", "stat_sel + GRPO")}
     # The base's answers are the same in both runs, and count once.
     assert shares == {"base": [0.25], "stat_sel": [0.5], "stat_sel + GRPO": [0.75]}
@@ -78,7 +76,10 @@ def test_what_was_not_published_is_shown_too(tmp_path: Path) -> None:
 
 
 def test_it_is_printed_with_intervals_and_dashes(tmp_path: Path) -> None:
-    seeds = [run(tmp_path / f"s{n}", "stat_sel", {"base": {"math": "+-"}, "sft": {"math": m}}) for n, m in enumerate(("++--", "+++-"))]
+    seeds = [
+        run(tmp_path / f"s{n}", "stat_sel", {"base": {"math": "+-"}, "sft": {"math": m}})
+        for n, m in enumerate(("++--", "+++-"))
+    ]
     one = run(tmp_path / "pool", "pool", {"base": {"math": "+-"}, "sft": {"math": "+---"}})
     console = Console(width=110, record=True)
     print_published([*seeds, one], "paper_table3", console)
