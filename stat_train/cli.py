@@ -217,6 +217,14 @@ def _trace(given: list[str]) -> int:
 
 def _settings_of(verb: str, given: list[str], description: str, more: str) -> tuple[Settings, bool]:
     """Return the settings of the run that a verb looks at, and whether its result is wanted as JSON."""
+    from stat_train.compose import read_settings
+
+    arguments, json_wanted = _arguments_of(verb, given, description, more)
+    return read_settings(arguments), json_wanted
+
+
+def _arguments_of(verb: str, given: list[str], description: str, more: str) -> tuple[list[str], bool]:
+    """Return the arguments that are settings, and whether the result is wanted as JSON."""
     parser = argparse.ArgumentParser(
         prog=f"stat-train {verb}",
         description=description,
@@ -226,9 +234,7 @@ def _settings_of(verb: str, given: list[str], description: str, more: str) -> tu
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="the settings of the run, as you would run it")
     parser.add_argument("--json", action="store_true", help="print the result as JSON, when it is whole")
     arguments = parser.parse_intermixed_args(given)
-    from stat_train.compose import read_settings
-
-    return read_settings(arguments.settings), arguments.json
+    return arguments.settings, arguments.json
 
 
 def _doctor(given: list[str]) -> int:
@@ -245,6 +251,8 @@ def _doctor(given: list[str]) -> int:
 
 
 def _plan(given: list[str]) -> int:
+    if _take(given, "-m", "--multirun"):
+        return _plan_of_sweep(given)
     settings, json_wanted = _settings_of("plan", given, PLAN, PLAN_MORE)
     from stat_train.plan.show import as_json, make_plan, print_plan
 
@@ -253,6 +261,19 @@ def _plan(given: list[str]) -> int:
         print(json.dumps(as_json(plan), indent=2))
     else:
         print_plan(plan, console())
+    return 0
+
+
+def _plan_of_sweep(given: list[str]) -> int:
+    arguments, json_wanted = _arguments_of("plan -m", given, PLAN, PLAN_MORE)
+    from stat_train.plan.sweep import as_json, plan_sweep, print_sweep
+    from stat_train.sweeping.expand import jobs_of
+
+    found = plan_sweep(jobs_of(arguments).jobs)
+    if json_wanted:
+        print(json.dumps(as_json(found), indent=2))
+    else:
+        print_sweep(found, console())
     return 0
 
 

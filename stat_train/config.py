@@ -248,6 +248,12 @@ class PlanAssumptions(Node):
     question_tokens: Annotated[int, Field(ge=1), OPERATIONAL]
     kept_share: Annotated[float, Field(gt=0, le=1), OPERATIONAL]
     output_tokens_per_second: Annotated[float, Field(gt=0), OPERATIONAL]
+    pool_questions: Annotated[Positive | None, OPERATIONAL]
+    validation_questions: Annotated[Positive | None, OPERATIONAL]
+    benchmark_questions: Annotated[Positive | dict[BenchmarkName, Positive] | None, OPERATIONAL]
+    pool_question_tokens: Annotated[Positive, OPERATIONAL]
+    pool_solution_tokens: Annotated[Positive, OPERATIONAL]
+    subjects: Annotated[Positive, OPERATIONAL]
 
 
 class Decontamination(Node):

@@ -87,12 +87,16 @@ and answers, and over how many processes.
 Where the inputs of a stage are there, its very requests are counted, less those that the ledger has;
 where not, the plan says what it takes for granted (the settings plan.*)."""
 PLAN_MORE = """\
-The questions are read as the run reads them, and kept in cache_dir for it.
+The questions are read as the run reads them, and kept in cache_dir for it; those that are on the hub and
+were not read yet need no network where their numbers are given (plan.pool_questions and its like).
+-m plans the runs of a sweep: a row for each, and their sum, in which what they share is counted once.
 
 Examples
   stat-train plan task=math teacher=openai teacher.model=NAME student=recorded student.path=FILE ...
   stat-train plan ... teacher.usd_per_million_input_tokens=0.15 teacher.usd_per_million_output_tokens=0.6
-  stat-train plan ... plan.difficult_share=0.4 plan.rewrite_tokens=600 --json"""
+  stat-train plan ... plan.difficult_share=0.4 plan.rewrite_tokens=600 --json
+  stat-train plan experiment=paper/llama3b data_recipe=stat_syn rl=paper
+  stat-train plan -m experiment=paper/suite"""
 DOCTOR = """\
 Check that what a run with these settings needs works, before the run does:
 

@@ -34,6 +34,7 @@ ORDER = (
         "store",
         "run_folder",
         "launch_settings",
+        "experiment_settings",
     }
     | {"chunks", "compose", "device_seconds"},
     {"tasks", "models"},
@@ -236,8 +237,9 @@ COMPANIONS = {
 NAMES = {("difficulty", "prm"): "step_rewards", ("difficulty", "token_prm"): "step_rewards"}
 
 
-# Of benchmarks several can be chosen, each under its own name: see test_benchmarks.py.
-ONE_OF_A_GROUP = [pair for pair in CHOICES if pair[0] != "benchmark"]
+# Of benchmarks several can be chosen, each under its own name: see test_benchmarks.py. An experiment has settings of all
+# groups: see test_experiments.py.
+ONE_OF_A_GROUP = [pair for pair in CHOICES if pair[0] not in ("benchmark", "experiment")]
 
 
 @pytest.mark.parametrize(("group", "choice"), ONE_OF_A_GROUP, ids=lambda part: str(part))
@@ -268,9 +270,12 @@ def test_every_settings_file_says_what_it_is_and_how_to_use_it(path: Path) -> No
     assert "Command:" not in opening[0]
     command = re.search(r"Command: stat-train(.*?)(?: {2,}Cost:|$)", "\n".join(opening), re.MULTILINE)
     assert command and re.search(r"Cost: \S", "\n".join(opening)), "Command: and Cost: follow"
-    group = path.parent.name.replace("data_recipes", "data_recipe")
-    if group not in ("conf", "audit", "evaluate", "budget", "plan", "decontaminate", "slurm"):
-        ways = {f"{group}={path.stem}", f"{group}=[{path.stem}]"}
+    place = (
+        path.relative_to(config_dir().resolve()) if "data_recipes" not in path.parts else Path("data_recipe", path.name)
+    )
+    group, choice = place.parts[0], Path(*place.parts[1:]).with_suffix("").as_posix()
+    if group not in ("config.yaml", "audit", "evaluate", "budget", "plan", "decontaminate", "slurm"):
+        ways = {f"{group}={choice}", f"{group}=[{choice}]"}
         # One of your own has a name of yours.
         ways |= {"benchmark.mine.path=mine.jsonl"} if path.match("benchmark/jsonl.yaml") else set()
         assert ways & set(command[1].split())
