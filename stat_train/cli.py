@@ -27,6 +27,8 @@ from stat_train.help_texts import (
     PLAN_MORE,
     PROFILES,
     PROFILES_MORE,
+    STATUS,
+    STATUS_MORE,
     TRACE,
     TRACE_MORE,
 )
@@ -202,6 +204,26 @@ def _trace(given: list[str]) -> int:
     return 0
 
 
+def _status(given: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="stat-train status",
+        description=STATUS,
+        epilog=STATUS_MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="a run folder, or that of a sweep")
+    parser.add_argument("--json", action="store_true", help="print what is known as JSON, a list of runs")
+    arguments = parser.parse_args(given)
+    from stat_train.status.show import as_json, print_statuses, statuses
+
+    found = statuses(arguments.runs)
+    if arguments.json:
+        print(json.dumps(as_json(found), indent=2))
+    else:
+        print_statuses(found, console())
+    return 0
+
+
 def _settings_of(verb: str, given: list[str], description: str, more: str) -> tuple[Settings, bool]:
     """Return the settings of the run that a verb looks at, and whether its result is wanted as JSON."""
     parser = argparse.ArgumentParser(
@@ -250,6 +272,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "compare": _compare,
     "profiles": _profiles,
     "trace": _trace,
+    "status": _status,
 }
 
 

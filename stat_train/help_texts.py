@@ -8,6 +8,7 @@ Usage
   stat-train compare RUN RUN ...      put finished runs side by side
   stat-train profiles RUN RUN         two students or checkpoints, skill by skill
   stat-train trace RUN ROW_ID         why a training row is there, back to the student's answer
+  stat-train status RUN_DIR ...       how far runs are: stage, progress, time left, jobs, last error
   stat-train plan [KEY=VALUE ...]     what the run will ask of paid models, and what that will cost
   stat-train doctor [KEY=VALUE ...]   check that what this run needs works: models, packages, disk
   stat-train --cfg job [KEY=VALUE ..] print the settings that a run would have, and stop
@@ -128,3 +129,18 @@ Examples
   stat-train trace runs/math stat_sel-00017
   stat-train trace runs/math --skill geometry
   stat-train trace runs/math --call 5f2c9a1b0d3e4f67 --json"""
+
+STATUS = """\
+Say how far a run is: its stages with their seconds, how much of the one at hand is done and how long the
+rest will take at the rate so far, the Slurm jobs, and what the run ended of. Several runs, or the folder of
+a sweep: a line a run.
+
+It reads files alone, so it works while the run does and from any host that sees its folder. A run whose
+process is gone without a word is `lost`."""
+STATUS_MORE = """\
+Examples
+  stat-train status runs/math
+  stat-train status runs/sweep-data_recipe-seed
+  stat-train status runs/math --json
+
+Exit codes: 0 whatever the run does, 2 no run folder."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,8 +29,9 @@ from stat_train.errors import stopped
 from stat_train.models.budget import Budget
 from stat_train.models.ledger import Ledger
 from stat_train.run_folder import RunFolder
+from stat_train.run_state import DoneStage, RunState, begun, ending, now
 from stat_train.setting_types import Node
-from stat_train.store import Artifact, file_hash, make, make_folder
+from stat_train.store import Artifact, file_hash, make, make_folder, partial_of, place_of
 from stat_train.tasks.answer_pool import PooledGrader, function_hash, grader_function, is_function
 from stat_train.tasks.answers import BuiltInGrader
 from stat_train.tasks.graders import Grader, PlainGrader
@@ -69,13 +70,20 @@ class Run:
         make_folder(self.cache_dir, "cache_dir")
         self.folder = RunFolder(Path(self.config.run_dir).expanduser())
         self.tracker = Tracker(self.config, self.folder.folder, self.console)
+        self.state: RunState | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        # What is open may want to know how the run ended.
-        self.opened.__exit__(kind, error, at)
+        status, exit_code, reason = ending(error)
+        try:
+            # What is open may want to know how the run ended.
+            self.opened.__exit__(kind, error, at)
+        finally:
+            # A disk that is full, say, is what the run ended of, and must not hide it.
+            with suppress(OSError):
+                self._tell(status=status, ended=now(), exit_code=exit_code, error=reason)
 
     def make(
         self, name: str, version: int, inputs: Sequence[Artifact], identity: Summary, build: Build, *links: str
@@ -88,14 +96,35 @@ class Run:
             raise stopped(
                 f"stopped before stage {name}, as asked ({self.stop_file}); the same command goes on from there"
             )
+        place = place_of(self.cache_dir, name, version, inputs, identity)
+        if not place.exists():
+            self._tell(stage=name, partial=str(partial_of(place).absolute()), since=now())
         artifact = make(self.cache_dir, name, version, inputs, identity, build)
         if any(artifact.name == each.name for each in self.folder.made):
             return artifact
         self.folder.add(artifact, links)
+        self._tell_done(artifact)
         state = "done before" if artifact.reused else f"{artifact.seconds:.1f} s"
         left_out = ", ".join(f"{count:,} x {reason}" for reason, count in dropped_counts(artifact.dropped()).items())
         self.console.print(f"{name:<13} {state:>11}{'  left out: ' + left_out if left_out else ''}", highlight=False)
         return artifact
+
+    def begin(self) -> None:
+        """Say in the run folder that the run starts, and from now on how far it is."""
+        self.state = begun(self.config.until)
+        self.folder.tell(self.state)
+
+    def _tell_done(self, artifact: Artifact) -> None:
+        if self.state:
+            row = DoneStage(
+                stage=artifact.stage, artifact=artifact.name, seconds=artifact.seconds, reused=artifact.reused
+            )
+            self._tell(stage=None, partial=None, since=None, done=[*self.state.done, row])
+
+    def _tell(self, **changes: Any) -> None:
+        if self.state:
+            self.state = self.state.model_copy(update=changes)
+            self.folder.tell(self.state)
 
     @property
     def stop_file(self) -> Path:

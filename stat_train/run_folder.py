@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from stat_train import __version__
 from stat_train.errors import UserError
+from stat_train.run_state import STATE_FILE, RunState
 from stat_train.store import TEMPORARY, Artifact, make_folder, write_json, write_records, write_text
 
 RUN_MARK = "# The settings of the stat-train run whose results this folder shows.\n"
@@ -53,6 +54,10 @@ class RunFolder:
         stages = [{"stage": a.stage, "artifact": a.name, "seconds": a.seconds, "counts": a.counts()} for a in self.made]
         manifest = {"stat_train": __version__, "command": list(command), **about, "stages": stages}
         write_json(self.folder / "manifest.json", manifest)
+
+    def tell(self, state: RunState) -> None:
+        """Write down what the run is doing."""
+        write_json(self.folder / STATE_FILE, state.model_dump())
 
     def link(self, name: str, target: Path) -> None:
         """Show a file or folder of an artifact under a plain name."""

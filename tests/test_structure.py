@@ -32,6 +32,7 @@ ORDER = (
         "evaluation_contradictions",
         "contradictions",
         "store",
+        "run_state",
         "run_folder",
         "launch_settings",
     }
@@ -58,7 +59,7 @@ ORDER = (
         "pipeline",
         "rounds",
     }
-    | {"stage", "doctor", "plan", "trace"},
+    | {"stage", "doctor", "plan", "trace", "status"},
     {"cli", "help_texts"},
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
@@ -166,7 +167,7 @@ def test_model_libraries_are_imported_at_start_only_where_weights_are_at_work() 
         ["--help"],
         ["--cfg", "job"],
         ["--version"],
-        *([verb, "--help"] for verb in ("compare", "profiles", "plan", "doctor", "trace")),
+        *([verb, "--help"] for verb in ("compare", "profiles", "plan", "doctor", "trace", "status")),
     ],
     ids=" ".join,
 )
