@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ class RunFolder:
                 f"run_dir = {self.folder}: holds {min(present)} and is no run's folder; expected an empty folder, a "
                 "run's, or a name that is free"
             )
+        for half_written in self.folder.glob(f".{STATE_FILE}.*"):
+            half_written.unlink(missing_ok=True)
         for name, path in present.items():
             if path.is_symlink() or name in ("manifest.json", "dropped.jsonl"):
                 path.unlink()
@@ -57,7 +60,9 @@ class RunFolder:
 
     def tell(self, state: RunState) -> None:
         """Write down what the run is doing."""
-        write_json(self.folder / STATE_FILE, state.model_dump())
+        # Another process that opens the folder takes half-written ones away; it tells of itself then.
+        with suppress(FileNotFoundError):
+            write_json(self.folder / STATE_FILE, state.model_dump())
 
     def link(self, name: str, target: Path) -> None:
         """Show a file or folder of an artifact under a plain name."""

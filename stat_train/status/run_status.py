@@ -194,7 +194,7 @@ def _stages(settings: dict[str, Any], state: RunState | None, how: State) -> lis
         rows = [row for row in done if row.stage == name]
         fresh = [row.seconds for row in rows if not row.reused]
         stages.append(Stage(name, "done" if fresh else "done before", sum(fresh) if fresh else None, len(rows)))
-    if state and state.stage and how not in ("done", "not begun"):
+    if state and state.stage and how in ("running", "failed", "stopped", "lost"):
         stages.append(Stage(state.stage, how, None, 1))
     if how != "done":
         named = {stage.name for stage in stages}
