@@ -67,6 +67,7 @@ Check that what a run with these settings needs works, before the run does:
   reward model    the same of the model that scores steps (difficulty=prm and token_prm)
   student         one real call to each address (student=endpoint)
   teacher         one real call to each address, and one that asks for JSON (teacher=openai)
+                  of a model that the run serves itself: that the program is there; it is not started
   checkpoint      whole, or an adapter that names its base (train=external)
   training step   one step on two short rows, as the run would do it (when the run trains)
 

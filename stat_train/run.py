@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from rich.console import Console
 
@@ -16,6 +16,7 @@ from stat_train.compose import Settings
 from stat_train.config import (
     ArithmeticTeacher,
     Config,
+    Endpoint,
     EndpointStudent,
     LabelsTeacher,
     LocalStudent,
@@ -41,6 +42,9 @@ from stat_train.teacher.prompt_files import Prompts, read_prompts
 from stat_train.teacher.second import Second, second_teacher
 from stat_train.tracking.tracker import Tracker
 
+if TYPE_CHECKING:
+    from stat_train.models.serving import ServedModel
+
 Build = Callable[[Path], Counts]
 Summary = dict[str, Any]
 Asked = Literal["teacher", "audit"]
@@ -58,6 +62,7 @@ class Run:
     console: Console
     opened: ExitStack = field(default_factory=ExitStack)
     graders: dict[str, Grader] = field(default_factory=dict)
+    servers: dict[str, ServedModel] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.config: Config = self.settings.config
@@ -230,8 +235,36 @@ class Run:
         from stat_train.models.endpoint import Attempts, EndpointGenerator
 
         attempts = Attempts(settings.max_attempts, settings.retry_bad)
-        generator = EndpointGenerator(settings, self.ledger, self.budget, role, attempts, settings.sampling_seed)
+        served, seed = self.served("teacher", settings), settings.sampling_seed
+        generator = EndpointGenerator(settings, self.ledger, self.budget, role, attempts, seed, served)
         return self.opened.enter_context(generator)
+
+    # -- models that it serves itself ---------------------------------------------------------------------------------
+
+    def served(self, role: str, endpoint: Endpoint) -> ServedModel | None:
+        """Return the server of a model that the run is to serve; it starts when it is asked for the first time."""
+        if endpoint.server is None:
+            return None
+        if role not in self.servers:
+            from stat_train.models.serving import ServedModel
+
+            log = self.folder.folder.absolute() / f"{role}_server.log"
+            one = ServedModel(role, endpoint, log, self.config.slurm, lambda: self._make_room(role))
+            self.servers[role] = self.opened.enter_context(one)
+        return self.servers[role]
+
+    def free_gpus(self, for_long: bool = False) -> None:
+        """Stop the servers on GPUs that a stage needs; `for_long`, those on others too, which would lie idle."""
+        for server in self.servers.values():
+            if for_long or server.server.where == "process":
+                server.stop()
+
+    def _make_room(self, role: str) -> None:
+        """Say that a server starts, and stop those that are on its GPUs."""
+        self.say(f"starting the server of the {role}; what it says goes to {self.servers[role].log}")
+        for server in self.servers.values():
+            if server.role != role and server.shares_gpus(self.servers[role]):
+                server.stop()
 
     def fingerprint(self, place: str) -> str:
         """Return what identifies a file, a folder or a hub name: the content of what is local, else the name."""

@@ -231,6 +231,8 @@ COMPANIONS = {
     ("student", "endpoint"): ["student.base_url=http://localhost:8000/v1", "student.model=m", "until=curate"],
     ("difficulty", "length"): ["student.max_new_tokens=2048"],
     ("teacher", "openai"): ["teacher.model=m"],
+    ("teacher", "served"): ["teacher.model=m"],
+    ("student", "served"): ["student.model=m", "until=curate"],
     ("train", "external"): ["train.checkpoint={folder}"],
 }
 # Choices that are another one's settings in another form.
