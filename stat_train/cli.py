@@ -25,6 +25,8 @@ from stat_train.help_texts import (
     HELP,
     PLAN,
     PLAN_MORE,
+    PREFETCH,
+    PREFETCH_MORE,
     PROFILES,
     PROFILES_MORE,
     STATUS,
@@ -265,6 +267,18 @@ def _plan(given: list[str]) -> int:
     return 0
 
 
+def _prefetch(given: list[str]) -> int:
+    settings, json_wanted = _settings_of("prefetch", given, PREFETCH, PREFETCH_MORE)
+    from stat_train.prefetch.show import as_json, prefetch, print_prefetched
+
+    found = prefetch(settings)
+    if json_wanted:
+        print(json.dumps(as_json(found), indent=2))
+    else:
+        print_prefetched(found, console())
+    return 0 if found.whole else 1
+
+
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "run": _run,
     "plan": _plan,
@@ -273,6 +287,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "profiles": _profiles,
     "trace": _trace,
     "status": _status,
+    "prefetch": _prefetch,
 }
 
 

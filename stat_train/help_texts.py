@@ -10,6 +10,7 @@ Usage
   stat-train trace RUN ROW_ID         why a training row is there, back to the student's answer
   stat-train status RUN_DIR ...       how far runs are: stage, progress, time left, jobs, last error
   stat-train plan [KEY=VALUE ...]     what the run will ask of paid models, and what that will cost
+  stat-train prefetch [KEY=VALUE ...] fetch models and questions, for machines without a network
   stat-train doctor [KEY=VALUE ...]   check that what this run needs works: models, packages, disk
   stat-train --cfg job [KEY=VALUE ..] print the settings that a run would have, and stop
   stat-train --help | --version
@@ -145,3 +146,20 @@ Examples
   stat-train status runs/math --json
 
 Exit codes: 0 whatever the run does, 2 no run folder."""
+
+PREFETCH = """\
+Fetch everything that a run with these settings takes from the network before it asks anyone: models (student,
+reward model, embedder, external checkpoint, those that the run serves itself), data sets, tasks of
+lm-evaluation-harness. Then the run's stages work without a network (HF_HUB_OFFLINE=1), but for those that are
+named at the end, which call a server.
+
+Of models, one format is fetched: what safetensors hold is not fetched again as .bin, .gguf or ONNX. Questions are
+read as the run reads them, and kept in cache_dir for it."""
+PREFETCH_MORE = """\
+Run it on the login node, with the same settings, HF_HOME and cache_dir as the run.
+
+Examples
+  stat-train prefetch task=math teacher=labels difficulty=prm student=local student.model=OWNER/NAME
+  stat-train prefetch ... --json
+
+Exit codes: 0 everything is here, 1 something could not be fetched, 2 the settings are wrong."""

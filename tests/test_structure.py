@@ -59,7 +59,7 @@ ORDER = (
         "pipeline",
         "rounds",
     }
-    | {"stage", "doctor", "plan", "trace", "status"},
+    | {"stage", "doctor", "plan", "trace", "status", "prefetch"},
     {"cli", "help_texts"},
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
@@ -167,7 +167,7 @@ def test_model_libraries_are_imported_at_start_only_where_weights_are_at_work() 
         ["--help"],
         ["--cfg", "job"],
         ["--version"],
-        *([verb, "--help"] for verb in ("compare", "profiles", "plan", "doctor", "trace", "status")),
+        *([verb, "--help"] for verb in ("compare", "profiles", "plan", "doctor", "trace", "status", "prefetch")),
     ],
     ids=" ".join,
 )
