@@ -24,9 +24,13 @@ from stat_train.help_texts import (
     HELP,
     PLAN,
     PLAN_MORE,
+    PREFETCH,
+    PREFETCH_MORE,
     PROFILES,
     PROFILES_MORE,
     SWEEPS,
+    STATUS,
+    STATUS_MORE,
     TRACE,
     TRACE_MORE,
 )
@@ -215,6 +219,26 @@ def _trace(given: list[str]) -> int:
     return 0
 
 
+def _status(given: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="stat-train status",
+        description=STATUS,
+        epilog=STATUS_MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="a run folder, or that of a sweep")
+    parser.add_argument("--json", action="store_true", help="print what is known as JSON, a list of runs")
+    arguments = parser.parse_args(given)
+    from stat_train.status.show import as_json, print_statuses, statuses
+
+    found = statuses(arguments.runs)
+    if arguments.json:
+        print(json.dumps(as_json(found), indent=2))
+    else:
+        print_statuses(found, console())
+    return 0
+
+
 def _settings_of(verb: str, given: list[str], description: str, more: str) -> tuple[Settings, bool]:
     """Return the settings of the run that a verb looks at, and whether its result is wanted as JSON."""
     from stat_train.compose import read_settings
@@ -277,6 +301,18 @@ def _plan_of_sweep(given: list[str]) -> int:
     return 0
 
 
+def _prefetch(given: list[str]) -> int:
+    settings, json_wanted = _settings_of("prefetch", given, PREFETCH, PREFETCH_MORE)
+    from stat_train.prefetch.show import as_json, prefetch, print_prefetched
+
+    found = prefetch(settings)
+    if json_wanted:
+        print(json.dumps(as_json(found), indent=2))
+    else:
+        print_prefetched(found, console())
+    return 0 if found.whole else 1
+
+
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "run": _run,
     "plan": _plan,
@@ -284,6 +320,8 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "compare": _compare,
     "profiles": _profiles,
     "trace": _trace,
+    "status": _status,
+    "prefetch": _prefetch,
 }
 
 

@@ -9,7 +9,9 @@ Usage
   stat-train compare RUN RUN ...      put finished runs side by side
   stat-train profiles RUN RUN         two students or checkpoints, skill by skill
   stat-train trace RUN ROW_ID         why a training row is there, back to the student's answer
+  stat-train status RUN_DIR ...       how far runs are: stage, progress, time left, jobs, last error
   stat-train plan [KEY=VALUE ...]     what the run will ask of paid models, and what that will cost
+  stat-train prefetch [KEY=VALUE ...] fetch models and questions, for machines without a network
   stat-train doctor [KEY=VALUE ...]   check that what this run needs works: models, packages, disk
   stat-train --cfg job [KEY=VALUE ..] print the settings that a run would have, and stop
   stat-train --help | --version
@@ -107,6 +109,7 @@ Check that what a run with these settings needs works, before the run does:
   reward model    the same of the model that scores steps (difficulty=prm and token_prm)
   student         one real call to each address (student=endpoint)
   teacher         one real call to each address, and one that asks for JSON (teacher=openai)
+                  of a model that the run serves itself: that the program is there; it is not started
   checkpoint      whole, or an adapter that names its base (train=external)
   training step   one step on two short rows, as the run would do it (when the run trains)
 
@@ -169,3 +172,35 @@ Examples
   stat-train trace runs/math stat_sel-00017
   stat-train trace runs/math --skill geometry
   stat-train trace runs/math --call 5f2c9a1b0d3e4f67 --json"""
+
+STATUS = """\
+Say how far a run is: its stages with their seconds, how much of the one at hand is done and how long the
+rest will take at the rate so far, the Slurm jobs, and what the run ended of. Several runs, or the folder of
+a sweep: a line a run.
+
+It reads files alone, so it works while the run does and from any host that sees its folder. A run whose
+process is gone without a word is `lost`."""
+STATUS_MORE = """\
+Examples
+  stat-train status runs/math
+  stat-train status runs/sweep-data_recipe-seed
+  stat-train status runs/math --json
+
+Exit codes: 0 whatever the run does, 2 no run folder."""
+
+PREFETCH = """\
+Fetch everything that a run with these settings takes from the network before it asks anyone: models (student,
+reward model, embedder, external checkpoint, those that the run serves itself), data sets, tasks of
+lm-evaluation-harness. Then the run's stages work without a network (HF_HUB_OFFLINE=1), but for those that are
+named at the end, which call a server.
+
+Of models, one format is fetched: what safetensors hold is not fetched again as .bin, .gguf or ONNX. Questions are
+read as the run reads them, and kept in cache_dir for it."""
+PREFETCH_MORE = """\
+Run it on the login node, with the same settings, HF_HOME and cache_dir as the run.
+
+Examples
+  stat-train prefetch task=math teacher=labels difficulty=prm student=local student.model=OWNER/NAME
+  stat-train prefetch ... --json
+
+Exit codes: 0 everything is here, 1 something could not be fetched, 2 the settings are wrong."""

@@ -88,6 +88,7 @@ def run(settings: Settings, command: Sequence[str], console: Console) -> Path:
         require_trainable(this)
         require_harness(this)
         this.folder.open(settings.yaml)
+        this.begin()
         this.clear_stop()
         this.start_tracking()
         for artifact in method(this):

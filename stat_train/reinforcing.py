@@ -142,6 +142,7 @@ def reinforced(run: Run, settings: GrpoTraining, start: Weights, asked: Artifact
 
     def build(folder: Path) -> Counts:
         run.tracker.follow("rl", folder / "metrics.jsonl")
+        run.free_gpus(for_long=True)
         stage.train("rl", job.model_copy(update={"folder": folder}), folder, world_of(settings), job.strategy)
         given = read_records(job.questions, Question)
         return {"question": Count(len(given), json.loads((folder / "training.json").read_text())["questions"])}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from rich.console import Console
 
@@ -16,6 +16,7 @@ from stat_train.compose import Settings
 from stat_train.config import (
     ArithmeticTeacher,
     Config,
+    Endpoint,
     EndpointStudent,
     LabelsTeacher,
     LocalStudent,
@@ -29,8 +30,9 @@ from stat_train.errors import stopped
 from stat_train.models.budget import Budget
 from stat_train.models.ledger import Ledger
 from stat_train.run_folder import RunFolder
+from stat_train.run_state import DoneStage, RunState, begun, ending, now
 from stat_train.setting_types import Node
-from stat_train.store import Artifact, file_hash, make, make_folder
+from stat_train.store import Artifact, file_hash, make, make_folder, partial_of, place_of
 from stat_train.tasks.answer_pool import PooledGrader, function_hash, grader_function, is_function
 from stat_train.tasks.answers import BuiltInGrader
 from stat_train.tasks.graders import Grader, PlainGrader
@@ -39,6 +41,9 @@ from stat_train.teacher.contract import Teacher, exact_teacher
 from stat_train.teacher.prompt_files import Prompts, read_prompts
 from stat_train.teacher.second import Second, second_teacher
 from stat_train.tracking.tracker import Tracker
+
+if TYPE_CHECKING:
+    from stat_train.models.serving import ServedModel
 
 Build = Callable[[Path], Counts]
 Summary = dict[str, Any]
@@ -57,6 +62,7 @@ class Run:
     console: Console
     opened: ExitStack = field(default_factory=ExitStack)
     graders: dict[str, Grader] = field(default_factory=dict)
+    servers: dict[str, ServedModel] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.config: Config = self.settings.config
@@ -69,13 +75,20 @@ class Run:
         make_folder(self.cache_dir, "cache_dir")
         self.folder = RunFolder(Path(self.config.run_dir).expanduser())
         self.tracker = Tracker(self.config, self.folder.folder, self.console)
+        self.state: RunState | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        # What is open may want to know how the run ended.
-        self.opened.__exit__(kind, error, at)
+        status, exit_code, reason = ending(error)
+        try:
+            # What is open may want to know how the run ended.
+            self.opened.__exit__(kind, error, at)
+        finally:
+            # A disk that is full, say, is what the run ended of, and must not hide it.
+            with suppress(OSError):
+                self._tell(status=status, ended=now(), exit_code=exit_code, error=reason)
 
     def make(
         self, name: str, version: int, inputs: Sequence[Artifact], identity: Summary, build: Build, *links: str
@@ -88,14 +101,35 @@ class Run:
             raise stopped(
                 f"stopped before stage {name}, as asked ({self.stop_file}); the same command goes on from there"
             )
+        place = place_of(self.cache_dir, name, version, inputs, identity)
+        if not place.exists():
+            self._tell(stage=name, partial=str(partial_of(place).absolute()), since=now())
         artifact = make(self.cache_dir, name, version, inputs, identity, build)
         if any(artifact.name == each.name for each in self.folder.made):
             return artifact
         self.folder.add(artifact, links)
+        self._tell_done(artifact)
         state = "done before" if artifact.reused else f"{artifact.seconds:.1f} s"
         left_out = ", ".join(f"{count:,} x {reason}" for reason, count in dropped_counts(artifact.dropped()).items())
         self.console.print(f"{name:<13} {state:>11}{'  left out: ' + left_out if left_out else ''}", highlight=False)
         return artifact
+
+    def begin(self) -> None:
+        """Say in the run folder that the run starts, and from now on how far it is."""
+        self.state = begun(self.config.until)
+        self.folder.tell(self.state)
+
+    def _tell_done(self, artifact: Artifact) -> None:
+        if self.state:
+            row = DoneStage(
+                stage=artifact.stage, artifact=artifact.name, seconds=artifact.seconds, reused=artifact.reused
+            )
+            self._tell(stage=None, partial=None, since=None, done=[*self.state.done, row])
+
+    def _tell(self, **changes: Any) -> None:
+        if self.state:
+            self.state = self.state.model_copy(update=changes)
+            self.folder.tell(self.state)
 
     @property
     def stop_file(self) -> Path:
@@ -201,8 +235,36 @@ class Run:
         from stat_train.models.endpoint import Attempts, EndpointGenerator
 
         attempts = Attempts(settings.max_attempts, settings.retry_bad)
-        generator = EndpointGenerator(settings, self.ledger, self.budget, role, attempts, settings.sampling_seed)
+        served, seed = self.served("teacher", settings), settings.sampling_seed
+        generator = EndpointGenerator(settings, self.ledger, self.budget, role, attempts, seed, served)
         return self.opened.enter_context(generator)
+
+    # -- models that it serves itself ---------------------------------------------------------------------------------
+
+    def served(self, role: str, endpoint: Endpoint) -> ServedModel | None:
+        """Return the server of a model that the run is to serve; it starts when it is asked for the first time."""
+        if endpoint.server is None:
+            return None
+        if role not in self.servers:
+            from stat_train.models.serving import ServedModel
+
+            log = self.folder.folder.absolute() / f"{role}_server.log"
+            one = ServedModel(role, endpoint, log, self.config.slurm, lambda: self._make_room(role))
+            self.servers[role] = self.opened.enter_context(one)
+        return self.servers[role]
+
+    def free_gpus(self, for_long: bool = False) -> None:
+        """Stop the servers on GPUs that a stage needs; `for_long`, those on others too, which would lie idle."""
+        for server in self.servers.values():
+            if for_long or server.server.where == "process":
+                server.stop()
+
+    def _make_room(self, role: str) -> None:
+        """Say that a server starts, and stop those that are on its GPUs."""
+        self.say(f"starting the server of the {role}; what it says goes to {self.servers[role].log}")
+        for server in self.servers.values():
+            if server.role != role and server.shares_gpus(self.servers[role]):
+                server.stop()
 
     def fingerprint(self, place: str) -> str:
         """Return what identifies a file, a folder or a hub name: the content of what is local, else the name."""

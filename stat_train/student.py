@@ -87,7 +87,8 @@ def benchmark_answers(
 def _ask_served(run: Run, questions: Artifact, student: EndpointStudent, sampling: Sampling, attempts: int) -> Artifact:
     def build(folder: Path) -> Counts:
         asked = questions.records("validation.jsonl", Question)
-        given = answer_with_endpoint(asked, student, sampling, attempts, run.ledger, run.budget)
+        served = run.served("student", student)
+        given = answer_with_endpoint(asked, student, sampling, attempts, run.ledger, run.budget, served)
         write_records(folder / "answers.jsonl", given)
         return {"answer": Count(len(asked) * attempts, len(given))}
 
@@ -122,6 +123,7 @@ def _answer(run: Run, name: str, job: AnswerJob, fingerprint: str, *links: str) 
         known_by |= {file: file_hash(job.exemplars / file, run.cache_dir) for file in (PROMPTS_FILE, EXEMPLARS_FILE)}
 
     def build(folder: Path) -> Counts:
+        run.free_gpus()
         stage.answer(job.model_copy(update={"folder": folder}), student.processes)
         asked, given = (len(read_records(job.questions, Question)), len(read_records(folder / "answers.jsonl", Answer)))
         return {"answer": Count(asked * job.attempts, given)}

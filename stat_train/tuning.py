@@ -146,6 +146,7 @@ def _train(run: Run, settings: SftTraining, trained_on: Artifact, replay: Artifa
 
     def build(folder: Path) -> Counts:
         run.tracker.follow(curve, folder / "metrics.jsonl")
+        run.free_gpus(for_long=True)
         stage.train("train", job.model_copy(update={"folder": folder}), folder, world_of(settings), job.strategy)
         rows = json.loads((folder / "training.json").read_text())["rows"]
         given = sum(len(read_records(place, TrainingExample)) for place in places)

@@ -209,6 +209,26 @@ WRONG = {
         ["student=endpoint", "student.base_url=http://h/v1", "student.model=m"],
         [["student = endpoint", "cannot be trained", "until=curate or train=none"]],
     ),
+    "server of a model that is served elsewhere": Wrong(
+        ["teacher=served", "teacher.model=m", "teacher.base_url='http://h/v1'"],
+        [["teacher.base_url = http://h/v1", "at the server that the run starts"]],
+    ),
+    "no address": Wrong(
+        ["teacher=openai", "teacher.model=m", "teacher.base_url=null"],
+        [["teacher.base_url = null", "or use teacher=served"]],
+    ),
+    "no server": Wrong(
+        ["student=served", "student.model=m", "student.server=null", "until=curate"],
+        [["student.server = null", "student = served starts one"]],
+    ),
+    "fewer GPUs than are to share the weights": Wrong(
+        ["teacher=served", "teacher.model=m", "teacher.server.tensor_parallel_size=4", "teacher.server.gpus=[0,1]"],
+        [["teacher.server.gpus = [0, 1]", "as many as teacher.server.tensor_parallel_size = 4"]],
+    ),
+    "second model that nobody serves": Wrong(
+        ["teacher=served", "teacher.model=m", "audit.sample=5", "audit.model=n"],
+        [["audit.model = n", "serves m alone", "give audit.base_url too"]],
+    ),
     "address with an impossible port": Wrong(
         ["teacher=openai", "teacher.model=m", "teacher.base_url='http://h:80000/v1'"],
         [["teacher.base_url = 'http://h:80000/v1'", "expected a URL with a port from 0 to 65535"]],
@@ -587,6 +607,7 @@ OPERATIONAL_OF_ENDPOINTS = {
     "tokens_per_minute",
     "usd_per_million_input_tokens",
     "usd_per_million_output_tokens",
+    "server",
 }
 
 
