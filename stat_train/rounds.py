@@ -14,17 +14,17 @@ from stat_train.config import Config, LocalStudent
 from stat_train.errors import BudgetReached
 from stat_train.evaluating import evaluation_of
 from stat_train.evaluation.round_gain import Ending, why_to_end
-from stat_train.evaluation.rounds_table import in_one_line, print_rounds, round_row
+from stat_train.evaluation.rounds_table import in_one_line, print_rounds, result_words, round_row, rounds_html
 from stat_train.evaluation.summary import BASE
 from stat_train.evaluation.tables import say
 from stat_train.models.places import Weights
 from stat_train.pipeline import Finished
 from stat_train.run import Round, Run, Summary
-from stat_train.store import Artifact, write_json
-from stat_train.tasks.load import NO_OTHERS, OtherValidation
+from stat_train.store import Artifact, write_json, write_text
+from stat_train.tasks.load import others_of, validation_of
 from stat_train.track_settings import WandbTracking
 
-ROUNDS_FILE = "rounds.json"
+ROUNDS_FILE, PAGE = "rounds.json", "rounds.html"
 
 
 def carry_out(settings: Settings, command: Sequence[str], console: Console) -> Path:
@@ -38,7 +38,7 @@ def carry_out(settings: Settings, command: Sequence[str], console: Console) -> P
     """
     config = settings.config
     if config.rounds.count == 1:
-        return pipeline.run(settings, command, console, Round(others=_others(config, 1))).folder
+        return pipeline.run(settings, command, console).folder
     with Run(settings, command, console) as whole:
         whole.folder.open(settings.yaml)
         done = list[Finished]()
@@ -65,7 +65,7 @@ def _carry_out_one(whole: Run, number: int, before: Sequence[Finished]) -> Finis
         student=student,
         start=before[0].arms[BASE] if from_first else None,
         earlier=tuple(_made(each, "curate") for each in before) if from_first else (),
-        others=_others(config, number),
+        others=others_of(config, number),
         whole=folder,
         beside=(folder, *(_folder(folder, other) for other in range(1, config.rounds.count + 1) if other != number)),
     )
@@ -73,10 +73,10 @@ def _carry_out_one(whole: Run, number: int, before: Sequence[Finished]) -> Finis
     def ends(now: Path) -> Ending | None:
         return why_to_end(number, before[-1].folder, now) if before else None
 
-    return pipeline.run(_settings_of(config, number, student), whole.command, whole.console, round, ends)
+    return pipeline.run(settings_of(config, number, student), whole.command, whole.console, round, ends)
 
 
-def _settings_of(config: Config, number: int, student: Weights | None) -> Settings:
+def settings_of(config: Config, number: int, student: Weights | None) -> Settings:
     """Return the settings of one round, as those of a run of its own that asks the model of the round before."""
     folder = _folder(Path(config.run_dir).expanduser(), number)
     changes: dict[str, Any] = {"run_dir": str(folder), "rounds": config.rounds.model_copy(update={"count": 1})}
@@ -87,7 +87,7 @@ def _settings_of(config: Config, number: int, student: Weights | None) -> Settin
         assert isinstance(config.student, LocalStudent)
         changes["student"] = config.student.model_copy(update={"model": student.place, "revision": student.revision})
     if number > 1 and isinstance(config.rounds.validation, list):
-        changes["task"] = config.task.model_copy(update={"validation": _validation(config, number)})
+        changes["task"] = config.task.model_copy(update={"validation": validation_of(config, number)})
     if config.push_to_hub:
         changes["push_to_hub"] = f"{config.push_to_hub}-{folder.name}"
     if isinstance(config.track, WandbTracking):
@@ -107,30 +107,6 @@ def _model(finished: Finished) -> Weights:
 
 def _made(finished: Finished, stage: str) -> Artifact:
     return next(artifact for artifact in finished.made if artifact.stage == stage)
-
-
-def _validation(config: Config, number: int) -> int | str:
-    """Return the validation set of a round, where they are listed: the last of them stays."""
-    assert isinstance(config.rounds.validation, list)
-    listed = [config.task.validation, *config.rounds.validation]
-    return listed[min(number, len(listed)) - 1]
-
-
-def _others(config: Config, number: int) -> OtherValidation:
-    """Return the validation sets of other rounds, which must not be trained on or measured by in this one.
-
-    Those that are listed are all known, so that no round trains on what a later one asks. It does not depend on how
-    many rounds there are: one more changes nothing of those before.
-    """
-    validation = config.rounds.validation
-    if validation == "new":
-        return OtherValidation(made=number - 1)
-    if not isinstance(validation, list):
-        return NO_OTHERS
-    own = _validation(config, number)
-    return OtherValidation(
-        places=tuple(each for each in dict.fromkeys([config.task.validation, *validation]) if each != own)
-    )
 
 
 # -- what the whole shows ---------------------------------------------------------------------------------------------
@@ -157,7 +133,9 @@ def _show(whole: Run, done: Sequence[Finished], ended: str | None) -> list[dict[
     result, rows = _result(done), _rows(done)
     whole.folder.show(done[result - 1].folder if result else None)
     about = whole.config.rounds.model_dump() | {"stat_train": __version__, "rounds": rows}
-    write_json(whole.folder.folder / ROUNDS_FILE, about | {"result": result or None, "ended": ended})
+    about |= {"result": result or None, "ended": ended}
+    write_json(whole.folder.folder / ROUNDS_FILE, about)
+    write_text(whole.folder.folder / PAGE, rounds_html(about, whole.config.run_dir))
     if rows and ended is None:
         say(whole.console, in_one_line(rows[-1]))
     return rows
@@ -166,23 +144,21 @@ def _show(whole: Run, done: Sequence[Finished], ended: str | None) -> list[dict[
 def _conclude(whole: Run, done: Sequence[Finished], ended: str) -> None:
     """Print the table of rounds, why they ended and what the result is; write the manifest."""
     rows, result = _show(whole, done, ended), _result(done)
+    whole.folder.made = list({artifact.name: artifact for each in done for artifact in each.made}.values())
     if result > 1 and any(artifact.stage == "evaluate" for artifact in done[result - 1].made):
         _evaluate_against_first(whole, done[0], done[result - 1])
-    whole.folder.made = list({artifact.name: artifact for each in done for artifact in each.made}.values())
     whole.folder.close(whole.command, costs=_costs(done, result, whole.config.rounds.start), result=result or None)
     if rows:
         whole.console.print()
         print_rounds(rows, whole.console)
-    model = f"the model of round {result}" if result else "no model: the student stays as it was"
-    say(whole.console, f"The rounds ended: {ended}. The result is {model}.")
-    whole.console.print(str(whole.folder.folder / ROUNDS_FILE), soft_wrap=True, markup=False, highlight=False)
+    say(whole.console, f"The rounds ended: {ended}. {result_words(result)}")
+    whole.console.print(str(whole.folder.folder / PAGE), soft_wrap=True, markup=False, highlight=False)
 
 
 def _evaluate_against_first(whole: Run, first: Finished, last: Finished) -> None:
     """Show what the result scores beside the first student, whose answers are both there."""
     arms = {BASE: first.arms[BASE]} | {name: weights for name, weights in last.arms.items() if name != BASE}
     questions, skill_map, overlapping = (_made(first, stage) for stage in ("questions", "label", "decontaminate"))
-    whole.console.print("\nThe result beside the first student", style="bold", highlight=False)
     evaluation_of(whole, questions, skill_map, overlapping, arms)
 
 

@@ -35,7 +35,7 @@ from stat_train.store import Artifact, file_hash, make, make_folder
 from stat_train.tasks.answer_pool import PooledGrader, function_hash, grader_function, is_function
 from stat_train.tasks.answers import BuiltInGrader
 from stat_train.tasks.graders import Grader, PlainGrader
-from stat_train.tasks.load import NO_OTHERS, OtherValidation
+from stat_train.tasks.load import NO_OTHERS, OtherValidation, others_of
 from stat_train.teacher.asking import TeacherGenerator
 from stat_train.teacher.contract import Teacher, exact_teacher
 from stat_train.teacher.prompt_files import Prompts, read_prompts
@@ -87,6 +87,8 @@ class Run:
 
     def __post_init__(self) -> None:
         self.config: Config = self.settings.config
+        if self.round is ALONE:
+            self.round = Round(others=others_of(self.config))
         self.prompts: Prompts = {}
         if isinstance(self.config.teacher, OpenAITeacher):
             self.prompts = read_prompts(self.config.teacher.prompts)

@@ -174,7 +174,9 @@ WRONG = {
     "unknown choice, none near": Wrong(
         ["train=xyz"], [["train = xyz", "no such choice", "expected one of external, none, sft"]]
     ),
-    "unknown word": Wrong(["until=currate"], [["until = 'currate'", "expected 'questions', 'label'", 'Did you mean "curate"?']]),
+    "unknown word": Wrong(
+        ["until=currate"], [["until = 'currate'", "expected 'questions', 'label'", 'Did you mean "curate"?']]
+    ),
     "unknown word in a list": Wrong(
         ["task.benchmarks=[standard,retentoin]"],
         [["task.benchmarks.1 = 'retentoin'", "expected 'standard'", 'Did you mean "retention"?']],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from stat_train.evaluation.compare_profiles import load_profile
 from stat_train.evaluation.compare_runs import EVALUATION_FILE, RunResult, load_run
+from stat_train.evaluation.pages import page_template
 from stat_train.evaluation.report import duration, percent, points
 from stat_train.evaluation.summary import BASE, as_numbers, difference, headline_benchmark
 from stat_train.evaluation.tables import add_columns, add_row, fit_names, new_table
@@ -97,6 +98,17 @@ def in_one_line(row: Row) -> str:
         return told
     scores = f"{percent(row['before']['accuracy'])} -> {percent(row['after']['accuracy'])} on {row['benchmark']}"
     return f"{told}; {row['pairs']:,} pairs; {scores}, {change_words(row['gain'])} points"
+
+
+def result_words(result: int | None) -> str:
+    """Return in a sentence which model the rounds led to."""
+    return f"The result is the model of round {result}." if result else "The result is the student as it was."
+
+
+def rounds_html(about: Mapping[str, Any], run_dir: str) -> str:
+    """Return the rounds as a page; `about` is the content of `rounds.json`."""
+    filters = {"percent": percent, "change": change_words, "cost": cost_words, "result": result_words}
+    return page_template("rounds.html.j2", filters).render(about=about, title=Path(run_dir).name)
 
 
 def change_words(change: Mapping[str, Any] | None) -> str:

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stat_train.config import ArithmeticTask, TextTask
+from stat_train.config import ArithmeticTask, Config, TextTask
 from stat_train.counts import Count, Counts, seen
 from stat_train.errors import InputError
 from stat_train.progress import track
@@ -42,6 +42,28 @@ class OtherValidation(NamedTuple):
 
 
 NO_OTHERS = OtherValidation()
+
+
+def validation_of(config: Config, number: int) -> int | str:
+    """Return the validation set of a round: of those that are listed, the last stays."""
+    listed = [config.task.validation, *_listed(config)]
+    return listed[min(number, len(listed)) - 1]
+
+
+def others_of(config: Config, number: int = 1) -> OtherValidation:
+    """Return the validation sets of other rounds than this one.
+
+    Those that are listed are all known before, so that no round trains on what a later one asks. None of it depends on
+    how many rounds there are: one more changes nothing of those before.
+    """
+    if config.rounds.validation == "new":
+        return OtherValidation(made=number - 1)
+    every = dict.fromkeys([config.task.validation, *_listed(config)])
+    return OtherValidation(places=tuple(each for each in every if each != validation_of(config, number)))
+
+
+def _listed(config: Config) -> list[str]:
+    return config.rounds.validation if isinstance(config.rounds.validation, list) else []
 
 
 def load_questions(
@@ -141,25 +163,21 @@ def _make_arithmetic(
     mixed = world.Family(steps=steps, weights=MIXES[task.mix])
     _write_benchmarks(folder, {name: list(_arithmetic_benchmark(name, task, mixed)) for name in task.benchmarks})
     even = world.Family(steps=steps)
-    *others, validation = (
-        list(world.questions(str(seed), "validation", name, task.validation, even))
-        for name in ("validation", *(f"validation-{number}" for number in range(2, sets_before + 2)))
-    )
+    # A longer list begins with the shorter one, so a further set changes nothing of those before.
+    count = task.validation * (sets_before + 1)
+    asked = list(world.questions(str(seed), "validation", "validation", count, even))
+    *others, validation = (asked[start : start + task.validation] for start in range(0, count, task.validation))
     unknown: list[Dropped] = []
     if recorded is not None:
         validation, unknown = _recorded_validation(recorded, validation)
-    pool = world.questions(str(seed), "pool", "pool", task.pool, mixed)
-    seen_before = _write_pool(folder, track(pool, "Making questions", task.pool), validation if others else ())
-    # Earlier rounds may have trained on what the pool has, before these questions were known to be asked.
-    trained_on = [row for row in validation if row.question in seen_before]
-    validation = [row for row in validation if row.question not in seen_before]
-    dropped = [Dropped(stage="questions", id=row.id, reason="is in the pool of earlier rounds") for row in trained_on]
     _write_others(folder, others)
     write_records(folder / "validation.jsonl", validation)
     write_json(folder / "skills.json", {"": list(SKILL_NAMES)})
-    write_records(folder / "dropped.jsonl", [*dropped, *unknown])
-    kept = task.pool + len(validation) + task.benchmark * len(task.benchmarks)
-    return {"question": Count(kept + len(dropped), kept)} | _recorded_count(recorded, unknown)
+    write_records(folder / "dropped.jsonl", unknown)
+    pool = world.questions(str(seed), "pool", "pool", task.pool, mixed)
+    _write_pool(folder, track(pool, "Making questions", task.pool))
+    made = task.pool + len(validation) + task.benchmark * len(task.benchmarks)
+    return {"question": Count(made, made)} | _recorded_count(recorded, unknown)
 
 
 def _arithmetic_benchmark(name: str, task: ArithmeticTask, mixed: world.Family) -> Iterator[Question]:
@@ -223,10 +241,11 @@ def _write_others(folder: Path, others: Sequence[Sequence[Question]]) -> None:
 
 
 def _in_both(taken: Iterable[Question], validation: Sequence[Question]) -> list[Dropped]:
-    """Return the questions that leave pool or benchmark because the validation set has them from elsewhere."""
-    there = set(map(id, validation))
-    reason = "is in the validation set too"
-    return [Dropped(stage="questions", id=each.id, reason=reason) for each in taken if id(each) not in there]
+    """Return the questions that leave pool or benchmark because a validation set has them from elsewhere."""
+    there, own = set(map(id, validation)), {question.id for question in validation}
+    reasons = {True: "is in the validation set too", False: "is in the validation set of another round"}
+    left = [each for each in taken if id(each) not in there]
+    return [Dropped(stage="questions", id=each.id, reason=reasons[each.id in own]) for each in left]
 
 
 def _recorded_count(recorded: Sequence[str] | None, dropped: Sequence[Dropped]) -> Counts:
@@ -304,18 +323,13 @@ def _write_benchmarks(folder: Path, benchmarks: Mapping[str, Sequence[Question]]
         write_records(folder / "benchmarks" / f"{name}.jsonl", questions)
 
 
-def _write_pool(folder: Path, questions: Iterable[Question], sought: Sequence[Question] = ()) -> set[str]:
-    """Write the pool as it comes; return the texts of sought questions that are in it."""
+def _write_pool(folder: Path, questions: Iterable[Question]) -> None:
     from datasets import Features, List, Value
     from datasets.arrow_writer import ArrowWriter
 
     text = {name: Value("string") for name in Question.model_fields}
     features = Features(text | {"level": Value("int64"), "skills": List(Value("string"))})
-    texts, found = {question.question for question in sought}, set[str]()
     with ArrowWriter(path=str(folder / "pool.arrow"), features=features) as writer:
         for question in questions:
             writer.write(question.model_dump())
-            if question.question in texts:
-                found.add(question.question)
         writer.finalize()
-    return found
