@@ -189,6 +189,27 @@ def test_a_budget_that_ends_in_a_round_leaves_the_table_of_those_before(
     assert [row["round"] for row in read(place.folder / "poor" / "rounds.json")["rounds"]] == [1]
 
 
+def test_rounds_that_were_asked_to_stop_go_on_where_they_were(
+    place: Place, two: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file STOP is the whole's: it stops the second round at its next stage, and the next start takes it away."""
+    stop = place.folder / "stopped" / "STOP"
+
+    def go_on_until_stopped(number: int, before: Path, now: Path) -> Ending | None:
+        stop.touch()
+        return None
+
+    monkeypatch.setattr(rounds, "why_to_end", go_on_until_stopped)
+    assert main(place.given("stopped", "rounds=2")) == 75
+    assert f"stopped before stage decontaminate, as asked ({stop})" in capsys.readouterr().err
+    monkeypatch.setattr(rounds, "why_to_end", go_on)
+    before = place.artifacts()
+    folder, words = place.run("stopped", "rounds=2")
+    assert f"removed {stop}" in words and not stop.exists()
+    assert stages(place.artifacts() - before) == Counter(["report"])
+    assert read(folder / "rounds.json")["result"] == 2
+
+
 def test_one_round_is_a_run_as_ever(place: Place, two: Path) -> None:
     before = place.artifacts()
     folder, _ = place.run("one", "rounds=1")

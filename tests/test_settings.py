@@ -350,7 +350,7 @@ WRONG = {
     "rounds of a student without weights": Wrong(
         [
             *("rounds=3", "student=endpoint", "student.base_url=http://h/v1", "student.model=m"),
-            *("train=none", "rl=none"),
+            *("train=none", "rl=none", "evaluate.samples=1"),
         ],
         [["rounds.count = 3", "student=endpoint has no weights here", "use student=local, or rounds=1"]],
     ),

@@ -12,7 +12,7 @@ from stat_train.evaluation.compare_runs import EVALUATION_FILE, RunResult, load_
 from stat_train.evaluation.pages import page_template
 from stat_train.evaluation.report import duration, percent, points
 from stat_train.evaluation.summary import BASE, as_numbers, difference, headline_benchmark
-from stat_train.evaluation.tables import add_columns, add_row, fit_names, new_table
+from stat_train.evaluation.tables import WIDE, add_columns, add_row, fit_names, new_table
 from stat_train.models.budget import in_dollars
 from stat_train.records import TrainingExample
 from stat_train.store import read_records
@@ -76,18 +76,17 @@ def _from_first(first: RunResult, run: RunResult, arm: str, benchmark: str) -> d
 
 
 def print_rounds(rows: Sequence[Row], console: Console) -> None:
-    """Print a table of the rounds."""
+    """Print a table of the rounds; a narrow terminal has no room for what they gained together and cost."""
     benchmark = next((row["benchmark"] for row in rows if row["benchmark"]), None)
     table = new_table(f"Rounds, and what their models score on {benchmark}" if benchmark else "Rounds")
-    add_columns(
-        table, "round: most often missing", "difficult", "pairs", "before", "after", "gain", "since the first", "cost"
-    )
+    last = ("since the first", "cost") if console.width >= WIDE else ()
+    add_columns(table, "round: most often missing", "difficult", "pairs", "before", "after", "gain", *last)
     for row in rows:
         scores = [percent(row[when]["accuracy"]) if row[when] else "–" for when in ("before", "after")]
-        gains = [change_words(row[name]) for name in ("gain", "gain_from_first")]
         pairs = "–" if row["pairs"] is None else f"{row['pairs']:,}"
-        difficult = f"{row['difficult']:,} of {row['questions']:,}"
-        add_row(table, f"{row['round']}: {_missing(row)}", difficult, pairs, *scores, *gains, cost_words(row))
+        cells = [f"{row['difficult']:,} of {row['questions']:,}", pairs, *scores, change_words(row["gain"])]
+        more = [change_words(row["gain_from_first"]), cost_words(row)] if last else []
+        add_row(table, f"{row['round']}: {_missing(row)}", *cells, *more)
     console.print(fit_names(table, console.width))
 
 
