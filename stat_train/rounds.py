@@ -46,13 +46,14 @@ def carry_out(settings: Settings, command: Sequence[str], console: Console) -> P
             for number in range(1, config.rounds.count + 1):
                 console.print(f"\nRound {number} of at most {config.rounds.count}", style="bold", highlight=False)
                 done.append(_carry_out_one(whole, number, done))
-                _show(whole, done, None)
+                _show(whole, done)
                 if done[-1].ended:
                     break
         except BudgetReached:
-            _conclude(whole, done, "the budget is reached")
+            _tell(whole, done, "the budget is reached")
             raise
-        _conclude(whole, done, done[-1].ended.reason if done[-1].ended else f"rounds.count = {len(done)} is reached")
+        _show_result(whole, done)
+        _tell(whole, done, _why_ended(config, done))
     return whole.folder.folder
 
 
@@ -128,26 +129,42 @@ def _rows(done: Sequence[Finished]) -> list[dict[str, Any]]:
     return rows
 
 
-def _show(whole: Run, done: Sequence[Finished], ended: str | None) -> list[dict[str, Any]]:
-    """Show the result so far in the folder of the whole, and write `rounds.json`; return the numbers of the rounds."""
-    result, rows = _result(done), _rows(done)
+def _show(whole: Run, done: Sequence[Finished]) -> None:
+    """Show the result so far in the folder of the whole, and say what the last round came to."""
+    result = _result(done)
     whole.folder.show(done[result - 1].folder if result else None)
+    say(whole.console, in_one_line(_write(whole, done, None)[-1]))
+
+
+def _write(whole: Run, done: Sequence[Finished], ended: str | None) -> list[dict[str, Any]]:
+    """Write `rounds.json` and the page of the same; return the numbers of the rounds."""
+    result, rows = _result(done), _rows(done)
     about = whole.config.rounds.model_dump() | {"stat_train": __version__, "rounds": rows}
     about |= {"result": result or None, "ended": ended}
     write_json(whole.folder.folder / ROUNDS_FILE, about)
     write_text(whole.folder.folder / PAGE, rounds_html(about, whole.config.run_dir))
-    if rows and ended is None:
-        say(whole.console, in_one_line(rows[-1]))
     return rows
 
 
-def _conclude(whole: Run, done: Sequence[Finished], ended: str) -> None:
-    """Print the table of rounds, why they ended and what the result is; write the manifest."""
-    rows, result = _show(whole, done, ended), _result(done)
+def _why_ended(config: Config, done: Sequence[Finished]) -> str:
+    if done[-1].ended:
+        return done[-1].ended.reason
+    reached = f"rounds.count = {len(done)} is reached"
+    return reached if config.until == "report" else f"{reached}, with until = {config.until}"
+
+
+def _show_result(whole: Run, done: Sequence[Finished]) -> None:
+    """Show what the result scores beside the first student, and write the manifest: the rounds are complete."""
+    result = _result(done)
     whole.folder.made = list({artifact.name: artifact for each in done for artifact in each.made}.values())
     if result > 1 and any(artifact.stage == "evaluate" for artifact in done[result - 1].made):
         _evaluate_against_first(whole, done[0], done[result - 1])
     whole.folder.close(whole.command, costs=_costs(done, result, whole.config.rounds.start), result=result or None)
+
+
+def _tell(whole: Run, done: Sequence[Finished], ended: str) -> None:
+    """Print the table of rounds, why they ended and what the result is, and write it down."""
+    rows, result = _write(whole, done, ended), _result(done)
     if rows:
         whole.console.print()
         print_rounds(rows, whole.console)
@@ -156,7 +173,7 @@ def _conclude(whole: Run, done: Sequence[Finished], ended: str) -> None:
 
 
 def _evaluate_against_first(whole: Run, first: Finished, last: Finished) -> None:
-    """Show what the result scores beside the first student, whose answers are both there."""
+    """Evaluate the result against the first student; what both answered is there."""
     arms = {BASE: first.arms[BASE]} | {name: weights for name, weights in last.arms.items() if name != BASE}
     questions, skill_map, overlapping = (_made(first, stage) for stage in ("questions", "label", "decontaminate"))
     evaluation_of(whole, questions, skill_map, overlapping, arms)

@@ -187,6 +187,8 @@ def test_a_budget_that_ends_in_a_round_leaves_the_table_of_those_before(
     assert "The rounds ended: the budget is reached. The result is the model of round 1." in " ".join(said.out.split())
     assert "budget.max_calls = 5 is reached" in said.err
     assert [row["round"] for row in read(place.folder / "poor" / "rounds.json")["rounds"]] == [1]
+    # What is not complete has no manifest.
+    assert not (place.folder / "poor" / "manifest.json").exists()
 
 
 def test_rounds_that_were_asked_to_stop_go_on_where_they_were(
