@@ -28,9 +28,9 @@ from stat_train.help_texts import (
     PREFETCH_MORE,
     PROFILES,
     PROFILES_MORE,
-    SWEEPS,
     STATUS,
     STATUS_MORE,
+    SWEEPS,
     TRACE,
     TRACE_MORE,
 )

@@ -32,7 +32,14 @@ from stat_train.train_settings import Reinforcement, Strategy, Training
 # Where results are put, and how far a run goes, is no difference between what two runs do.
 NOT_OF_A_RUN = ("run_dir", "cache_dir", "until", "sweep", "slurm")
 # The settings that name a file of questions.
-QUESTION_KEYS = ("task.pool", "task.benchmark", "task.validation", "decontaminate.against", "rl.prompts")
+QUESTION_KEYS = (
+    "task.pool",
+    "task.benchmark",
+    "task.validation",
+    "decontaminate.against",
+    "rl.prompts",
+    "rounds.validation",
+)
 
 
 class ArithmeticTask(Node):

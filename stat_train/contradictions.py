@@ -27,7 +27,7 @@ from stat_train.recipe_settings import (
     StatSynRecipe,
 )
 from stat_train.setting_types import Node
-from stat_train.train_contradictions import check_reinforcement, check_training
+from stat_train.train_contradictions import check_reinforcement, check_rounds, check_training
 
 
 def contradictions(config: Config) -> list[str]:
@@ -46,6 +46,7 @@ def contradictions(config: Config) -> list[str]:
         _check_budget,
         _check_tracking,
         _check_end,
+        check_rounds,
     )
     return [problem for check in checks for problem in check(config)]
 

@@ -32,6 +32,7 @@ Common settings
   data_recipe.pairs=N                 size of the training set
   train.learning_rate=X  train.epochs=N  train.effective_batch_size=N
   train.learning_rates=[X,Y]          several rates; the best on the validation questions goes on
+  rounds=N                            again for what the trained model misses, as long as that helps
   rl=grpo                             reinforcement learning after fine-tuning (train=none: instead)
   task.pool=FILE task.benchmark=FILE  your own questions, JSONL or Parquet (with task=jsonl)
   student.model=FOLDER_OR_HUB_NAME    your own student (with student=local)

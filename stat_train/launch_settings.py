@@ -61,7 +61,7 @@ class Rounds(Node):
 
     count: Positive
     start: Literal["last", "base"]
-    validation: Literal["same", "new"] | Annotated[list[Positive | Text], Field(min_length=1)]
+    validation: Literal["same", "new"] | Annotated[list[Text], Field(min_length=1)]
 
 
 class Sweep(Node):

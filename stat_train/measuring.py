@@ -12,10 +12,10 @@ from stat_train.config import LocalStudent
 from stat_train.counts import Count, Counts
 from stat_train.evaluation.harness import RESULTS, HarnessJob, local_data, read_aggregates, require_tasks
 from stat_train.evaluation.log_probabilities import FILE, LogProbability, LogProbabilityJob, left_out
+from stat_train.models.places import Weights
 from stat_train.records import Question
 from stat_train.run import Run, Summary
 from stat_train.store import Artifact, file_hash, read_records, write_records
-from stat_train.student import Weights
 
 
 def reference_log_probabilities(run: Run, arm: str, asked: Benchmark, weights: Weights) -> Artifact:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, cast
 
 from rich.console import Console
 
@@ -28,7 +28,8 @@ from stat_train.config import (
 from stat_train.counts import Counts, dropped_counts
 from stat_train.errors import stopped
 from stat_train.models.budget import Budget
-from stat_train.models.ledger import Ledger
+from stat_train.models.ledger import Ledger, Spent
+from stat_train.models.places import Weights
 from stat_train.run_folder import RunFolder
 from stat_train.run_state import DoneStage, RunState, begun, ending, now
 from stat_train.setting_types import Node
@@ -36,6 +37,7 @@ from stat_train.store import Artifact, file_hash, make, make_folder, partial_of,
 from stat_train.tasks.answer_pool import PooledGrader, function_hash, grader_function, is_function
 from stat_train.tasks.answers import BuiltInGrader
 from stat_train.tasks.graders import Grader, PlainGrader
+from stat_train.tasks.load import NO_OTHERS, OtherValidation, others_of
 from stat_train.teacher.asking import TeacherGenerator
 from stat_train.teacher.contract import Teacher, exact_teacher
 from stat_train.teacher.prompt_files import Prompts, read_prompts
@@ -53,19 +55,46 @@ STOP = "STOP"
 PLAIN_GRADERS = ("exact", "numeric", "choice")
 
 
+class Round(NamedTuple):
+    """Which round of several a run is, and what it has of the others; a run that is alone is the first of none.
+
+    `student` is whose answers are profiled, the model of the round before; None: the student of the settings. `start`
+    is what is trained; None: the student. `earlier` are the training sets that are trained on beside the round's own.
+    `whole` is the folder of all rounds, and `beside` are the run folders whose calls are paid from the same budget.
+    """
+
+    number: int = 1
+    student: Weights | None = None
+    start: Weights | None = None
+    earlier: tuple[Artifact, ...] = ()
+    others: OtherValidation = NO_OTHERS
+    whole: Path | None = None
+    beside: tuple[Path, ...] = ()
+
+
+ALONE = Round()
+
+
 @dataclass
 class Run:
-    """What every stage is given: the settings, the run folder, the way to make an artifact; a context manager."""
+    """What every stage is given: the settings, the run folder, the way to make an artifact; a context manager.
+
+    `arms` are the models that are compared, as far as they are known, the last trained last.
+    """
 
     settings: Settings
     command: Sequence[str]
     console: Console
+    round: Round = ALONE
+    arms: dict[str, Weights] = field(default_factory=dict)
     opened: ExitStack = field(default_factory=ExitStack)
     graders: dict[str, Grader] = field(default_factory=dict)
     servers: dict[str, ServedModel] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.config: Config = self.settings.config
+        if self.round is ALONE:
+            self.round = Round(others=others_of(self.config))
         self.prompts: Prompts = {}
         if isinstance(self.config.teacher, OpenAITeacher):
             self.prompts = read_prompts(self.config.teacher.prompts)
@@ -133,8 +162,8 @@ class Run:
 
     @property
     def stop_file(self) -> Path:
-        """Return the file that asks the run to stop when it appears."""
-        return self.folder.folder.absolute() / STOP
+        """Return the file that asks the run to stop when it appears; of several rounds, that of the whole."""
+        return (self.round.whole or self.folder.folder).absolute() / STOP
 
     def start_tracking(self) -> None:
         """Tell W&B or TensorBoard of the run from here to its end, if the settings say so."""
@@ -168,8 +197,11 @@ class Run:
 
     @cached_property
     def budget(self) -> Budget:
-        """The budget of this run, over all its restarts."""
-        return Budget(self.config.budget, str(self.folder.folder.absolute()), self.ledger)
+        """The budget of this run, over all its restarts; what other rounds spent is taken from it."""
+        others = Spent()
+        for folder in self.round.beside:
+            others = others.plus(self.ledger.spent(str(folder.absolute())))
+        return Budget(self.config.budget, str(self.folder.folder.absolute()), self.ledger, others)
 
     @cached_property
     def teacher(self) -> Teacher:

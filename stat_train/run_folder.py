@@ -15,6 +15,8 @@ from stat_train.errors import UserError
 from stat_train.run_state import STATE_FILE, RunState
 from stat_train.store import TEMPORARY, Artifact, make_folder, write_json, write_records, write_text
 
+# What a run writes of its results itself, beside links to them.
+WRITTEN = ("manifest.json", "dropped.jsonl", "rounds.json", "rounds.html")
 RUN_MARK = "# The settings of the stat-train run whose results this folder shows.\n"
 
 
@@ -40,7 +42,7 @@ class RunFolder:
         for half_written in self.folder.glob(f".{STATE_FILE}.*"):
             half_written.unlink(missing_ok=True)
         for name, path in present.items():
-            if path.is_symlink() or name in ("manifest.json", "dropped.jsonl"):
+            if path.is_symlink() or name in WRITTEN:
                 path.unlink()
         write_text(self.folder / "config.yaml", RUN_MARK + settings_yaml)
 
@@ -63,6 +65,15 @@ class RunFolder:
         # Another process that opens the folder takes half-written ones away; it tells of itself then.
         with suppress(FileNotFoundError):
             write_json(self.folder / STATE_FILE, state.model_dump())
+
+    def show(self, other: Path | None) -> None:
+        """Link what another run's folder shows, in place of all that is linked here."""
+        shown = {path.name: path for path in other.iterdir() if path.is_symlink()} if other else {}
+        for path in self.folder.iterdir():
+            if path.is_symlink() and path.name not in shown:
+                path.unlink()
+        for name, path in shown.items():
+            self.link(name, path)
 
     def link(self, name: str, target: Path) -> None:
         """Show a file or folder of an artifact under a plain name."""
