@@ -73,9 +73,8 @@ def _usual(slurm: Slurm) -> dict[str, Any]:
 
 
 def _changed(usual: dict[str, Any], slurm: Slurm, stages: tuple[str, ...], network: bool) -> Resources:
-    of_stages: dict[str, Any] = dict(slurm.stages)
-    changes: list[tuple[str, dict[str, Any]]] = [("slurm.network", dict(slurm.network))] if network else []
-    changes += [(f"slurm.stages.{name}", of_stages[name]) for name in stages if name in of_stages]
+    changes: list[tuple[str, Any]] = [("slurm.network", slurm.network)] if network else []
+    changes += [(f"slurm.stages.{name}", each) for name, each in slurm.stages.items() if name in stages]
     found, given = usual, dict[str, str]()
     for key, values in changes:
         found |= values
