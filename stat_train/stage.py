@@ -23,7 +23,7 @@ from uuid import uuid4
 from pydantic import BaseModel
 
 from stat_train import store
-from stat_train.chunks import Chunked, join_chunks
+from stat_train.chunks import LAUNCH, Chunked, join_chunks
 from stat_train.device_seconds import counted_on_devices
 from stat_train.diagnosis.answering import AnswerJob, answer_with_weights, answers_file
 from stat_train.diagnosis.step_rewards import ScoreJob, rewards_file, score_with_weights
@@ -31,6 +31,7 @@ from stat_train.errors import STOPPED, StatTrainError, UserError, stopped
 from stat_train.evaluation.harness import HarnessJob, run_harness
 from stat_train.evaluation.log_probabilities import LogProbabilityJob, log_probabilities_file, rate_with_weights
 from stat_train.gpus import visible_gpus
+from stat_train.slurm.shards import ARRAY_FILE, make_by_array, shards_of_this_job
 from stat_train.train_settings import Strategy
 from stat_train.training import launch as launcher
 from stat_train.training.world import World, require_launchable
@@ -39,8 +40,6 @@ QUIET = {"DS_ACCELERATOR": "cpu", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DIS
 JOB_FILE = "job.json"
 # Set for a stage whose standard input is the orchestrator's pipe; a batch job's own ends at once.
 WATCHED = "STAT_TRAIN_WATCH_STDIN"
-# The same for all processes that were started together to share a stage's work.
-LAUNCH = "STAT_TRAIN_LAUNCH"
 # What a launcher tells each of its processes. A cluster may have told the orchestrator the same, of a world that is not
 # the stage's.
 OF_A_WORLD = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -52,7 +51,8 @@ SECONDS_TO_FAIL_ALIKE = 3.0
 def answer(job: AnswerJob, processes: int | None) -> None:
     """Write `answers.jsonl`, made by several processes with one GPU each; None: one per GPU that is visible, or one.
 
-    Never by more than there are chunks to make. The bytes are the same for any number.
+    Never by more than there are chunks to make. The bytes are the same for any number. In a batch job that has shards
+    they are made by an array of tasks instead, wherever those run.
     """
     _make_chunks("answer", job, answers_file(job), processes)
 
@@ -109,13 +109,17 @@ def _port(world: World) -> int:
 
 def _make_chunks(name: str, job: BaseModel, chunked: Chunked, processes: int | None) -> None:
     folder = chunked.file.parent
-    if left := chunked.left():
+    left, shards = chunked.left(), shards_of_this_job()
+    if left and shards:
+        (folder / JOB_FILE).write_text(job.model_dump_json())
+        make_by_array(shards, name, folder / JOB_FILE, chunked)
+    elif left:
         gpus = visible_gpus() if left > 1 and processes != 1 else []
         count = min(left, processes or len(gpus) or 1)
         launch(name, job, folder, _environments(count, gpus))
-    else:
-        # Left by a run that was killed when all chunks were there.
-        (folder / JOB_FILE).unlink(missing_ok=True)
+    # Left by a run that was killed when all chunks were there, or by an array.
+    for file in (JOB_FILE, ARRAY_FILE):
+        (folder / file).unlink(missing_ok=True)
     join_chunks(chunked)
 
 

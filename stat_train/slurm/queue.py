@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from stat_train.errors import StatTrainError, UserError
 
 # What a job knows of itself would pass for what another one asks for that is submitted from it.
-OF_A_JOB = ("SLURM_", "SRUN_", "SBATCH_")
+OF_A_JOB = ("SLURM_", "SRUN_")
 KEPT = ("SLURM_CONF", "SLURM_CLUSTERS")
 
 
@@ -45,6 +46,12 @@ def alive(ids: Iterable[str]) -> list[str]:
     """Return which of these jobs wait or run; of an array any task counts."""
     known = {id.partition("_")[0] for id in in_queue()}
     return [id for id in ids if id in known]
+
+
+def exit_codes(job_id: str) -> set[int]:
+    """Return the exit codes of a job, or of an array's tasks, that has ended; as long as the cluster knows it."""
+    done = subprocess.run(["scontrol", "show", "job", "--oneliner", job_id], capture_output=True, text=True)
+    return {int(code) for code in re.findall(r"\bExitCode=(\d+):", done.stdout)}
 
 
 def _environment() -> dict[str, str]:
