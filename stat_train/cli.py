@@ -5,18 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import signal
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from stat_train import __version__
-from stat_train.errors import StatTrainError, UserError, did_you_mean
+from stat_train.ending import exit_code_of
+from stat_train.errors import UserError, did_you_mean
 from stat_train.help_texts import (
     COMPARE,
     COMPARE_MORE,
@@ -29,6 +28,7 @@ from stat_train.help_texts import (
     PLAN_MORE,
     PROFILES,
     PROFILES_MORE,
+    SWEEPS,
     TRACE,
     TRACE_MORE,
 )
@@ -42,20 +42,12 @@ WIDTH_WITHOUT_TERMINAL = 110
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    signal.signal(signal.SIGTERM, _end_by_signal)
-    try:
+
+    def work() -> int:
         verb = _verb(given)
         return VERBS[verb](given[1:] if given[:1] == [verb] else given)
-    except StatTrainError as error:
-        print(f"stat-train: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("\nstat-train: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
 
-
-def _end_by_signal(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
+    return exit_code_of(work)
 
 
 def _verb(given: Sequence[str]) -> str:
@@ -71,19 +63,30 @@ def _verb(given: Sequence[str]) -> str:
 
 def _run(given: list[str]) -> int:
     if {"-h", "--help"} & set(given):
-        return _help()
+        return _help({"-m", "--multirun"} & set(given))
     if "--version" in given:
         print(f"stat-train {__version__}")
         return 0
-    from stat_train.compose import read_settings
-
-    show = _take_cfg(given)
+    multirun, dry_run, show = _take(given, "-m", "--multirun"), _take(given, "--dry-run"), _take_cfg(given)
     if options := [argument for argument in given if argument.startswith("-")]:
         raise UserError(f"{' '.join(options)}: no such option; settings are given as KEY=VALUE. See stat-train --help")
+    if multirun:
+        from stat_train.sweeping.sweep import print_jobs, print_settings, sweep
+
+        return (print_settings if show else print_jobs if dry_run else sweep)(given, console())
+    if dry_run:
+        raise UserError("--dry-run: lists the runs of -m; of one run, `stat-train plan` says what it will do")
+    return _run_one(given, show)
+
+
+def _run_one(given: list[str], show: bool) -> int:
+    from stat_train.compose import read_settings, require_one_run
+
     settings = read_settings(given)
     if show:
         print(settings.yaml, end="")
         return 0
+    require_one_run(settings)
     from stat_train.rounds import carry_out
 
     logging.getLogger("datasets").setLevel(logging.ERROR)
@@ -95,6 +98,13 @@ def console() -> Console:
     """Return the console to print to; without a terminal, lines are as wide as tables need."""
     plain = Console()
     return plain if plain.is_terminal else Console(width=WIDTH_WITHOUT_TERMINAL)
+
+
+def _take(given: list[str], *names: str) -> bool:
+    """Take an option out of the arguments and tell whether it was there."""
+    found = [argument for argument in given if argument in names]
+    given[:] = [argument for argument in given if argument not in names]
+    return bool(found)
 
 
 def _take_cfg(given: list[str]) -> bool:
@@ -109,9 +119,12 @@ def _take_cfg(given: list[str]) -> bool:
     return False
 
 
-def _help() -> int:
+def _help(of_sweeps: Collection[str]) -> int:
     from stat_train.compose import choices, config_dir
 
+    if of_sweeps:
+        print(SWEEPS.format(sweeps=", ".join(name for name in choices()["sweep"] if name != "none")))
+        return 0
     groups = "\n".join(_wrapped(group, names) for group, names in choices().items())
     print(HELP.format(groups=groups, place=config_dir()))
     return 0

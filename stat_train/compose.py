@@ -108,6 +108,14 @@ def read_sweep(arguments: Sequence[str]) -> Sweep:
     return sweep
 
 
+def require_one_run(settings: Settings) -> None:
+    """Raise UserError when the settings have a sweep, which is more than one run."""
+    sweep = settings.config.sweep
+    if sweep.params or sweep.also:
+        keys = ", ".join(sweep.params) or "sweep.also"
+        raise UserError(f"these settings are a sweep over {keys}; add -m for its runs, or sweep=none for one run")
+
+
 def saved_settings(text: str) -> Settings:
     """Return the settings that were written down as YAML, as they were; raises UserError when they are no run's."""
     try:

@@ -5,6 +5,7 @@ stat-train: find what a student model cannot do, and train it on that (STAT, arX
 
 Usage
   stat-train [KEY=VALUE ...]          run the method with these settings
+  stat-train -m KEY=A,B [...]         a run with each of several values: stat-train -m --help
   stat-train compare RUN RUN ...      put finished runs side by side
   stat-train profiles RUN RUN         two students or checkpoints, skill by skill
   stat-train trace RUN ROW_ID         why a training row is there, back to the student's answer
@@ -41,6 +42,41 @@ A run that was interrupted goes on where it was when the same command is given a
 in its run_dir asks it to stop: a training saves its state first.
 Exit codes: 0 done, 1 a stage or check failed, 2 wrong input, 3 budget spent, 4 a regression found,
 75 stopped as asked (start it again), 130 or 143 stopped.
+"""
+
+SWEEPS = """\
+stat-train -m: a sweep, which is a run for each combination of several values, side by side at its end.
+
+Usage
+  stat-train -m KEY=A,B [KEY=VALUE ...]     several values of any setting; the others hold for all
+  stat-train -m sweep=NAME [KEY=VALUE ...]  the combinations of a file: {sweeps}
+  stat-train -m ... --dry-run               list the runs and which are done; start nothing
+  stat-train -m ... --cfg job               print the settings of each run
+
+Examples
+  stat-train -m data_recipe=pool,stat_sel seed=0,1,2
+  stat-train -m sweep=recipes_and_seeds data_recipe.pairs=1000
+  stat-train -m seed=range(0,5) until=profile hydra/launcher=joblib hydra.launcher.n_jobs=4
+  stat-train -m sweep=recipes hydra/launcher=submitit_slurm hydra.launcher.partition=NAME
+
+All runs are checked before the first one starts. Each has a folder of its own in sweep.folder, named
+after what it differs in; what several need is made once. A key given with -m replaces that of sweep=NAME,
+and runs of its file that name the key are left out. The first run is what the others are compared with.
+Several values as Hydra writes them: A,B or range(0,3) or [x,y],[z]; quotes around a text with commas.
+
+Starting them (hydra/launcher=NAME, its settings are hydra.launcher.KEY=VALUE)
+  basic                               one after the other, here
+  joblib                              several at once, here: one for each GPU, or hydra.launcher.n_jobs;
+                                      each has its share of the GPUs; pip install 'stat-train[sweep]'
+  submitit_slurm                      a job of the cluster for each run: partition, gpus_per_node,
+                                      timeout_min, ...; pip install 'stat-train[slurm]'
+For runs that need other machines at each stage: stat-train launch slurm -m ...
+
+What a run says is in sweep.folder/jobs/NAME.log. A run that fails leaves the others running. Given again,
+the command runs what is not done. A file STOP in sweep.folder asks all to save their state and stop.
+A cap such as budget.max_usd holds for each run.
+Exit codes: 0 done, 1 a run failed, 2 wrong input (nothing was started), 3 a run's budget is spent,
+75 stopped as asked, 130 or 143 stopped.
 """
 
 PLAN = """\

@@ -21,7 +21,7 @@ PACKAGE = ROOT / "stat_train"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # Each may import what stands before it, and what stands beside it.
 ORDER = (
-    {"records", "errors", "intervals", "counts", "progress", "gpus", "batches"},
+    {"records", "errors", "ending", "intervals", "counts", "progress", "gpus", "batches"},
     {
         "setting_types",
         "recipe_settings",
@@ -58,7 +58,7 @@ ORDER = (
         "pipeline",
         "rounds",
     }
-    | {"stage", "doctor", "plan", "trace"},
+    | {"stage", "doctor", "plan", "trace", "sweeping"},
     {"cli", "help_texts"},
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}

@@ -24,8 +24,9 @@ from stat_train.launch_settings import Sweep
 
 # Settings for one job, each with one value, as on a command line: {"seed": "0"}.
 Values = dict[str, str]
-# Beside the jobs' own folders, a sweep's folder has one with this name.
-JOBS = "jobs"
+SEED = "seed"
+# What a sweep's folder has beside those of its jobs.
+NO_NAMES = ("jobs", "launcher")
 NO_SWEEP = Sweep(params={}, also=[], folder=None, published=None)
 # Nobody reads more of a folder's name.
 MAX_VALUE_CHARACTERS = 40
@@ -84,7 +85,7 @@ def jobs_of(arguments: Sequence[str]) -> Plan:
         SweepJob(name, changed(one, run_dir=str(folder / name), sweep=NO_SWEEP), _as_arguments(values))
         for name, values, one in zip(names, combinations, settings, strict=True)
     ]
-    over_seeds = len({values.get("seed") for values in combinations}) > 1
+    over_seeds = len({values.get(SEED) for values in combinations}) > 1
     return Plan(folder, jobs, fixed, varied, over_seeds, sweep.published)
 
 
@@ -139,6 +140,9 @@ def _without_replaced(sweep: Sweep, given: Given) -> Sweep:
 def _combinations(sweep: Sweep, swept: Mapping[str, list[str]]) -> list[Values]:
     """Return the settings of each job: every combination of what varies, then those of `also`."""
     varied = {key: _values(key, value) for key, value in sweep.params.items()} | dict(swept)
+    if SEED in varied:
+        # What differs in the seed alone stands together.
+        varied[SEED] = varied.pop(SEED)
     found = _crossed(varied) if varied else []
     for entry in sweep.also:
         found += _crossed(varied | {key: _values(key, value) for key, value in entry.items()})
@@ -202,7 +206,7 @@ def _names(combinations: Sequence[Values], varied: Sequence[str]) -> list[str]:
     """Return a name for each job, from what it differs in; never the same for two."""
     shown = _shown_keys(varied)
     names = ["-".join(_part(shown[key], value) for key, value in values.items()) for values in combinations]
-    count = Counter([*names, JOBS])
+    count = Counter([*names, *NO_NAMES])
     return [
         name if count[name] == 1 else f"{name}-{_hash(values)}"
         for name, values in zip(names, combinations, strict=True)

@@ -1,0 +1,29 @@
+"""How a command ends: what went wrong is said in one line, and the exit code tells what it was."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+from stat_train.errors import StatTrainError
+
+INTERRUPTED = 130
+
+
+def exit_code_of(work: Callable[[], int]) -> int:
+    """Return the exit code of the work; errors that a user can meet are said, and SIGTERM ends it as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, _end_by_signal)
+    try:
+        return work()
+    except StatTrainError as error:
+        print(f"stat-train: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\nstat-train: interrupted; the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _end_by_signal(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)

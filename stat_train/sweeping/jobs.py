@@ -1,0 +1,20 @@
+"""What Hydra launches: `python -m stat_train.sweeping.jobs --multirun folder=SWEEP job=A,B hydra/launcher=...`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from stat_train.sweeping.job import start_job
+
+
+@hydra.main(version_base="1.3", config_path=".", config_name="jobs")
+def main(config: DictConfig) -> None:
+    """Carry out the job that the config names."""
+    start_job(Path(config.folder), str(config.job), int(config.at_once))
+
+
+if __name__ == "__main__":
+    main()
