@@ -58,7 +58,7 @@ ORDER = (
         "pipeline",
         "rounds",
     }
-    | {"stage", "doctor", "plan", "trace", "sweeping"},
+    | {"stage", "doctor", "plan", "trace", "sweeping", "slurm"},
     {"cli", "help_texts"},
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
@@ -166,7 +166,7 @@ def test_model_libraries_are_imported_at_start_only_where_weights_are_at_work() 
         ["--help"],
         ["--cfg", "job"],
         ["--version"],
-        *([verb, "--help"] for verb in ("compare", "profiles", "plan", "doctor", "trace")),
+        *([verb, "--help"] for verb in ("compare", "profiles", "plan", "doctor", "trace", "launch")),
     ],
     ids=" ".join,
 )

@@ -8,13 +8,15 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from stat_train.compose import Settings, changed, read_settings
+from stat_train.compose import Settings, changed, read_settings, require_one_run
 from stat_train.contradictions import contradictions
 from stat_train.errors import ConfigError, UserError
 from stat_train.slurm.graph import NamedRun, jobs_of_runs, table_job
 from stat_train.slurm.submit import Submission, show, submit
+from stat_train.slurm.table import SweepTable
 from stat_train.slurm.work import FOLDER
 from stat_train.sweeping.expand import jobs_of
+from stat_train.sweeping.files import is_complete
 from stat_train.train_settings import Processes
 
 SHORT = ("nodes", "gpus_per_node")
@@ -55,6 +57,7 @@ def _read(given: Sequence[str]) -> Arguments:
 
 def _of_a_run(arguments: Arguments, command: Sequence[str]) -> Submission:
     settings = with_numbers(read_settings(arguments.settings), arguments.numbers)
+    require_one_run(settings)
     run = NamedRun(Path(settings.config.run_dir).name, settings)
     return Submission(jobs_of_runs([run]), command)
 
@@ -63,10 +66,13 @@ def _of_a_sweep(arguments: Arguments, command: Sequence[str]) -> Submission:
     plan = jobs_of(arguments.settings)
     runs = [NamedRun(job.name, with_numbers(job.settings, arguments.numbers)) for job in plan.jobs]
     folder = plan.folder.expanduser()
-    graph = jobs_of_runs(runs, folder / FOLDER if len(runs) > 1 else None)
+    waiting = [run for run in runs if not is_complete(run.settings)]
+    graph = jobs_of_runs(waiting, folder / FOLDER if len(waiting) > 1 else None)
     graph.jobs.append(table_job(folder.name, runs[0].settings, graph.jobs))
-    table = ["-m", "stat_train.cli", "compare", *(str(run.folder) for run in runs)]
-    return Submission(graph, command, folder, table)
+    named = SweepTable(
+        runs={run.name: str(run.folder) for run in runs}, over_seeds=plan.over_seeds, published=plan.published
+    )
+    return Submission(graph, command, folder, named)
 
 
 def with_numbers(settings: Settings, numbers: dict[str, int]) -> Settings:

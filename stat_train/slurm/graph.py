@@ -33,16 +33,19 @@ class NamedRun(NamedTuple):
 class Job(NamedTuple):
     """One job: a part of a run, or the table at a sweep's end, which has no run.
 
-    `after` are the names of the jobs that it comes after. `shard` is what a task asks for of the array that does its
-    work, where one does. `network` says what it asks over the network.
+    Its files are called `label`: the stage and, from the second on, the round. `after` are the names of the jobs that
+    it comes after. `shard` is what a task asks for of the array that does its work, where one does. `network` says what
+    it asks over the network.
     """
 
     name: str
     stage: str
+    label: str
     resources: Resources
     after: tuple[str, ...]
     run: NamedRun | None = None
     until: str = ""
+    round: int = 1
     shard: Resources | None = None
     network: tuple[str, ...] = ()
 
@@ -85,18 +88,20 @@ def table_job(sweep_name: str, settings: Settings, jobs: Sequence[Job]) -> Job:
     """Return the job that prints a sweep's table, after all others."""
     waited_for = {name for job in jobs for name in job.after}
     last = tuple(job.name for job in jobs if job.name not in waited_for)
-    return Job(f"{sweep_name}.{TABLE}", TABLE, resources_of_the_table(settings.config.slurm), last)
+    return Job(f"{sweep_name}.{TABLE}", TABLE, TABLE, resources_of_the_table(settings.config.slurm), last)
 
 
 def _job(run: NamedRun, segment: Segment, after: tuple[str, ...]) -> Job:
     config = run.settings.config
     return Job(
-        name=f"{run.name}.{segment.name}",
+        name=f"{run.name}.{segment.label}",
         stage=segment.name,
+        label=segment.label,
         resources=resources_of(config, segment),
         after=after,
         run=run,
         until=segment.until,
+        round=segment.round,
         shard=resources_of_a_shard(config, segment) if is_spread(config, segment.name) else None,
         network=tuple(needs_network(config, segment)),
     )

@@ -32,7 +32,7 @@ def job_script(job: Job, folder: Path, command: Sequence[str]) -> str:
         "stage",
         job.name,
         job.resources,
-        folder / job.stage,
+        folder / job.label,
         _started(command, job.resources, [config.run_dir, config.cache_dir]),
         stop=quoted(str(job.run.folder.absolute() / "STOP")),
         signal_seconds=signal_seconds,
@@ -45,7 +45,7 @@ def shard_script(job: Job, folder: Path) -> str:
     assert job.run and job.shard
     config = job.run.settings.config
     started = _started(["-m", "stat_train.stage"], job.shard, [config.run_dir, config.cache_dir])
-    return _rendered("shard", f"{job.name}.shard", job.shard, folder / f"{job.stage}-shard", started, "%A_%a")
+    return _rendered("shard", f"{job.name}.shard", job.shard, folder / f"{job.label}-shard", started, "%A_%a")
 
 
 def table_script(job: Job, folder: Path, command: Sequence[str]) -> str:

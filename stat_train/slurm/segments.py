@@ -43,15 +43,32 @@ IN_CHUNKS = ("answer", "score", "evaluate", BASE)
 
 
 class Segment(NamedTuple):
-    """A part of a run that is one job: its name, the stages in it, and how far it carries the run (`until`)."""
+    """A part of a run that is one job: its name, the stages in it, how far it carries the run, and in which round."""
 
     name: str
     stages: tuple[str, ...]
     until: str
+    round: int = 1
+
+    @property
+    def label(self) -> str:
+        """Return what it is called among all of a run."""
+        return self.name if self.round == 1 else f"{self.name}-round{self.round}"
 
 
 def segments(config: Config) -> list[Segment]:
-    """Return the jobs of a run in their order, as far as the run goes; the last one goes exactly so far."""
+    """Return the jobs of a run in their order, as far as the run goes; the last one goes exactly so far.
+
+    Of several rounds each has its own; those before the last are whole.
+    """
+    found = list[Segment]()
+    for number in range(1, config.rounds.count + 1):
+        last = config if number == config.rounds.count else config.model_copy(update={"until": "report"})
+        found += [segment._replace(round=number) for segment in _of_a_round(last)]
+    return found
+
+
+def _of_a_round(config: Config) -> list[Segment]:
     has = {
         "grade": config.reward_model() is not None,
         "score": config.reward_model() is not None,
@@ -124,7 +141,8 @@ def nodes(config: Config, segment: str) -> int:
 def _made_questions(config: Config) -> list[Any]:
     recorded = config.student.identity() if isinstance(config.student, RecordedStudent) else None
     seed = config.seed if isinstance(config.task, ArithmeticTask) else None
-    return [config.task.identity(), _each(config.benchmark), seed, recorded]
+    rounds = [config.rounds.start, config.rounds.validation]
+    return [config.task.identity(), _each(config.benchmark), rounds, seed, recorded]
 
 
 def _asked_answers(config: Config) -> list[Any]:

@@ -15,10 +15,11 @@ from stat_train.run_folder import RunFolder
 from stat_train.slurm.graph import TABLE, Graph, Job, NamedRun
 from stat_train.slurm.queue import alive, sbatch, scancel
 from stat_train.slurm.render import job_script, shard_script, table_script
+from stat_train.slurm.table import SweepTable, write_table
 from stat_train.slurm.work import COMMAND_FILE, FOLDER, JOBS_FILE, SETTINGS_FILE
 from stat_train.store import make_folder, write_json, write_text
 
-WORK = ["-m", "stat_train.slurm.work"]
+WORK, PRINT_TABLE = ["-m", "stat_train.slurm.work"], ["-m", "stat_train.slurm.table"]
 
 
 class Submission(NamedTuple):
@@ -27,7 +28,7 @@ class Submission(NamedTuple):
     graph: Graph
     command: Sequence[str]
     sweep_folder: Path | None = None
-    table_command: Sequence[str] = ()
+    table: SweepTable | None = None
 
 
 def show(submission: Submission, console: Console) -> None:
@@ -35,7 +36,7 @@ def show(submission: Submission, console: Console) -> None:
     for job in submission.graph.jobs:
         for name, script in _scripts(job, submission):
             after = f"after {', '.join(job.after)}" if job.after else "at once"
-            console.rule(f"{job.name}: {after}" if name == job.stage else f"{job.name}: its array", align="left")
+            console.rule(f"{job.name}: {after}" if name == job.label else f"{job.name}: its array", align="left")
             print(script)
     for job in submission.graph.jobs:
         if job.network:
@@ -50,6 +51,8 @@ def submit(submission: Submission, console: Console) -> None:
     _refuse_twice(submission)
     for run in submission.graph.runs:
         _prepare(run, submission.command)
+    if submission.sweep_folder and submission.table:
+        write_table(submission.sweep_folder, submission.table)
     ids: dict[str, str] = {}
     try:
         for job in submission.graph.jobs:
@@ -101,18 +104,18 @@ def _submit(job: Job, submission: Submission, ids: Mapping[str, str]) -> str:
     condition = "afterany" if job.stage == TABLE else "afterok"
     after = f"--dependency={condition}:{':'.join(ids[name] for name in job.after)}"
     options = [after, "--kill-on-invalid-dep=yes"] if job.after else []
-    return sbatch(folder / f"{job.stage}.sbatch", options)
+    return sbatch(folder / f"{job.label}.sbatch", options)
 
 
 def _scripts(job: Job, submission: Submission) -> Iterator[tuple[str, str]]:
     """Yield the name and text of each script of a job: its own, and that of the array that does its work."""
     folder = _folder(job, submission)
     if job.run is None:
-        yield job.stage, table_script(job, folder, submission.table_command)
+        yield job.label, table_script(job, folder, [*PRINT_TABLE, str(submission.sweep_folder)])
         return
-    yield job.stage, job_script(job, folder, [*WORK, str(job.run.folder), job.stage, job.until])
+    yield job.label, job_script(job, folder, [*WORK, str(job.run.folder), job.label, job.until, str(job.round)])
     if job.shard:
-        yield f"{job.stage}-shard", shard_script(job, folder)
+        yield f"{job.label}-shard", shard_script(job, folder)
 
 
 def _folder(job: Job, submission: Submission) -> Path:
@@ -132,7 +135,7 @@ def _note(submission: Submission, ids: Mapping[str, str]) -> None:
 
 
 def _row(job: Job, job_id: str, submission: Submission) -> dict[str, Any]:
-    log = _folder(job, submission).absolute() / f"{job.stage}-{job_id}.log"
+    log = _folder(job, submission).absolute() / f"{job.label}-{job_id}.log"
     return {"stage": job.stage, "job_id": job_id, "array": None, "log": str(log)}
 
 
@@ -142,6 +145,6 @@ def _table(jobs: Sequence[Job], ids: Mapping[str, str], submission: Submission) 
         table.add_column(heading, overflow="fold")
     for job in jobs:
         words = job.resources.words() + (f"; array of {job.shard.words()}" if job.shard else "")
-        log = _folder(job, submission) / f"{job.stage}-{ids[job.name]}.log"
+        log = _folder(job, submission) / f"{job.label}-{ids[job.name]}.log"
         table.add_row(job.name, ids[job.name], " ".join(ids[name] for name in job.after) or "-", words, str(log))
     return table

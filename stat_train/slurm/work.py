@@ -1,4 +1,4 @@
-"""What a job does: carry out a run as far as a stage, `python -m stat_train.slurm.work RUN_DIR STAGE UNTIL`.
+"""What a job does: carry out a run as far as a stage, `... -m stat_train.slurm.work RUN_DIR JOB UNTIL ROUND`.
 
 The run's settings are those that were written when it was submitted. Stages that were made before are found, so a chain
 of jobs is the same run as one process would make, and a job that is started again goes on where it was.
@@ -9,15 +9,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 
 from stat_train.compose import changed, saved_settings
-from stat_train.errors import StatTrainError
+from stat_train.ending import exit_code_of
 from stat_train.launch_settings import Slurm
 from stat_train.rounds import carry_out
 from stat_train.slurm.segments import is_spread
@@ -30,35 +28,32 @@ WIDTH = 110
 
 
 def main(arguments: list[str]) -> int:
-    """Carry out the run of a folder as far as a stage; returns the exit code of the run."""
-    run_dir, stage, until = arguments
-    folder = Path(run_dir) / FOLDER
-    signal.signal(signal.SIGTERM, _end_by_signal)
+    """Carry out the run of a folder as far as a stage of a round; returns the exit code of the run."""
+    run_dir, label, until, number = arguments
+    folder, stage = Path(run_dir) / FOLDER, label.partition("-")[0]
     logging.getLogger("datasets").setLevel(logging.ERROR)
     os.environ[JOB_OF] = stage
-    try:
-        settings = changed(saved_settings((folder / SETTINGS_FILE).read_text(encoding="utf-8")), until=until)
+
+    def work() -> int:
+        whole = saved_settings((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+        rounds = whole.config.rounds.model_copy(update={"count": int(number)})
+        settings = changed(whole, until=until, rounds=rounds)
         if is_spread(settings.config, stage):
-            os.environ[SHARDS] = _shards(settings.config.slurm, folder, stage).model_dump_json()
+            os.environ[SHARDS] = _shards(settings.config.slurm, folder, label).model_dump_json()
         carry_out(settings, json.loads((folder / COMMAND_FILE).read_text()), Console(width=WIDTH))
-    except StatTrainError as error:
-        print(f"stat-train: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+        return 0
+
+    return exit_code_of(work)
 
 
-def _shards(slurm: Slurm, folder: Path, stage: str) -> Shards:
+def _shards(slurm: Slurm, folder: Path, label: str) -> Shards:
     return Shards(
-        script=folder / f"{stage}-shard.sbatch",
+        script=folder / f"{label}-shard.sbatch",
         tasks=slurm.shards,
         resubmits=slurm.resubmits,
         on_gpus=slurm.gpus_per_node > 0,
         jobs=folder / JOBS_FILE,
     )
-
-
-def _end_by_signal(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

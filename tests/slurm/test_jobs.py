@@ -73,6 +73,14 @@ def test_every_stage_is_in_one_job() -> None:
     assert stages == expected.split()
 
 
+def test_each_round_has_jobs_of_its_own_and_those_before_the_last_are_whole() -> None:
+    jobs = graph("rounds=2", "until=profile").jobs
+    first = ["label", "answer", "profile", "curate", "train", "evaluate", "report"]
+    assert [job.label for job in jobs] == [*first, *(f"{stage}-round2" for stage in first[:3])]
+    assert [job.after for job in jobs[7:]] == [(f"r.{job.label}",) for job in jobs[6:-1]]
+    assert [(job.round, job.until) for job in (jobs[6], jobs[-1])] == [(1, "report"), (2, "profile")]
+
+
 def test_jobs_that_load_weights_have_gpus_and_the_others_none() -> None:
     asked = {job.stage: job.resources.gpus_per_node for job in graph("slurm.gpus_per_node=4", "rl=grpo").jobs}
     assert asked == dict.fromkeys(["answer", "train", "rl", "evaluate"], 4) | dict.fromkeys(
@@ -211,7 +219,7 @@ def test_a_dry_run_prints_the_scripts_and_writes_nothing(
     }
     assert {f"#SBATCH {each}" for each in options} < set(train) and "module load cuda" in train
     (started,) = (line for line in train if line.endswith(" &") and line.startswith("srun "))
-    assert "--container-image=i.sqsh" in started and started.endswith(" train train &")
+    assert "--container-image=i.sqsh" in started and started.endswith(" train train 1 &")
     assert re.search(r"^\S+\.train: after \S+\.curate", printed, re.MULTILINE)
     assert "#SBATCH --gpus-per-node" not in scripts[0]
 

@@ -189,3 +189,38 @@ def claims(folder: Path, pattern: str) -> list[str]:
     """Return the tasks that have begun a chunk, by the marks that they leave, in the order of the chunks."""
     found = [re.search(r"task (\d+)", path.read_text()) for path in sorted(folder.glob(pattern))]
     return [match[1] for match in found if match]
+
+
+# -- sweeps -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_of_two_by_two_runs_by_submitit(
+    slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All in one array of Slurm; what the runs share is made once, whoever comes first."""
+    launcher = ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=debug", "hydra.launcher.timeout_min=10"]
+    launcher += ["hydra.launcher.mem_gb=1", "hydra.launcher.cpus_per_task=1"]
+    places = [f"sweep.folder={tmp_path / 'sweep'}", f"cache_dir={tmp_path / 'cache'}"]
+    varied = ["data_recipe=pool,random", "train.epochs=1,2", "until=curate"]
+    assert main(["-m", *SETTINGS, *places, *varied, *launcher]) == 0
+    assert len(re.findall(r"^ *\S+ +done +", capsys.readouterr().out, re.MULTILINE)) == 4
+    runs = sorted(path.parent.name for path in tmp_path.glob("sweep/*/training_set.jsonl"))
+    assert runs == ["pool-epochs1", "pool-epochs2", "random-epochs1", "random-epochs2"]
+    made = [path.name.partition("-")[0] for path in tmp_path.glob("cache/artifacts/*-*") if path.is_dir()]
+    assert sorted(made) == sorted(
+        ["questions", "label", "answer", "grade", "diagnose", "profile", "decontaminate", *["curate"] * 2]
+    )
+
+
+def test_the_jobs_of_a_sweep_end_with_its_table(folder: Path, chain: dict[str, str]) -> None:
+    """Two runs of which one is the chain's, and so makes nothing: the other has jobs from its training set on."""
+    place = [f'sweep.folder="{folder / "sweep"}"', f'cache_dir="{folder / "cache"}"', "until=curate"]
+    assert main(["launch", "slurm", "-m", *SETTINGS, *place, "train.epochs=1", "data_recipe=stat_sel,pool"]) == 0
+    jobs = {name: read(folder / "sweep" / name / "slurm" / "jobs.json") for name in ("stat_sel", "pool", "")}
+    (table,) = jobs[""]
+    assert [row["stage"] for row in jobs["pool"]] == ["label", "answer", "profile", "curate"]
+    assert jobs["pool"][:3] == jobs["stat_sel"][:3] and jobs["pool"][3] != jobs["stat_sel"][3]
+    wait_until_done(table["job_id"])
+    require_completed({"table": table["job_id"]}, folder / "sweep")
+    said = Path(table["log"]).read_text()
+    assert len(re.findall(r"^ *(stat_sel|pool) +done", said, re.MULTILINE)) == 2
