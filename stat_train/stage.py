@@ -7,17 +7,18 @@ does, however that ends: it watches the pipe that the orchestrator holds open. S
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 from uuid import uuid4
 
 from pydantic import BaseModel
@@ -27,11 +28,13 @@ from stat_train.chunks import LAUNCH, Chunked, join_chunks
 from stat_train.device_seconds import counted_on_devices
 from stat_train.diagnosis.answering import AnswerJob, answer_with_weights, answers_file
 from stat_train.diagnosis.step_rewards import ScoreJob, rewards_file, score_with_weights
-from stat_train.errors import STOPPED, StatTrainError, UserError, stopped
+from stat_train.errors import STOPPED, BudgetReached, StatTrainError, UserError, stopped
 from stat_train.evaluation.harness import HarnessJob, run_harness
 from stat_train.evaluation.log_probabilities import LogProbabilityJob, log_probabilities_file, rate_with_weights
 from stat_train.gpus import visible_gpus
+from stat_train.records import Question
 from stat_train.slurm.shards import ARRAY_FILE, make_by_array, shards_of_this_job
+from stat_train.teacher.ahead import QUESTIONS_FILE, LabelJob, label_ahead, labels_file
 from stat_train.train_settings import Strategy
 from stat_train.training import launch as launcher
 from stat_train.training.world import World, require_launchable
@@ -46,6 +49,14 @@ OF_A_WORLD = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_AD
 SECONDS_BETWEEN_LOOKS = 0.02
 # How long after another the process that is shown may meet the same mistake.
 SECONDS_TO_FAIL_ALIKE = 3.0
+
+# The stages that processes of one launch share chunk by chunk: what they are told, and what does it.
+SHARED: dict[str, tuple[type[BaseModel], Callable[[Any, str], None]]] = {
+    "answer": (AnswerJob, answer_with_weights),
+    "score": (ScoreJob, score_with_weights),
+    "likelihood": (LogProbabilityJob, rate_with_weights),
+    "label": (LabelJob, label_ahead),
+}
 
 
 def answer(job: AnswerJob, processes: int | None) -> None:
@@ -65,6 +76,26 @@ def score(job: ScoreJob, processes: int | None) -> None:
 def likelihood(job: LogProbabilityJob, processes: int | None) -> None:
     """Write `log_probabilities.jsonl`, made by processes as the answers are."""
     _make_chunks("likelihood", job, log_probabilities_file(job), processes)
+
+
+def label(job: LabelJob, questions: Iterable[Question]) -> None:
+    """Let an array of tasks ask the teacher first, in a batch job that has shards: the ledger has the replies then.
+
+    Nothing elsewhere. What the tasks may not spend, or did not come to, is left to whoever asks next.
+    """
+    shards = shards_of_this_job()
+    if not shards:
+        return
+    files = [job.folder / name for name in (QUESTIONS_FILE, JOB_FILE, ARRAY_FILE)]
+    store.write_records(files[0], questions)
+    chunked = labels_file(job)
+    if chunked.left():
+        files[1].write_text(job.model_dump_json())
+        with suppress(BudgetReached):
+            make_by_array(shards, "label", files[1], chunked)
+    shutil.rmtree(chunked.folder, ignore_errors=True)
+    for file in files:
+        file.unlink(missing_ok=True)
 
 
 def harness(job: HarnessJob) -> None:
@@ -249,12 +280,9 @@ def main(arguments: list[str]) -> int:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     text, launched = Path(job_file).read_text(), os.environ.get(LAUNCH) or uuid4().hex
     try:
-        if name == "answer":
-            answer_with_weights(AnswerJob.model_validate_json(text), launched)
-        elif name == "score":
-            score_with_weights(ScoreJob.model_validate_json(text), launched)
-        elif name == "likelihood":
-            rate_with_weights(LogProbabilityJob.model_validate_json(text), launched)
+        if name in SHARED:
+            kind, work = SHARED[name]
+            work(kind.model_validate_json(text), launched)
         elif name == "harness":
             run_harness(HarnessJob.model_validate_json(text))
         elif name == "train":
@@ -268,7 +296,7 @@ def main(arguments: list[str]) -> int:
 
             grpo.train(RlJob.model_validate_json(text))
         else:
-            raise UserError(f"no stage {name!r}; expected answer, score, likelihood, harness, train or rl")
+            raise UserError(f"no stage {name!r}; expected answer, score, likelihood, label, harness, train or rl")
     except StatTrainError as error:
         if rank := int(os.environ.get("RANK", 0)):
             # The first process says it too if it meets the same, and the launcher ends this one meanwhile.

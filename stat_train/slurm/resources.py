@@ -11,7 +11,7 @@ from stat_train.config import Config
 from stat_train.errors import ConfigError, UserError
 from stat_train.launch_settings import Slurm
 from stat_train.setting_types import Count, Node, Positive, Text, WallTime
-from stat_train.slurm.segments import BASE, Segment, is_spread, needs_gpus, needs_network, nodes
+from stat_train.slurm.segments import BASE, ON_GPUS, Segment, needs_gpus, needs_network, nodes
 
 
 class Resources(Node):
@@ -56,11 +56,11 @@ def resources_of(config: Config, segment: Segment) -> Resources:
 
 
 def resources_of_a_shard(config: Config, segment: Segment) -> Resources:
-    """Return what each task of the array asks for that does the work of a job: one GPU, if the cluster gives any."""
+    """Return what each task of the array asks for that does the work of a job: one GPU, to load weights."""
     usual = _usual(config.slurm) | {"nodes": 1}
-    usual["gpus_per_node"] = min(usual["gpus_per_node"], 1)
-    assert is_spread(config, segment.name)
-    return _changed(usual, config.slurm, ("evaluate",) if segment.name == BASE else segment.stages, network=False)
+    usual["gpus_per_node"] = min(usual["gpus_per_node"], int(segment.name in ON_GPUS))
+    stages = ("evaluate",) if segment.name == BASE else segment.stages
+    return _changed(usual, config.slurm, stages, network=segment.name == "label")
 
 
 def resources_of_the_table(slurm: Slurm) -> Resources:

@@ -39,7 +39,7 @@ STAGES_OF = {
 }
 ON_GPUS = ("answer", "score", "train", "rl", "evaluate", BASE)
 # Whose work can be spread over the tasks of an array, because it is made in chunks.
-IN_CHUNKS = ("answer", "score", "evaluate", BASE)
+IN_CHUNKS = ("label", "answer", "score", "evaluate", BASE)
 
 
 class Segment(NamedTuple):
@@ -96,7 +96,11 @@ def is_spread(config: Config, segment: str) -> bool:
 
     Tasks of lm-evaluation-harness are not made in chunks, and need the GPU of the job.
     """
-    if config.slurm.shards == 1 or segment not in IN_CHUNKS or not isinstance(config.student, LocalStudent):
+    if config.slurm.shards == 1 or segment not in IN_CHUNKS:
+        return False
+    if segment == "label":
+        return config.teacher.name == "openai"
+    if not isinstance(config.student, LocalStudent):
         return False
     return segment in ("answer", "score") or not config.evaluate.harness
 

@@ -11,13 +11,14 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 from uuid import uuid4
 
 from pydantic import BaseModel
 
 from stat_train.chunks import LAUNCH, Chunked
 from stat_train.device_seconds import add_device_seconds
-from stat_train.errors import StatTrainError, UserError
+from stat_train.errors import BudgetReached, StatTrainError, UserError
 from stat_train.progress import Progress
 from stat_train.slurm.queue import exit_codes, in_queue, sbatch, scancel
 from stat_train.store import require_lease, write_json
@@ -33,13 +34,15 @@ FIRST_SECONDS, MOST_SECONDS, LONGER = 0.5, 15.0, 1.5
 class Shards(BaseModel):
     """How an array is started: the script of its tasks, how many there are, and how often what is left is given out.
 
-    `jobs` is the file in which the jobs of a run are noted. `on_gpus`: each task has a GPU.
+    `jobs` is the file in which the jobs of a run are noted. `device` is what the seconds of the tasks are counted on,
+    where they are; `options` are more of sbatch's.
     """
 
     script: Path
     tasks: int
     resubmits: int
-    on_gpus: bool
+    device: Literal["gpu", "cpu"] | None
+    options: list[str] = []
     jobs: Path
 
 
@@ -59,8 +62,8 @@ def shards_of_this_job() -> Shards | None:
 def make_by_array(shards: Shards, stage: str, job_file: Path, chunked: Chunked) -> None:
     """Let arrays make the chunks of a stage's job, until all are there.
 
-    Raises StatTrainError naming what is left when there were as many arrays as may be, and UserError when a task
-    refused its work: another would too.
+    Raises StatTrainError naming what is left when there were as many arrays as may be, UserError when a task
+    refused its work, as another would too, and BudgetReached when one may not spend more.
     """
     place = job_file.with_name(ARRAY_FILE)
     for _ in range(shards.resubmits + 1):
@@ -69,7 +72,10 @@ def make_by_array(shards: Shards, stage: str, job_file: Path, chunked: Chunked) 
         place.unlink()
         if not chunked.left():
             return
-        if UserError.exit_code in exit_codes(array.job_id):
+        codes = exit_codes(array.job_id)
+        if BudgetReached.exit_code in codes:
+            raise BudgetReached(f"stage {stage}: a task has spent its share; see {_logs(shards, array.job_id)}")
+        if UserError.exit_code in codes:
             raise UserError(f"stage {stage} was refused; the reason is in {_logs(shards, array.job_id)}")
     raise StatTrainError(
         f"stage {stage}: {chunked.left()} of {len(chunked.paths())} chunks are not made after {shards.resubmits + 1} "
@@ -87,7 +93,7 @@ def _submit(shards: Shards, stage: str, job_file: Path, chunked: Chunked) -> Arr
     """Submit as many tasks as there are chunks left, up to the number of shards."""
     tasks = min(shards.tasks, chunked.left())
     launch = {LAUNCH: uuid4().hex}
-    job_id = sbatch(shards.script, [f"--array=0-{tasks - 1}"], [stage, str(job_file)], **launch)
+    job_id = sbatch(shards.script, [f"--array=0-{tasks - 1}", *shards.options], [stage, str(job_file)], **launch)
     array = Array(job_id=job_id, tasks=tasks)
     write_json(job_file.with_name(ARRAY_FILE), array.model_dump())
     known = json.loads(shards.jobs.read_text())
@@ -103,10 +109,11 @@ def _logs(shards: Shards, job_id: str) -> Path:
 def _wait(array: Array, shards: Shards, chunked: Chunked) -> None:
     """Return when all chunks are there, or no task is left to make them."""
     folder, total = chunked.file.parent, len(chunked.paths())
-    device, at_work, looked = "gpu" if shards.on_gpus else "cpu", 0, time.monotonic()
+    at_work, looked = 0, time.monotonic()
     with Progress(f"Chunks, array {array.job_id}", total, total - chunked.left()) as progress:
         for states in _looks(array):
-            add_device_seconds(folder, device, at_work * (time.monotonic() - looked))
+            if shards.device:
+                add_device_seconds(folder, shards.device, at_work * (time.monotonic() - looked))
             at_work, looked = sum(state == "RUNNING" for state in states), time.monotonic()
             require_lease(folder)
             progress.advance(total - chunked.left() - progress.done, f"{at_work} of {array.tasks} tasks at work")

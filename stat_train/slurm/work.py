@@ -47,11 +47,14 @@ def main(arguments: list[str]) -> int:
 
 
 def _shards(slurm: Slurm, folder: Path, label: str) -> Shards:
+    asks = label.startswith("label")
     return Shards(
         script=folder / f"{label}-shard.sbatch",
         tasks=slurm.shards,
         resubmits=slurm.resubmits,
-        on_gpus=slurm.gpus_per_node > 0,
+        # What a task that asks a teacher may spend is counted from its start: one that starts again has had its part.
+        device=None if asks else "gpu" if slurm.gpus_per_node else "cpu",
+        options=["--no-requeue"] if asks else [],
         jobs=folder / JOBS_FILE,
     )
 

@@ -203,7 +203,7 @@ def test_a_sweep_of_two_by_two_runs_by_submitit(
     places = [f"sweep.folder={tmp_path / 'sweep'}", f"cache_dir={tmp_path / 'cache'}"]
     varied = ["data_recipe=pool,random", "train.epochs=1,2", "until=curate"]
     assert main(["-m", *SETTINGS, *places, *varied, *launcher]) == 0
-    assert len(re.findall(r"^ *\S+ +done +", capsys.readouterr().out, re.MULTILINE)) == 4
+    assert len(re.findall(r"^ \S+ +done +", capsys.readouterr().out, re.MULTILINE)) == 4
     runs = sorted(path.parent.name for path in tmp_path.glob("sweep/*/training_set.jsonl"))
     assert runs == ["pool-epochs1", "pool-epochs2", "random-epochs1", "random-epochs2"]
     made = [path.name.partition("-")[0] for path in tmp_path.glob("cache/artifacts/*-*") if path.is_dir()]
