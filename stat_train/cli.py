@@ -22,6 +22,8 @@ from stat_train.help_texts import (
     DOCTOR,
     DOCTOR_MORE,
     HELP,
+    LAUNCH,
+    LAUNCH_MORE,
     PLAN,
     PLAN_MORE,
     PREFETCH,
@@ -313,6 +315,21 @@ def _prefetch(given: list[str]) -> int:
     return 0 if found.whole else 1
 
 
+def _launch(given: list[str]) -> int:
+    if {"-h", "--help"} & set(given) or not given:
+        print(f"usage: stat-train launch slurm [KEY=VALUE ...] [-m] [--dry-run]\n\n{LAUNCH}\n\n{LAUNCH_MORE}")
+        return 0 if given else UserError.exit_code
+    if given[0] != "slurm":
+        raise UserError(
+            f"launch {given[0]}: no such place; expected `stat-train launch slurm KEY=VALUE ...`. On this machine, "
+            "leave out `launch`"
+        )
+    from stat_train.slurm.command import launch
+
+    launch(given[1:], console())
+    return 0
+
+
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "run": _run,
     "plan": _plan,
@@ -322,6 +339,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "trace": _trace,
     "status": _status,
     "prefetch": _prefetch,
+    "launch": _launch,
 }
 
 

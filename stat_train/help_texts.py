@@ -13,6 +13,7 @@ Usage
   stat-train plan [KEY=VALUE ...]     what the run will ask of paid models, and what that will cost
   stat-train prefetch [KEY=VALUE ...] fetch models and questions, for machines without a network
   stat-train doctor [KEY=VALUE ...]   check that what this run needs works: models, packages, disk
+  stat-train launch slurm [KEY=VALUE] run it, or with -m a sweep, as jobs of a Slurm cluster
   stat-train --cfg job [KEY=VALUE ..] print the settings that a run would have, and stop
   stat-train --help | --version
 
@@ -205,3 +206,29 @@ Examples
   stat-train prefetch ... --json
 
 Exit codes: 0 everything is here, 1 something could not be fetched, 2 the settings are wrong."""
+LAUNCH = """\
+Run the method as jobs of a Slurm cluster: one for each part of it, after those that it needs. Parts that ask a
+server or only count hold no GPU. A job that is about to reach its time limit saves its state, goes back into
+the queue and goes on from there; so does one that Slurm takes away for another. A part that was made before
+passes in seconds, so after a failure the same command goes on.
+
+With -m, all runs of a sweep: what several of them need is made by one job, and a table follows when all ended."""
+LAUNCH_MORE = """\
+Settings
+  nodes=N                             short for train.nodes=N and rl.nodes=N
+  gpus_per_node=N                     short for slurm.gpus_per_node=N, and a process of training for each
+  slurm.partition, .account, .qos, .constraint, .time, .cpus, .memory_gb, .container, .setup, .options
+                                      what every job asks for
+  slurm.stages.train.time=72:00:00    the same for one stage
+  slurm.network.partition=NAME        for stages that ask a server
+  slurm.shards=N                      answers and scores by an array of N tasks, each with one GPU
+
+Jobs: label answer [grade score] profile curate train rl evaluate report; each does the stages before it that
+no other does. Scripts, logs and job ids are in RUN_DIR/slurm/.
+
+Examples
+  stat-train launch slurm student=local student.model=NAME task=math nodes=2 gpus_per_node=8 deepspeed=zero3
+  stat-train launch slurm ... slurm.partition=gpu slurm.account=lab 'slurm.setup=[module load cuda]' --dry-run
+  stat-train launch slurm -m data_recipe=stat_sel,pool seed=0,1,2
+
+Exit codes: 0 submitted, 2 the settings are wrong, the cluster refused a job, or the run's jobs are in the queue."""

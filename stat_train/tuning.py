@@ -22,7 +22,7 @@ from stat_train.tasks.graders import grade
 from stat_train.train_contradictions import cannot_reinforce, cannot_train
 from stat_train.train_settings import ExternalTraining, GrpoTraining, SftTraining
 from stat_train.training.job import TrainJob
-from stat_train.training.world import require_launchable, require_packages, world_of
+from stat_train.training.world import require_launchable, require_packages, trains_here, world_of
 
 # What is settled before a training starts: which rate it has, and which rows it is given.
 NOT_OF_A_TRAINING = {"learning_rate", "learning_rates", "replay_fraction"}
@@ -32,15 +32,18 @@ NOT_OF_A_TRAINING = {"learning_rate", "learning_rates", "replay_fraction"}
 
 
 def require_trainable(run: Run) -> None:
-    """Refuse a run that could not be trained at its end, on these GPUs or from this checkpoint, before it starts."""
+    """Refuse a run that could not be trained at its end, on these GPUs or from this checkpoint, before it starts.
+
+    The GPUs are not looked at where another batch job does the training.
+    """
     train, rl, strategy = run.config.train, run.config.rl, run.config.deepspeed
-    if isinstance(train, SftTraining) and run.config.reaches("train"):
+    if isinstance(train, SftTraining) and run.config.reaches("train") and trains_here("train"):
         require_launchable(world_of(train), strategy)
         _refuse(cannot_train(train, world_of(train).size), "train.processes")
         require_packages(train)
     if isinstance(train, ExternalTraining) and run.config.reaches("train"):
         _require_checkpoint(train, run.folder.folder, isinstance(rl, GrpoTraining))
-    if isinstance(rl, GrpoTraining) and run.config.reaches("rl"):
+    if isinstance(rl, GrpoTraining) and run.config.reaches("rl") and trains_here("rl"):
         require_launchable(world_of(rl), strategy, "rl")
         _refuse(cannot_reinforce(rl, world_of(rl).size), "rl.processes")
         require_packages(rl)

@@ -60,7 +60,7 @@ ORDER = (
         "pipeline",
         "rounds",
     }
-    | {"stage", "doctor", "plan", "trace", "sweeping", "status", "prefetch"},
+    | {"stage", "doctor", "plan", "trace", "sweeping", "status", "prefetch", "slurm"},
     {"cli", "help_texts"},
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
@@ -169,6 +169,7 @@ def test_model_libraries_are_imported_at_start_only_where_weights_are_at_work() 
         ["--cfg", "job"],
         ["--version"],
         *([verb, "--help"] for verb in ("compare", "profiles", "plan", "doctor", "trace", "status", "prefetch")),
+        *([verb, "--help"] for verb in ("compare", "profiles", "plan", "doctor", "trace", "launch")),
     ],
     ids=" ".join,
 )

@@ -66,6 +66,19 @@ class Budget:
         self.numbers = count()
         self.counting = threading.Lock()
 
+    def share_with(self, processes: int) -> None:
+        """Keep to an equal part of what the run may still spend: each of so many processes does the same.
+
+        Whichever of them begins when, together they stay within the caps.
+        """
+        shares = {}
+        for name, spent in {"max_calls": self.spent.calls, "max_tokens": self.spent.tokens}.items():
+            cap = getattr(self.caps, name)
+            shares[name] = None if cap is None else spent + max(0, cap - spent) // processes
+        usd, paid = self.caps.max_usd, self.spent.usd
+        shares["max_usd"] = None if usd is None else paid + max(0.0, usd - paid) / processes
+        self.caps = self.caps.model_copy(update=shares)
+
     def check_price(self, price: Price, model: str, role: str) -> None:
         """Say that a model's price is unknown, aloud; raise UserError when it has to be known."""
         if price.usd(0, 0) is not None:
