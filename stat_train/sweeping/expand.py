@@ -20,13 +20,14 @@ from hydra.errors import HydraException
 from stat_train.compose import Settings, changed, choices, leaves, read_settings, read_sweep
 from stat_train.config import NOT_OF_A_RUN
 from stat_train.errors import ConfigError, UserError
+from stat_train.evaluation.published import read_published
 from stat_train.launch_settings import Sweep
 
 # Settings for one job, each with one value, as on a command line: {"seed": "0"}.
 Values = dict[str, str]
 SEED = "seed"
 # What a sweep's folder has beside those of its jobs.
-NO_NAMES = ("jobs", "launcher")
+NO_NAMES = ("jobs", "launcher", "slurm")
 NO_SWEEP = Sweep(params={}, also=[], folder=None, published=None)
 # Nobody reads more of a folder's name.
 MAX_VALUE_CHARACTERS = 40
@@ -71,6 +72,9 @@ def jobs_of(arguments: Sequence[str]) -> Plan:
     """
     given = _sorted(arguments)
     sweep = read_sweep(given.fixed)
+    if sweep.published:
+        # Better known now than at the end.
+        read_published(sweep.published)
     chosen = _without_replaced(sweep, given)
     combinations = _combinations(chosen, given.swept)
     if not combinations:

@@ -12,6 +12,7 @@ from stat_train.errors import STOPPED, BudgetReached, StatTrainError
 from stat_train.evaluation.compare import compare
 from stat_train.evaluation.compare_runs import EVALUATION_FILE
 from stat_train.evaluation.compare_table import print_comparison
+from stat_train.evaluation.published import print_published
 from stat_train.evaluation.report import duration
 from stat_train.evaluation.tables import add_columns, add_row, fit_names, new_table, plain
 from stat_train.models.budget import in_dollars
@@ -69,7 +70,10 @@ def print_rows(rows: Sequence[JobRow], console: Console) -> None:
 
 
 def print_comparison_of(plan: Plan, rows: Sequence[JobRow], console: Console) -> None:
-    """Print the finished runs side by side, over the seeds when they vary; or say why that cannot be."""
+    """Print the finished runs side by side, over the seeds when they vary; or say why that cannot be.
+
+    Below, beside the published numbers that the sweep names.
+    """
     finished = [row.job for row in rows if row.status in ("done", DONE_BEFORE)]
     places = [Path(job.settings.config.run_dir).expanduser() for job in finished]
     evaluated = [place for place in places if (place / EVALUATION_FILE).is_file()]
@@ -80,6 +84,8 @@ def print_comparison_of(plan: Plan, rows: Sequence[JobRow], console: Console) ->
         return
     try:
         print_comparison(compare(evaluated, over_seeds=plan.over_seeds), console)
+        if plan.published:
+            print_published(evaluated, plan.published, console)
     except StatTrainError as error:
         say_line(console, f"not compared: {error}")
 

@@ -129,6 +129,7 @@ def test_every_file_is_a_sweep_whose_runs_are_right(choice: str) -> None:
         (["sweep.params.seed=0,1"], ["sweep.params.seed=0,1", "such as seed=0,1"]),
         (["sweep=recipies"], ["sweep = recipies", 'Did you mean "recipes"?']),
         (["sweep.params={seed: 1}"], ["sweep.params.seed = 1", "expected a text"]),
+        (["seed=0,1", "sweep.published=paper_table4"], ["sweep.published = paper_table4", '"paper_table3"']),
         (["seed=0,1", "hydra.sweep.dir=x"], ["hydra.sweep.dir=x", "no such setting"]),
         (["seed=0,1", "hydra/launcher=slurm"], ["hydra/launcher = slurm", "joblib, submitit_local, submitit_slurm"]),
         (["seed=0,1", "hydra.launcher.n_jobs=2"], ["hydra.launcher.n_jobs=2", "This launcher has: no settings"]),
