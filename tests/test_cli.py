@@ -12,7 +12,8 @@ from stat_train.cli import main
 from stat_train.compose import choices, config_dir, leaves, read_settings
 from stat_train.config import STAGES
 
-PAGE_LINES, PAGE_COLUMNS = 60, 100
+# A printed page has 66 lines.
+PAGE_LINES, PAGE_COLUMNS = 66, 100
 
 
 class Said:
