@@ -108,7 +108,9 @@ def test_the_command_line_replaces_what_the_file_gives(more: list[str], expected
         assert names(*FILE, *ALSO, *more) == expected
 
 
-@pytest.mark.parametrize("choice", [name for name in choices()["sweep"] if name != "none" and not name.startswith("paper")])
+@pytest.mark.parametrize(
+    "choice", [name for name in choices()["sweep"] if name != "none" and not name.startswith("paper")]
+)
 def test_every_file_is_a_sweep_whose_runs_are_right(choice: str) -> None:
     # Seeds change nothing in whether settings are right.
     plan = jobs_of([f"sweep={choice}", *(["seed=0"] if choice != "seeds" else [])])

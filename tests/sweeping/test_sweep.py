@@ -18,7 +18,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 # Nothing is trained, and all runs are scored alike, so that all but the first take little time.
 SCORED = ["task.pool=120", "task.validation=10", "task.benchmark=10", "student.max_new_tokens=8", "train=none"]
-SCORED += ["evaluate.prompting=adaptmi", "evaluate.log_probabilities=false"]
+SCORED += ["evaluate.prompting=adaptmi", "evaluate.log_probabilities=false", "until=evaluate"]
 SIX = ["data_recipe=pool,random,stat_sel", "data_recipe.pairs=8,12"]
 LABELLED = ["task.pool=40", "task.validation=5", "task.benchmark=5", "until=label"]
 
