@@ -26,8 +26,12 @@ from stat_train.help_texts import (
     LAUNCH_MORE,
     PLAN,
     PLAN_MORE,
+    PREFETCH,
+    PREFETCH_MORE,
     PROFILES,
     PROFILES_MORE,
+    STATUS,
+    STATUS_MORE,
     SWEEPS,
     TRACE,
     TRACE_MORE,
@@ -123,7 +127,7 @@ def _help(of_sweeps: Collection[str]) -> int:
     from stat_train.compose import choices, config_dir
 
     if of_sweeps:
-        print(SWEEPS.format(sweeps=", ".join(name for name in choices()["sweep"] if name != "none")))
+        print(SWEEPS.format(sweeps=_wrapped("", [name for name in choices()["sweep"] if name != "none"])))
         return 0
     groups = "\n".join(_wrapped(group, names) for group, names in choices().items())
     print(HELP.format(groups=groups, place=config_dir()))
@@ -217,8 +221,36 @@ def _trace(given: list[str]) -> int:
     return 0
 
 
+def _status(given: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="stat-train status",
+        description=STATUS,
+        epilog=STATUS_MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="a run folder, or that of a sweep")
+    parser.add_argument("--json", action="store_true", help="print what is known as JSON, a list of runs")
+    arguments = parser.parse_args(given)
+    from stat_train.status.show import as_json, print_statuses, statuses
+
+    found = statuses(arguments.runs)
+    if arguments.json:
+        print(json.dumps(as_json(found), indent=2))
+    else:
+        print_statuses(found, console())
+    return 0
+
+
 def _settings_of(verb: str, given: list[str], description: str, more: str) -> tuple[Settings, bool]:
     """Return the settings of the run that a verb looks at, and whether its result is wanted as JSON."""
+    from stat_train.compose import read_settings
+
+    arguments, json_wanted = _arguments_of(verb, given, description, more)
+    return read_settings(arguments), json_wanted
+
+
+def _arguments_of(verb: str, given: list[str], description: str, more: str) -> tuple[list[str], bool]:
+    """Return the arguments that are settings, and whether the result is wanted as JSON."""
     parser = argparse.ArgumentParser(
         prog=f"stat-train {verb}",
         description=description,
@@ -228,9 +260,7 @@ def _settings_of(verb: str, given: list[str], description: str, more: str) -> tu
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="the settings of the run, as you would run it")
     parser.add_argument("--json", action="store_true", help="print the result as JSON, when it is whole")
     arguments = parser.parse_intermixed_args(given)
-    from stat_train.compose import read_settings
-
-    return read_settings(arguments.settings), arguments.json
+    return arguments.settings, arguments.json
 
 
 def _doctor(given: list[str]) -> int:
@@ -247,6 +277,8 @@ def _doctor(given: list[str]) -> int:
 
 
 def _plan(given: list[str]) -> int:
+    if _take(given, "-m", "--multirun"):
+        return _plan_of_sweep(given)
     settings, json_wanted = _settings_of("plan", given, PLAN, PLAN_MORE)
     from stat_train.plan.show import as_json, make_plan, print_plan
 
@@ -256,6 +288,31 @@ def _plan(given: list[str]) -> int:
     else:
         print_plan(plan, console())
     return 0
+
+
+def _plan_of_sweep(given: list[str]) -> int:
+    arguments, json_wanted = _arguments_of("plan -m", given, PLAN, PLAN_MORE)
+    from stat_train.plan.sweep import as_json, plan_sweep, print_sweep
+    from stat_train.sweeping.expand import jobs_of
+
+    found = plan_sweep(jobs_of(arguments).jobs)
+    if json_wanted:
+        print(json.dumps(as_json(found), indent=2))
+    else:
+        print_sweep(found, console())
+    return 0
+
+
+def _prefetch(given: list[str]) -> int:
+    settings, json_wanted = _settings_of("prefetch", given, PREFETCH, PREFETCH_MORE)
+    from stat_train.prefetch.show import as_json, prefetch, print_prefetched
+
+    found = prefetch(settings)
+    if json_wanted:
+        print(json.dumps(as_json(found), indent=2))
+    else:
+        print_prefetched(found, console())
+    return 0 if found.whole else 1
 
 
 def _launch(given: list[str]) -> int:
@@ -280,6 +337,8 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "compare": _compare,
     "profiles": _profiles,
     "trace": _trace,
+    "status": _status,
+    "prefetch": _prefetch,
     "launch": _launch,
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from pydantic_core import ErrorDetails
 from stat_train.config import Config
 from stat_train.contradictions import contradictions
 from stat_train.errors import ConfigError, UserError, did_you_mean
+from stat_train.experiment_settings import beside_experiment, without_strangers
 from stat_train.launch_settings import Sweep
 
 PACKAGE = Path(__file__).parent
@@ -151,20 +153,35 @@ def _compose(arguments: Sequence[str]) -> Composed:
         refused += [argument.partition("=")[0].lstrip("+")] if problem and not usable_argument else []
     usable += _named(usable)
     with initialize_config_dir(str(config_dir()), version_base="1.3", job_name="stat-train"):
-        defaults = compose("config", overrides=[argument for argument in usable if not argument.startswith("++")])
+        replaced = any(re.match(rf"\+*{SEVERAL}=", argument) for argument in arguments)
+        usable = beside_experiment(usable, SEVERAL, replaced)
+        defaults = _defaults(*(argument for argument in usable if not argument.startswith("++")))
         try:
-            return Composed(compose("config", overrides=usable), defaults, problems, refused)
+            # Composing takes a while, and a sweep does it for each run.
+            given = any(argument.startswith("++") for argument in usable)
+            return Composed(_compose_all(usable) if given else defaults, defaults, problems, refused)
         except REFUSED:
             composed, more = _compose_one_by_one(usable)
             return Composed(composed, defaults, problems + more, refused)
 
 
+# The runs of a sweep share most choices.
+@lru_cache(maxsize=128)
+def _defaults(*chosen: str) -> DictConfig:
+    """Return the settings of these choices, to be read only."""
+    return _compose_all(list(chosen))
+
+
+def _compose_all(arguments: list[str]) -> DictConfig:
+    return without_strangers(compose("config", overrides=arguments), arguments)
+
+
 def _compose_one_by_one(arguments: Sequence[str]) -> tuple[DictConfig, list[str]]:
     """Compose what can be composed, and describe each argument that cannot."""
-    composed, taken, problems = compose("config"), list[str](), list[str]()
+    composed, taken, problems = _compose_all([]), list[str](), list[str]()
     for argument in arguments:
         try:
-            composed = compose("config", overrides=[*taken, argument])
+            composed = _compose_all([*taken, argument])
             taken.append(argument)
         except REFUSED:
             problems.append(f"{argument.lstrip('+')}: expected a value of the same kind as the default")

@@ -77,6 +77,7 @@ def _ahead(run: Run, teacher: OpenAITeacher, folder: Path, known: SkillList) -> 
         skills=known,
         caps=run.config.budget,
         budget_run=run.pays_as,
+        elsewhere=run.spent_beside(),
         processes=run.config.slurm.shards,
     )
 

@@ -32,8 +32,10 @@ ORDER = (
         "evaluation_contradictions",
         "contradictions",
         "store",
+        "run_state",
         "run_folder",
         "launch_settings",
+        "experiment_settings",
     }
     | {"chunks", "compose", "device_seconds"},
     {"tasks", "models"},
@@ -58,7 +60,7 @@ ORDER = (
         "pipeline",
         "rounds",
     }
-    | {"stage", "doctor", "plan", "trace", "sweeping", "slurm"},
+    | {"stage", "doctor", "plan", "trace", "sweeping", "status", "prefetch", "slurm"},
     {"cli", "help_texts"},
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
@@ -166,6 +168,7 @@ def test_model_libraries_are_imported_at_start_only_where_weights_are_at_work() 
         ["--help"],
         ["--cfg", "job"],
         ["--version"],
+        *([verb, "--help"] for verb in ("compare", "profiles", "plan", "doctor", "trace", "status", "prefetch")),
         *([verb, "--help"] for verb in ("compare", "profiles", "plan", "doctor", "trace", "launch")),
     ],
     ids=" ".join,
@@ -230,14 +233,17 @@ COMPANIONS = {
     ("student", "endpoint"): ["student.base_url=http://localhost:8000/v1", "student.model=m", "until=curate"],
     ("difficulty", "length"): ["student.max_new_tokens=2048"],
     ("teacher", "openai"): ["teacher.model=m"],
+    ("teacher", "served"): ["teacher.model=m"],
+    ("student", "served"): ["student.model=m", "until=curate"],
     ("train", "external"): ["train.checkpoint={folder}"],
 }
 # Choices that are another one's settings in another form.
 NAMES = {("difficulty", "prm"): "step_rewards", ("difficulty", "token_prm"): "step_rewards"}
 
 
-# Of benchmarks several can be chosen, each under its own name: see test_benchmarks.py.
-ONE_OF_A_GROUP = [pair for pair in CHOICES if pair[0] != "benchmark"]
+# Of benchmarks several can be chosen, each under its own name: see test_benchmarks.py. An experiment has settings of all
+# groups: see test_experiments.py.
+ONE_OF_A_GROUP = [pair for pair in CHOICES if pair[0] not in ("benchmark", "experiment")]
 
 
 @pytest.mark.parametrize(("group", "choice"), ONE_OF_A_GROUP, ids=lambda part: str(part))
@@ -268,9 +274,12 @@ def test_every_settings_file_says_what_it_is_and_how_to_use_it(path: Path) -> No
     assert "Command:" not in opening[0]
     command = re.search(r"Command: stat-train(.*?)(?: {2,}Cost:|$)", "\n".join(opening), re.MULTILINE)
     assert command and re.search(r"Cost: \S", "\n".join(opening)), "Command: and Cost: follow"
-    group = path.parent.name.replace("data_recipes", "data_recipe")
-    if group not in ("conf", "audit", "evaluate", "budget", "plan", "decontaminate", "slurm"):
-        ways = {f"{group}={path.stem}", f"{group}=[{path.stem}]"}
+    place = (
+        path.relative_to(config_dir().resolve()) if "data_recipes" not in path.parts else Path("data_recipe", path.name)
+    )
+    group, choice = place.parts[0], Path(*place.parts[1:]).with_suffix("").as_posix()
+    if group not in ("config.yaml", "audit", "evaluate", "budget", "plan", "decontaminate", "slurm"):
+        ways = {f"{group}={choice}", f"{group}=[{choice}]"}
         # One of your own has a name of yours.
         ways |= {"benchmark.mine.path=mine.jsonl"} if path.match("benchmark/jsonl.yaml") else set()
         assert ways & set(command[1].split())

@@ -31,6 +31,10 @@ class Between(NamedTuple):
         """Return the sum."""
         return Between(*(one + two for one, two in zip(self, other, strict=True)))
 
+    def times(self, factor: float) -> Between:
+        """Return the product."""
+        return Between(*(value * factor for value in self))
+
 
 NOTHING = Between(0, 0, 0)
 
@@ -39,7 +43,7 @@ class StageEstimate(NamedTuple):
     """What one stage will ask of one model; `calls` are those to be paid for, `in_ledger` those that were.
 
     `usd` is None when a price is not known. `limit` names the setting that the hours come from. What was taken for
-    granted is `assumed`; without that, the very requests were rendered.
+    granted is `assumed`; without that, the very requests were rendered. `different` is as in `Asked`.
     """
 
     stage: str
@@ -52,6 +56,14 @@ class StageEstimate(NamedTuple):
     hours: float
     limit: str
     assumed: tuple[str, ...] = ()
+    different: int | None = None
+
+    def part(self, calls: int) -> StageEstimate:
+        """Return what so many of the calls cost, as a part of all of them."""
+        share = calls / self.calls if self.calls else 0.0
+        tokens = {name: getattr(self, name).times(share) for name in ("input_tokens", "output_tokens")}
+        usd = self.usd.times(share) if self.usd else None
+        return self._replace(calls=calls, usd=usd, hours=self.hours * share, **tokens)
 
 
 class Counting(NamedTuple):
@@ -102,9 +114,8 @@ def estimate(asked: Asked, endpoint: Endpoint, speed: float, ledger: Ledger, cou
     hours, limit = _hours(calls, inputs, output_tokens.expected, endpoint, speed)
     usd = dollars(endpoint, input_tokens, output_tokens)
     before = asked.calls - calls
-    return StageEstimate(
-        asked.stage, asked.role, calls, before, input_tokens, output_tokens, usd, hours, limit, asked.assumed
-    )
+    numbers = (calls, before, input_tokens, output_tokens, usd, hours)
+    return StageEstimate(asked.stage, asked.role, *numbers, limit, asked.assumed, asked.different)
 
 
 def total(stages: Iterable[StageEstimate]) -> StageEstimate:

@@ -13,7 +13,10 @@ CHARACTERS_PER_TOKEN = 4
 
 
 class Asked(NamedTuple):
-    """The calls of one stage: `requests` are those that will be made, or examples, and then `assumed` says for what."""
+    """The calls of one stage: `requests` are those that will be made, or examples, and then `assumed` says for what.
+
+    `different` is how many such calls there are at all, where runs that draw otherwise may draw the same ones.
+    """
 
     stage: str
     role: Literal["teacher", "student", "audit"]
@@ -21,6 +24,7 @@ class Asked(NamedTuple):
     calls: int
     reply_tokens: int
     assumed: tuple[str, ...] = ()
+    different: int | None = None
 
 
 class Known(NamedTuple):

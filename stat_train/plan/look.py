@@ -22,21 +22,24 @@ class Look(Run):
     """Finds the results of stages; the run folder stays as it is.
 
     What costs nothing and takes a moment is made all the same: the questions, which are read as the run will read them,
-    those of the pool that must not be trained on, and the answers of a recorded student.
+    those of the pool that must not be trained on, and the answers of a recorded student. Unless `reads` is False, when
+    nothing is. `artifacts` is where the results of stages are, if not in `cache_dir`.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, reads: bool = True, artifacts: Path | None = None) -> None:
         super().__init__(settings, [], Console(quiet=True))
-        self.quick = {"questions", "benchmark_questions", "decontaminate"}
-        self.quick |= {"answer"} if isinstance(self.config.student, RecordedStudent) else set()
+        self.artifacts = artifacts or self.cache_dir
+        quick = {"questions", "benchmark_questions", "decontaminate"}
+        quick |= {"answer"} if isinstance(self.config.student, RecordedStudent) else set()
+        self.quick = quick if reads else set[str]()
 
     def make(
         self, name: str, version: int, inputs: Sequence[Artifact], identity: Summary, build: Build, *links: str
     ) -> Artifact:
         """Return a stage's result; raises NotMade when it has none."""
         if name in self.quick:
-            return store.make(self.cache_dir, name, version, inputs, identity, build)
-        if found := store.find(self.cache_dir, name, version, inputs, identity):
+            return store.make(self.artifacts, name, version, inputs, identity, build)
+        if found := store.find(self.artifacts, name, version, inputs, identity):
             return found
         raise NotMade(name)
 

@@ -13,9 +13,10 @@ from stat_train.config import BudgetCaps, Endpoint, EndpointStudent
 from stat_train.diagnosis.answering import as_asked
 from stat_train.models.budget import in_dollars
 from stat_train.models.ledger import Spent
+from stat_train.plan.answers import AnswersPlan, answers_of, sizes_in, sizes_of
 from stat_train.plan.asked import asked_of
 from stat_train.plan.estimate import Between, StageEstimate, counting_for, estimate, total
-from stat_train.plan.look import Look
+from stat_train.plan.stand_in import look_at
 from stat_train.plan.training import TrainingPlan, training_of
 from stat_train.teacher.second import second_teacher
 
@@ -30,6 +31,7 @@ class Plan(NamedTuple):
     total: StageEstimate
     notes: list[str]
     training: list[TrainingPlan]
+    answers: AnswersPlan | None
 
 
 def make_plan(settings: Settings) -> Plan:
@@ -40,19 +42,19 @@ def make_plan(settings: Settings) -> Plan:
         asked_models["audit"] = second_teacher(config).settings
     endpoints = {role: _as_called(node) for role, node in asked_models.items() if isinstance(node, Endpoint)}
     if not endpoints:
-        return Plan({}, [], total([]), [], training_of(config))
+        return Plan({}, [], total([]), [], training_of(config), answers_of(config, sizes_in(config)))
     counting = {role: counting_for(node.model) for role, node in endpoints.items()}
     speed = config.plan.output_tokens_per_second
-    with Look(settings) as look:
+    with look_at(settings) as (look, notes):
         stages = [estimate(a, endpoints[a.role], speed, look.ledger, counting[a.role]) for a in asked_of(look)]
-        spent = look.budget.spent
+        spent, sizes = look.budget.spent, sizes_of(look)
     whole = total(stages)
-    notes = [text for stage in stages for text in stage.assumed]
+    notes = notes + [text for stage in stages for text in stage.assumed]
     notes += [_counting_note(node.model, counting[role].exact) for role, node in endpoints.items()]
     notes.append("replies are taken to be half to twice as long as plan.*_tokens; second tries are not counted")
     notes += _price_notes(endpoints) + _budget_notes(config.budget, whole, spent)
     models = {role: node.model for role, node in endpoints.items()}
-    return Plan(models, stages, whole, list(dict.fromkeys(notes)), training_of(config))
+    return Plan(models, stages, whole, list(dict.fromkeys(notes)), training_of(config), answers_of(config, sizes))
 
 
 def _as_called(endpoint: Endpoint) -> Endpoint:
@@ -61,18 +63,25 @@ def _as_called(endpoint: Endpoint) -> Endpoint:
 
 def as_json(plan: Plan) -> dict[str, Any]:
     """Return the plan as plain JSON values."""
-    whole = {name: value for name, value in _stage_json(plan.total).items() if name not in ("stage", "role", "limit")}
+    whole = as_numbers(plan.total)
     stages = [_stage_json(stage) for stage in plan.stages]
     return {"models": plan.models, "stages": stages, "total": whole, "notes": plan.notes} | {
-        "training": {each.stage: each.numbers for each in plan.training}
+        "training": {each.stage: each.numbers for each in plan.training},
+        "answers": plan.answers and plan.answers.numbers,
     }
 
 
+def as_numbers(whole: StageEstimate) -> dict[str, Any]:
+    """Return the sum of several stages as plain JSON values."""
+    return {name: value for name, value in _stage_json(whole).items() if name not in ("stage", "role", "limit")}
+
+
 def print_plan(plan: Plan, console: Console) -> None:
-    """Print what is paid for as a table, and a line for each training."""
+    """Print what is paid for as a table, and a line for each training and for the answers."""
     _print_payments(plan, console)
-    for each in plan.training:
-        console.print(f"{each.stage}: {each.words}", highlight=False, markup=False, soft_wrap=True)
+    lines = [f"{each.stage}: {each.words}" for each in plan.training]
+    for line in [*lines, *([f"answers of the student: {plan.answers.words}"] if plan.answers else [])]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _print_payments(plan: Plan, console: Console) -> None:
@@ -97,10 +106,14 @@ def _print_payments(plan: Plan, console: Console) -> None:
 
 
 def _cells(stage: StageEstimate) -> list[str]:
-    usd = "unknown" if stage.usd is None else f"{in_dollars(stage.usd.low)} to {in_dollars(stage.usd.high)}"
     calls = f"{'about ' if stage.assumed else ''}{stage.calls:,}"
-    tokens = _range(stage.input_tokens), _range(stage.output_tokens)
-    return [stage.stage, stage.role, calls, f"{stage.in_ledger:,}", *tokens, usd, f"{stage.hours:.2f}"]
+    return [stage.stage, stage.role, calls, f"{stage.in_ledger:,}", *in_words(stage), f"{stage.hours:.2f}"]
+
+
+def in_words(stage: StageEstimate) -> tuple[str, str, str]:
+    """Return the tokens of prompts, those of replies, and the dollars of a stage for reading."""
+    usd = "unknown" if stage.usd is None else f"{in_dollars(stage.usd.low)} to {in_dollars(stage.usd.high)}"
+    return _range(stage.input_tokens), _range(stage.output_tokens), usd
 
 
 def _range(value: Between) -> str:
@@ -147,6 +160,7 @@ def _budget_notes(caps: BudgetCaps, whole: StageEstimate, spent: Spent) -> list[
 
 def _stage_json(stage: StageEstimate) -> dict[str, Any]:
     values = stage._asdict() | {"assumed": list(stage.assumed), "hours": round(stage.hours, 4)}
+    del values["different"]
     for name in ("input_tokens", "output_tokens"):
         values[name] = {key: round(number) for key, number in getattr(stage, name)._asdict().items()}
     if stage.usd:

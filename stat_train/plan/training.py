@@ -28,7 +28,10 @@ def training_of(config: Config) -> list[TrainingPlan]:
     if isinstance(config.train, SftTraining) and config.reaches("train"):
         plans.append(_fine_tuning(config.train, config.data_recipe.pairs))
     if isinstance(config.rl, GrpoTraining) and config.reaches("rl"):
-        plans.append(_reinforcement(config.rl))
+        plans.append(_reinforcement(config.rl, config.plan.pool_questions))
+    if config.rounds.count > 1:
+        words = f"up to {config.rounds.count}; this is the plan of the first, and each further one is about as large"
+        plans.append(TrainingPlan("rounds", {"count": config.rounds.count}, words))
     return plans
 
 
@@ -55,10 +58,13 @@ def _fine_tuning(settings: SftTraining, pairs: int) -> TrainingPlan:
     return TrainingPlan("train", numbers, f"{words}{chosen}; {_spread(numbers)}, {most}")
 
 
-def _reinforcement(settings: GrpoTraining) -> TrainingPlan:
-    """Return the plan of reinforcement learning; how many questions there are is not known when all are asked."""
+def _reinforcement(settings: GrpoTraining, pool: int | None) -> TrainingPlan:
+    """Return the plan of reinforcement learning; where all questions are asked, their number is that of the pool.
+
+    That is None where it is not known, and so is what depends on it.
+    """
     world, most = world_of(settings), settings.questions_per_update * settings.rollouts
-    questions = settings.questions
+    questions = settings.questions or (pool if settings.prompts == "pool" else None)
     batches = questions // settings.questions_per_batch * settings.epochs if questions else None
     completions = batches * settings.questions_per_batch * settings.rollouts if batches else None
     updates = batches * (settings.questions_per_batch // settings.questions_per_update) if batches else None

@@ -79,7 +79,8 @@ def _rewrites(look: Look, known: Known, recipe: SelectionRecipe, writing: Sampli
     calls = len(requests) if known.profiled else _most_rewrites(look, recipe)
     assumed = () if known.profiled else _draw_assumptions(look, known, recipe, calls)
     anew = "curate: every rewrite can be used; for each that cannot, or ends in another answer, one more is paid"
-    return Asked("curate", "teacher", requests, calls, look.config.plan.rewrite_tokens, (*assumed, anew))
+    different = len(open_pool(known.questions.folder)) * recipe.answers_per_question
+    return Asked("curate", "teacher", requests, calls, look.config.plan.rewrite_tokens, (*assumed, anew), different)
 
 
 def _drawn(look: Look, known: Known, recipe: SelectionRecipe) -> list[RewriteRequest]:
