@@ -36,7 +36,9 @@ def test_help_names_everything_that_can_be_chosen(capsys: pytest.CaptureFixture[
     lines = said.out.replace(",\n" + " " * 17, ", ").splitlines()
     listed = {words[0]: words[1:] for line in lines if (words := line.replace(",", "").split())}
     files = {
-        path.name: sorted(file.stem for file in path.iterdir()) for path in config_dir().iterdir() if path.is_dir()
+        path.name: sorted(file.relative_to(path).with_suffix("").as_posix() for file in path.rglob("*.yaml"))
+        for path in config_dir().iterdir()
+        if path.is_dir()
     }
     assert len(files) >= 7
     assert {group: listed.get(group) for group in files} == files

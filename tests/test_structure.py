@@ -237,8 +237,8 @@ COMPANIONS = {
 NAMES = {("difficulty", "prm"): "step_rewards", ("difficulty", "token_prm"): "step_rewards"}
 
 
-# Of benchmarks several can be chosen, each under its own name: see test_benchmarks.py. An experiment has settings of all
-# groups: see test_experiments.py.
+# Of benchmarks several can be chosen, each under its own name: see test_benchmarks.py. Experiments have a test of their
+# own, test_experiments.py.
 ONE_OF_A_GROUP = [pair for pair in CHOICES if pair[0] not in ("benchmark", "experiment")]
 
 
@@ -273,8 +273,8 @@ def test_every_settings_file_says_what_it_is_and_how_to_use_it(path: Path) -> No
     place = (
         path.relative_to(config_dir().resolve()) if "data_recipes" not in path.parts else Path("data_recipe", path.name)
     )
-    group, choice = place.parts[0], Path(*place.parts[1:]).with_suffix("").as_posix()
-    if group not in ("config.yaml", "audit", "evaluate", "budget", "plan", "decontaminate", "slurm"):
+    group, choice = place.parts[0].removesuffix(".yaml"), Path(*place.parts[1:]).with_suffix("").as_posix()
+    if group not in ("config", "audit", "evaluate", "budget", "plan", "decontaminate", "slurm"):
         ways = {f"{group}={choice}", f"{group}=[{choice}]"}
         # One of your own has a name of yours.
         ways |= {"benchmark.mine.path=mine.jsonl"} if path.match("benchmark/jsonl.yaml") else set()

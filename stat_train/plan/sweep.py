@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,13 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from stat_train.config import NOT_OF_A_RUN, ArithmeticTask, Config
-from stat_train.models.budget import in_dollars
 from stat_train.plan.estimate import StageEstimate, total
 from stat_train.plan.show import Plan, as_numbers, in_words, make_plan
 from stat_train.store import content_hash
 from stat_train.sweeping.expand import SweepJob
 
-# What the calls of a stage depend on beside task and teacher; of a stage that is not named here, on the training set too.
+# What the calls of a stage depend on beside task and teacher; those of the others also depend on the recipe.
 ANSWERS = ("student", "difficulty", "seed", "audit")
 DEPENDS_ON: Mapping[str, tuple[str, ...]] = {
     "discover": (),
