@@ -270,10 +270,11 @@ def test_every_settings_file_says_what_it_is_and_how_to_use_it(path: Path) -> No
     assert "Command:" not in opening[0]
     command = re.search(r"Command: stat-train(.*?)(?: {2,}Cost:|$)", "\n".join(opening), re.MULTILINE)
     assert command and re.search(r"Cost: \S", "\n".join(opening)), "Command: and Cost: follow"
-    place = (
-        path.relative_to(config_dir().resolve()) if "data_recipes" not in path.parts else Path("data_recipe", path.name)
-    )
-    group, choice = place.parts[0].removesuffix(".yaml"), Path(*place.parts[1:]).with_suffix("").as_posix()
+    if "data_recipes" in path.parts:
+        group, choice = "data_recipe", path.stem
+    else:
+        place = path.relative_to(config_dir().resolve()).with_suffix("").as_posix()
+        group, _, choice = place.partition("/")
     if group not in ("config", "audit", "evaluate", "budget", "plan", "decontaminate", "slurm"):
         ways = {f"{group}={choice}", f"{group}=[{choice}]"}
         # One of your own has a name of yours.
