@@ -12,7 +12,10 @@ SEED ?= 0
 SEEDS ?= 0 1 2
 BIN := .venv/bin
 ARMS := pool uniform_skill stat_sel
-PYTEST := HF_HUB_OFFLINE=1 WANDB_MODE=disabled $(BIN)/python -m pytest -q
+# A file of tests stays on one core: torch processes with several threads each would wait for each other.
+WORKERS ?= $(shell nproc)
+PYTEST := HF_HUB_OFFLINE=1 WANDB_MODE=disabled OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+PARALLEL := -n $(WORKERS) --dist loadfile
 
 .PHONY: demo demo-seeds test test-all soak lint
 .venv/installed: pyproject.toml $(CONSTRAINTS)
@@ -35,10 +38,10 @@ demo-seeds: .venv/installed
 	cat $(RESULTS)/demo_gain.md
 
 test: .venv/installed
-	$(PYTEST) -m "not slow and not soak and not gpu"
+	$(PYTEST) $(PARALLEL) -m "not slow and not soak and not gpu"
 
 test-all: .venv/installed
-	$(PYTEST) -m "not soak and not gpu"
+	$(PYTEST) $(PARALLEL) -m "not soak and not gpu"
 
 soak: .venv/installed
 	$(PYTEST) -m soak

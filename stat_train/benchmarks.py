@@ -13,6 +13,7 @@ from stat_train.models.generator import Sampling
 from stat_train.records import Dropped, Question
 from stat_train.run import Run
 from stat_train.store import Artifact, read_records, write_records
+from stat_train.tasks.load import validation_files
 from stat_train.tasks.text import normalised, read_questions
 
 FOLDER = "benchmarks"
@@ -54,7 +55,8 @@ def benchmark_questions(run: Run, questions: Artifact) -> Artifact | None:
 
     def build(folder: Path) -> Counts:
         (folder / FOLDER).mkdir(exist_ok=True)
-        taken = {normalised(each.question) for each in questions.records("validation.jsonl", Question)}
+        validation = validation_files(questions.folder)
+        taken = {normalised(each.question) for place in validation for each in read_records(place, Question)}
         dropped, kept = list[Dropped](), 0
         for name, settings in given.items():
             read = list(_read(name, settings, dropped))

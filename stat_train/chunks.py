@@ -6,7 +6,9 @@ which chunk, and whatever is interrupted, the file that is joined from them has 
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -15,6 +17,8 @@ from stat_train.records import Record
 from stat_train.store import write_records, write_text
 
 T = TypeVar("T")
+# The environment variable that is the same for all processes that were started together to share a stage's work.
+LAUNCH = "STAT_TRAIN_LAUNCH"
 
 
 class Chunked(NamedTuple):
@@ -55,10 +59,12 @@ def write_chunks(
 def _claim(path: Path, launch: str) -> bool:
     """Tell whether this process is the first of its launch to begin a chunk.
 
-    The mark that it leaves is named like a half-written file, so it is cleared away like one.
+    The mark that it leaves is named like a half-written file, so it is cleared away like one. It says who begins.
     """
+    task = os.environ.get("SLURM_ARRAY_TASK_ID")
     try:
-        path.with_name(f".{path.name}.{launch}").touch(exist_ok=False)
+        with path.with_name(f".{path.name}.{launch}").open("x", encoding="utf-8") as mark:
+            mark.write(f"process {os.getpid()} on {socket.gethostname()}{f', task {task}' if task else ''}\n")
     except FileExistsError:
         return False
     return True

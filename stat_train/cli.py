@@ -22,10 +22,16 @@ from stat_train.help_texts import (
     DOCTOR,
     DOCTOR_MORE,
     HELP,
+    LAUNCH,
+    LAUNCH_MORE,
     PLAN,
     PLAN_MORE,
+    PREFETCH,
+    PREFETCH_MORE,
     PROFILES,
     PROFILES_MORE,
+    STATUS,
+    STATUS_MORE,
     SWEEPS,
     TRACE,
     TRACE_MORE,
@@ -121,7 +127,7 @@ def _help(of_sweeps: Collection[str]) -> int:
     from stat_train.compose import choices, config_dir
 
     if of_sweeps:
-        print(SWEEPS.format(sweeps=", ".join(name for name in choices()["sweep"] if name != "none")))
+        print(SWEEPS.format(sweeps=_wrapped("", [name for name in choices()["sweep"] if name != "none"])))
         return 0
     groups = "\n".join(_wrapped(group, names) for group, names in choices().items())
     print(HELP.format(groups=groups, place=config_dir()))
@@ -215,6 +221,26 @@ def _trace(given: list[str]) -> int:
     return 0
 
 
+def _status(given: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="stat-train status",
+        description=STATUS,
+        epilog=STATUS_MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="a run folder, or that of a sweep")
+    parser.add_argument("--json", action="store_true", help="print what is known as JSON, a list of runs")
+    arguments = parser.parse_args(given)
+    from stat_train.status.show import as_json, print_statuses, statuses
+
+    found = statuses(arguments.runs)
+    if arguments.json:
+        print(json.dumps(as_json(found), indent=2))
+    else:
+        print_statuses(found, console())
+    return 0
+
+
 def _settings_of(verb: str, given: list[str], description: str, more: str) -> tuple[Settings, bool]:
     """Return the settings of the run that a verb looks at, and whether its result is wanted as JSON."""
     from stat_train.compose import read_settings
@@ -277,6 +303,33 @@ def _plan_of_sweep(given: list[str]) -> int:
     return 0
 
 
+def _prefetch(given: list[str]) -> int:
+    settings, json_wanted = _settings_of("prefetch", given, PREFETCH, PREFETCH_MORE)
+    from stat_train.prefetch.show import as_json, prefetch, print_prefetched
+
+    found = prefetch(settings)
+    if json_wanted:
+        print(json.dumps(as_json(found), indent=2))
+    else:
+        print_prefetched(found, console())
+    return 0 if found.whole else 1
+
+
+def _launch(given: list[str]) -> int:
+    if {"-h", "--help"} & set(given) or not given:
+        print(f"usage: stat-train launch slurm [KEY=VALUE ...] [-m] [--dry-run]\n\n{LAUNCH}\n\n{LAUNCH_MORE}")
+        return 0 if given else UserError.exit_code
+    if given[0] != "slurm":
+        raise UserError(
+            f"launch {given[0]}: no such place; expected `stat-train launch slurm KEY=VALUE ...`. On this machine, "
+            "leave out `launch`"
+        )
+    from stat_train.slurm.command import launch
+
+    launch(given[1:], console())
+    return 0
+
+
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "run": _run,
     "plan": _plan,
@@ -284,6 +337,9 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "compare": _compare,
     "profiles": _profiles,
     "trace": _trace,
+    "status": _status,
+    "prefetch": _prefetch,
+    "launch": _launch,
 }
 
 

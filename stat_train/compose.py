@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -154,7 +155,7 @@ def _compose(arguments: Sequence[str]) -> Composed:
     with initialize_config_dir(str(config_dir()), version_base="1.3", job_name="stat-train"):
         replaced = any(re.match(rf"\+*{SEVERAL}=", argument) for argument in arguments)
         usable = beside_experiment(usable, SEVERAL, replaced)
-        defaults = _compose_all([argument for argument in usable if not argument.startswith("++")])
+        defaults = _defaults(*(argument for argument in usable if not argument.startswith("++")))
         try:
             # Composing takes a while, and a sweep does it for each run.
             given = any(argument.startswith("++") for argument in usable)
@@ -162,6 +163,13 @@ def _compose(arguments: Sequence[str]) -> Composed:
         except REFUSED:
             composed, more = _compose_one_by_one(usable)
             return Composed(composed, defaults, problems + more, refused)
+
+
+# The runs of a sweep share most choices.
+@lru_cache(maxsize=128)
+def _defaults(*chosen: str) -> DictConfig:
+    """Return the settings of these choices, to be read only."""
+    return _compose_all(list(chosen))
 
 
 def _compose_all(arguments: list[str]) -> DictConfig:

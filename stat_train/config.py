@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from stat_train.launch_settings import STAGES, Rounds, Slurm, Stage, Sweep
+from stat_train.launch_settings import STAGES, Rounds, Server, Slurm, Stage, Sweep
 from stat_train.recipe_settings import DataRecipe
 from stat_train.setting_types import (
     OPERATIONAL,
@@ -32,7 +32,14 @@ from stat_train.train_settings import Reinforcement, Strategy, Training
 # Where results are put, and how far a run goes, is no difference between what two runs do.
 NOT_OF_A_RUN = ("run_dir", "cache_dir", "until", "sweep", "slurm")
 # The settings that name a file of questions.
-QUESTION_KEYS = ("task.pool", "task.benchmark", "task.validation", "decontaminate.against", "rl.prompts")
+QUESTION_KEYS = (
+    "task.pool",
+    "task.benchmark",
+    "task.validation",
+    "decontaminate.against",
+    "rl.prompts",
+    "rounds.validation",
+)
 
 
 class ArithmeticTask(Node):
@@ -103,9 +110,13 @@ class LocalStudent(Node):
 
 
 class Endpoint(Node):
-    """An OpenAI-compatible chat endpoint, or several that serve the same model, and how it is called."""
+    """An OpenAI-compatible chat endpoint, or several that serve the same model, and how it is called.
 
-    base_url: Annotated[Url | Annotated[list[Url], Field(min_length=1)], OPERATIONAL]
+    A model that the run serves itself has a `server` in the place of an address.
+    """
+
+    base_url: Annotated[Url | Annotated[list[Url], Field(min_length=1)] | None, OPERATIONAL]
+    server: Annotated[Server | None, OPERATIONAL]
     model: Text
     revision: Text | None
     api_key_env: Annotated[EnvironmentVariable | None, OPERATIONAL]
@@ -127,9 +138,13 @@ class Endpoint(Node):
 class EndpointStudent(Endpoint):
     """A student that is served: vLLM, SGLang or a hosted model."""
 
-    name: Literal["endpoint"]
+    name: Literal["endpoint", "served"]
     attempts: Positive
     prompt: Prompt
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings that a stage's hash covers; who started the server is not one."""
+        return super().identity() | {"name": "endpoint"}
 
 
 class RecordedStudent(Node):
@@ -158,7 +173,7 @@ class LabelsTeacher(Node):
 class OpenAITeacher(Endpoint):
     """A language model behind an endpoint; a reply that cannot be used is asked for `max_attempts` times in all."""
 
-    name: Literal["openai"]
+    name: Literal["openai", "served"]
     prompts: Annotated[Text | None, OPERATIONAL]  # what the files say is identity, not where they are
     writing_temperature: Temperature
     discovery_questions: Positive
@@ -166,6 +181,10 @@ class OpenAITeacher(Endpoint):
     sampling_seed: int
     max_attempts: Positive
     retry_bad: bool
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings that a stage's hash covers; who started the server is not one."""
+        return super().identity() | {"name": "openai"}
 
 
 class Audit(Node):

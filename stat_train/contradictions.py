@@ -27,7 +27,7 @@ from stat_train.recipe_settings import (
     StatSynRecipe,
 )
 from stat_train.setting_types import Node
-from stat_train.train_contradictions import check_reinforcement, check_training
+from stat_train.train_contradictions import check_reinforcement, check_rounds, check_training
 
 
 def contradictions(config: Config) -> list[str]:
@@ -35,6 +35,7 @@ def contradictions(config: Config) -> list[str]:
     checks = (
         _check_task,
         _check_student,
+        _check_served,
         _check_difficulty,
         _check_recipe,
         _check_decontamination,
@@ -45,6 +46,7 @@ def contradictions(config: Config) -> list[str]:
         _check_budget,
         _check_tracking,
         _check_end,
+        check_rounds,
     )
     return [problem for check in checks for problem in check(config)]
 
@@ -81,6 +83,28 @@ def _check_student(config: Config) -> list[str]:
         return _untrainable(config, "its weights cannot be trained")
     problem = absent_file("student.model", student.model) if student.model.startswith((".", "/", "~")) else None
     return [problem] if problem else []
+
+
+def _check_served(config: Config) -> list[str]:
+    """Return what is wrong with where models are served, or with the servers that the run is to start."""
+    problems = []
+    for role, endpoint in (("teacher", config.teacher), ("student", config.student)):
+        if not isinstance(endpoint, Endpoint):
+            continue
+        given, server = f"{role} = {endpoint.name}", endpoint.server
+        if endpoint.name != "served":
+            if endpoint.base_url is None:
+                problems.append(f"{role}.base_url = null: expected where the model is served; or use {role}=served")
+            if server:
+                problems.append(f"{given}: starts no server, and {role}.server describes one; use {role}=served")
+        elif server is None:
+            problems.append(f"{role}.server = null: {given} starts one; leave its settings as they are")
+        elif endpoint.base_url is not None:
+            problems.append(f"{role}.base_url = {endpoint.base_url}: {given} is at the server that the run starts")
+        elif server.gpus and len(server.gpus) < server.tensor_parallel_size:
+            most = f"{role}.server.tensor_parallel_size = {server.tensor_parallel_size}"
+            problems.append(f"{role}.server.gpus = {server.gpus}: expected as many as {most}")
+    return problems
 
 
 def _untrainable(config: Config, why: str) -> list[str]:
@@ -210,7 +234,9 @@ def _check_audit(config: Config) -> list[str]:
     if not audit.sample:
         return [f"audit.model = {audit.model}: nothing is asked again; add audit.sample=50"] if audit.model else []
     if isinstance(teacher, OpenAITeacher):
-        return []
+        if teacher.name != "served" or audit.model in (None, teacher.model) or audit.base_url:
+            return []
+        return [f"audit.model = {audit.model}: teacher=served serves {teacher.model} alone; give audit.base_url too"]
     if teacher.name == "labels":
         given = f"audit.sample = {audit.sample}"
         return [f"{given}: teacher=labels reads labels, so there is nobody to ask again; use 0, or teacher=openai"]

@@ -25,6 +25,7 @@ from stat_train.curation.training_set import TrainingSet, make_training_set, tol
 from stat_train.errors import InputError
 from stat_train.models.budget import in_dollars
 from stat_train.models.calls import find_calls
+from stat_train.models.places import model_name
 from stat_train.progress import track
 from stat_train.recipe_settings import HardRecipe
 from stat_train.records import Dropped, Overlap, TrainingExample
@@ -222,6 +223,30 @@ def training_set(
     return artifact
 
 
+def gathered(run: Run, made: Artifact) -> Artifact:
+    """Return the rows that are trained on: those of earlier rounds, where they count, and then those just made.
+
+    Each has its round before its id, as every round counts its rows from 0.
+    """
+    if not run.round.earlier:
+        return made
+    every = [*run.round.earlier, made]
+
+    def build(folder: Path) -> Counts:
+        rows = [
+            row.model_copy(update={"id": f"round_{number}-{row.id}"})
+            for number, rows_of in enumerate(every, 1)
+            for row in rows_of.records(ROWS, TrainingExample)
+        ]
+        write_records(folder / ROWS, rows)
+        return {"pair": Count(len(rows), len(rows))}
+
+    artifact = run.make("gather", 1, every, {}, build)
+    run.link("training_set_of_all_rounds.jsonl", artifact.folder / ROWS)
+    run.say(f"{artifact.counts()['pair']['kept']:,} rows of {len(every)} rounds")
+    return artifact
+
+
 def publish(run: Run, made: Artifact) -> None:
     """Put the training set on the hub, where that is wanted."""
     if run.config.push_to_hub:
@@ -236,7 +261,7 @@ def about(run: Run, summary: dict[str, Any], examples: Sequence[TrainingExample]
         "curation": summary,
         "task": task.name,
         "pool": task.pool if isinstance(task, TextTask) else "made questions",
-        "student": student.name if isinstance(student, RecordedStudent) else Path(student.model).name,
+        "student": student.name if isinstance(student, RecordedStudent) else model_name(student.model),
         "teacher": teacher.model if isinstance(teacher, OpenAITeacher) else teacher.name,
         "cost": cost_in_words(run.cache_dir, {id for example in examples for id in example.origin.call_ids}),
         "licences": licences(examples, licences_of(pool, seeds)),

@@ -31,10 +31,10 @@ def counted_on_devices(folder: Path, processes: int, nodes: int = 1) -> Iterator
     try:
         yield
     finally:
-        _add(folder, device, at_work * (time.monotonic() - started))
+        add_device_seconds(folder, device, at_work * (time.monotonic() - started))
 
 
-def _add(folder: Path, device: str, seconds: float) -> None:
+def add_device_seconds(folder: Path, device: str, seconds: float) -> None:
     """Add seconds to a folder's file; raises nothing, which would take the place of what ended the stage."""
     try:
         require_lease(folder)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from stat_train.benchmarks import Benchmark
 from stat_train.counts import Count, Counts
+from stat_train.models.places import Weights
 from stat_train.records import Dropped, Question
 from stat_train.run import Run, Summary
 from stat_train.scoring import difficult_among, step_scores
 from stat_train.store import Artifact, file_hash, read_records, write_records
-from stat_train.student import Weights, benchmark_answers
+from stat_train.student import benchmark_answers
 
 QUESTIONS = "questions.jsonl"
 

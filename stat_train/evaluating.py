@@ -22,12 +22,13 @@ from stat_train.evaluation.scores import Scored, by_number, often_cut_off, score
 from stat_train.evaluation.summary import BASE, PROMPTED
 from stat_train.evaluation.terminal import print_summary
 from stat_train.measuring import harness_results, reference_log_probabilities
+from stat_train.models.places import Weights
 from stat_train.prompting import prompted_answers
 from stat_train.records import Answer, Question
 from stat_train.reporting import findings_of, stage_numbers, versions
 from stat_train.run import Run
 from stat_train.store import Artifact, file_hash, read_records, write_text
-from stat_train.student import Weights, benchmark_answers
+from stat_train.student import benchmark_answers
 from stat_train.tasks.graders import grade
 
 MODEL_CARD = "model_card.md"
@@ -91,7 +92,9 @@ def _graded(run: Run, arm: str, benchmark: Benchmark, answers: Artifact) -> Grad
     return Graded(arm, benchmark.name, given, grade(known, given, run.grader_named(benchmark.grader)))
 
 
-def report_of(run: Run, profiled: Artifact, trained_on: Artifact, evaluation: Artifact | None) -> Artifact:
+def report_of(
+    run: Run, profiled: Artifact, curated: Artifact, trained_on: Artifact, evaluation: Artifact | None
+) -> Artifact:
     """Return the result for people: a page, the same as numbers, and a card of the model that was trained."""
     made = list(run.folder.made)
     # Who was told of the run, and where it ran, is no part of its result.
@@ -99,7 +102,7 @@ def report_of(run: Run, profiled: Artifact, trained_on: Artifact, evaluation: Ar
     stages = [stage_numbers(artifact) for artifact in made]
 
     def build(folder: Path) -> Counts:
-        curation = json.loads((trained_on.folder / "curation.json").read_text())
+        curation = json.loads((curated.folder / "curation.json").read_text())
         scores = json.loads((evaluation.folder / "evaluation.json").read_text()) if evaluation else None
         numbers = report_numbers(
             config=settings,

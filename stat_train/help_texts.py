@@ -9,8 +9,11 @@ Usage
   stat-train compare RUN RUN ...      put finished runs side by side
   stat-train profiles RUN RUN         two students or checkpoints, skill by skill
   stat-train trace RUN ROW_ID         why a training row is there, back to the student's answer
+  stat-train status RUN_DIR ...       how far runs are: stage, progress, time left, jobs, last error
   stat-train plan [KEY=VALUE ...]     what the run will ask of paid models, and what that will cost
+  stat-train prefetch [KEY=VALUE ...] fetch models and questions, for machines without a network
   stat-train doctor [KEY=VALUE ...]   check that what this run needs works: models, packages, disk
+  stat-train launch slurm [KEY=VALUE] run it, or with -m a sweep, as jobs of a Slurm cluster
   stat-train --cfg job [KEY=VALUE ..] print the settings that a run would have, and stop
   stat-train --help | --version
 
@@ -24,12 +27,13 @@ Choices (GROUP=CHOICE; each file of a choice says what it is and what it costs)
 
 Common settings
   run_dir=runs/NAME                   where the results are linked together
-  until=STAGE                         the last stage to run: label answer grade diagnose profile
-                                      curate train rl evaluate report
+  until=STAGE                         the last stage to run: questions label answer grade score
+                                      diagnose profile curate train rl evaluate report
   seed=N                              all randomness of the run
   data_recipe.pairs=N                 size of the training set
   train.learning_rate=X  train.epochs=N  train.effective_batch_size=N
   train.learning_rates=[X,Y]          several rates; the best on the validation questions goes on
+  rounds=N                            again for what the trained model misses, as long as that helps
   rl=grpo                             reinforcement learning after fine-tuning (train=none: instead)
   task.pool=FILE task.benchmark=FILE  your own questions, JSONL or Parquet (with task=jsonl)
   student.model=FOLDER_OR_HUB_NAME    your own student (with student=local)
@@ -48,20 +52,21 @@ stat-train -m: a sweep, which is a run for each combination of several values, s
 
 Usage
   stat-train -m KEY=A,B [KEY=VALUE ...]     several values of any setting; the others hold for all
-  stat-train -m sweep=NAME [KEY=VALUE ...]  the combinations of a file: {sweeps}
+  stat-train -m sweep=NAME [KEY=VALUE ...]  the combinations of a file, of which there are
+{sweeps}
   stat-train -m ... --dry-run               list the runs and which are done; start nothing
   stat-train -m ... --cfg job               print the settings of each run
 
 Examples
   stat-train -m data_recipe=pool,stat_sel seed=0,1,2
   stat-train -m sweep=recipes_and_seeds data_recipe.pairs=1000
-  stat-train -m seed=range(0,5) until=profile hydra/launcher=joblib hydra.launcher.n_jobs=4
+  stat-train -m 'seed=range(0,5)' until=profile hydra/launcher=joblib hydra.launcher.n_jobs=4
   stat-train -m sweep=recipes hydra/launcher=submitit_slurm hydra.launcher.partition=NAME
 
 All runs are checked before the first one starts. Each has a folder of its own in sweep.folder, named
-after what it differs in; what several need is made once. A key given with -m replaces that of sweep=NAME,
-and runs of its file that name the key are left out. The first run is what the others are compared with.
-Several values as Hydra writes them: A,B or range(0,3) or [x,y],[z]; quotes around a text with commas.
+after what it differs in; what several need is made once. A key that is given replaces that of sweep=NAME.
+The first run is what the others are compared with.
+Several values as Hydra writes them: A,B or 'range(0,3)' or [x,y],[z]; quotes around a text with commas.
 
 Starting them (hydra/launcher=NAME, its settings are hydra.launcher.KEY=VALUE)
   basic                               one after the other, here
@@ -106,6 +111,7 @@ Check that what a run with these settings needs works, before the run does:
   reward model    the same of the model that scores steps (difficulty=prm and token_prm)
   student         one real call to each address (student=endpoint)
   teacher         one real call to each address, and one that asks for JSON (teacher=openai)
+                  of a model that the run serves itself: that the program is there; it is not started
   checkpoint      whole, or an adapter that names its base (train=external)
   training step   one step on two short rows, as the run would do it (when the run trains)
 
@@ -168,3 +174,61 @@ Examples
   stat-train trace runs/math stat_sel-00017
   stat-train trace runs/math --skill geometry
   stat-train trace runs/math --call 5f2c9a1b0d3e4f67 --json"""
+
+STATUS = """\
+Say how far a run is: its stages with their seconds, how much of the one at hand is done and how long the
+rest will take at the rate so far, the Slurm jobs, and what the run ended of. Several runs, or the folder of
+a sweep: a line a run.
+
+It reads files alone, so it works while the run does and from any host that sees its folder. A run whose
+process is gone without a word is `lost`."""
+STATUS_MORE = """\
+Examples
+  stat-train status runs/math
+  stat-train status runs/sweep-data_recipe-seed
+  stat-train status runs/math --json
+
+Exit codes: 0 whatever the run does, 2 no run folder."""
+
+PREFETCH = """\
+Fetch everything that a run with these settings takes from the network before it asks anyone: models (student,
+reward model, embedder, external checkpoint, those that the run serves itself), data sets, tasks of
+lm-evaluation-harness. Then the run's stages work without a network (HF_HUB_OFFLINE=1), but for those that are
+named at the end, which call a server.
+
+Of models, one format is fetched: what safetensors hold is not fetched again as .bin, .gguf or ONNX. Questions are
+read as the run reads them, and kept in cache_dir for it."""
+PREFETCH_MORE = """\
+Run it on the login node, with the same settings, HF_HOME and cache_dir as the run.
+
+Examples
+  stat-train prefetch task=math teacher=labels difficulty=prm student=local student.model=OWNER/NAME
+  stat-train prefetch ... --json
+
+Exit codes: 0 everything is here, 1 something could not be fetched, 2 the settings are wrong."""
+LAUNCH = """\
+Run the method as jobs of a Slurm cluster: one for each part of it, after those that it needs. Parts that ask a
+server or only count hold no GPU. A job that is about to reach its time limit saves its state, goes back into
+the queue and goes on from there; so does one that Slurm takes away for another. A part that was made before
+passes in seconds, so after a failure the same command goes on.
+
+With -m, all runs of a sweep: what several of them need is made by one job, and a table follows when all ended."""
+LAUNCH_MORE = """\
+Settings
+  nodes=N                             short for train.nodes=N and rl.nodes=N
+  gpus_per_node=N                     short for slurm.gpus_per_node=N, and a process of training for each
+  slurm.partition, .account, .qos, .constraint, .time, .cpus, .memory_gb, .container, .setup, .options
+                                      what every job asks for
+  slurm.stages.train.time=72:00:00    the same for one stage
+  slurm.network.partition=NAME        for stages that ask a server
+  slurm.shards=N                      answers and scores by an array of N tasks, each with one GPU
+
+Jobs: label answer [grade score] profile curate train rl evaluate report; each does the stages before it that
+no other does. Scripts, logs and job ids are in RUN_DIR/slurm/.
+
+Examples
+  stat-train launch slurm student=local student.model=NAME task=math nodes=2 gpus_per_node=8 deepspeed=zero3
+  stat-train launch slurm ... slurm.partition=gpu slurm.account=lab 'slurm.setup=[module load cuda]' --dry-run
+  stat-train launch slurm -m data_recipe=stat_sel,pool seed=0,1,2
+
+Exit codes: 0 submitted, 2 the settings are wrong, the cluster refused a job, or the run's jobs are in the queue."""

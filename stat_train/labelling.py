@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
+from stat_train import stage
 from stat_train.config import OpenAITeacher
 from stat_train.counts import Count, Counts, seen
 from stat_train.diagnosis.skill_map import NAME, find_list, label
@@ -15,8 +16,16 @@ from stat_train.records import Dropped, Question, QuestionSkills
 from stat_train.run import Run
 from stat_train.store import Artifact, write_json, write_records
 from stat_train.tasks.load import open_pool, pool_questions, subject_counts, write_pool_skills
+from stat_train.teacher.ahead import LabelJob
 from stat_train.teacher.discovery import FOUND, SAMPLED
-from stat_train.teacher.skill_list import found_in_words, labels, read_skill_list, require_lists, using_every_list
+from stat_train.teacher.skill_list import (
+    SkillList,
+    found_in_words,
+    labels,
+    read_skill_list,
+    require_lists,
+    using_every_list,
+)
 
 
 def skill_labels(run: Run, questions: Artifact) -> Artifact:
@@ -36,6 +45,9 @@ def skill_labels(run: Run, questions: Artifact) -> Artifact:
             write_json(folder / "discovery.json", found.groups)
             known, groups, left_out = found.skills, found.groups, found.left_out
         known = known or labels(chain(validation, pool_questions(pool)))
+        if isinstance(teacher, OpenAITeacher):
+            unlabelled = (each for each in chain(validation, pool_questions(pool)) if not each.skills)
+            stage.label(_ahead(run, teacher, folder, known), unlabelled)
         every = chain(validation, track(pool_questions(pool), "Reading labels", len(pool)))
         labelled, dropped = label(every, run.teacher, known)
         write_json(folder / "skills.json", known)
@@ -53,6 +65,19 @@ def skill_labels(run: Run, questions: Artifact) -> Artifact:
         run.say(f"found {found_in_words(read_skill_list(artifact.folder / 'skills.json'))}")
     run.say_all(using_every_list(read_skill_list(artifact.folder / "skills.json"), subjects))
     return artifact
+
+
+def _ahead(run: Run, teacher: OpenAITeacher, folder: Path, known: SkillList) -> LabelJob:
+    """Return what the tasks of an array are told that ask the teacher first, where a batch job has one."""
+    return LabelJob(
+        folder=folder,
+        cache_dir=run.cache_dir,
+        teacher=teacher,
+        skills=known,
+        caps=run.config.budget,
+        budget_run=run.budget.run,
+        processes=run.config.slurm.shards,
+    )
 
 
 def _counts_of_names(

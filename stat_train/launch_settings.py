@@ -1,6 +1,6 @@
-"""The schema of how runs are started: in rounds, in sweeps, and as jobs on a Slurm cluster.
+"""The schema of how runs are started: in rounds, in sweeps, as jobs on a Slurm cluster, beside servers of models.
 
-The defaults and their meaning are in `conf/config.yaml`, `conf/sweep/` and `conf/slurm/`.
+The defaults and their meaning are in `conf/config.yaml`, `conf/sweep/`, `conf/slurm/` and the choices `served`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Rounds(Node):
 
     count: Positive
     start: Literal["last", "base"]
-    validation: Literal["same", "new"] | Annotated[list[Positive | Text], Field(min_length=1)]
+    validation: Literal["same", "new"] | Annotated[list[Text], Field(min_length=1)]
 
 
 class Sweep(Node):
@@ -92,3 +92,18 @@ class Slurm(Node):
     resubmits: Count
     network: Changes
     stages: dict[Stage, Changes]
+
+
+class Server(Node):
+    """A server of a model that the run starts when it asks the model, and stops: on this machine or as a Slurm job."""
+
+    command: Annotated[list[Text], Field(min_length=1)]
+    arguments: list[Text | int | float]
+    model: Text | None
+    host: Text | None
+    port: Annotated[int, Field(ge=1, le=65535)] | None
+    tensor_parallel_size: Positive
+    gpus: Annotated[list[Count | Text], Field(min_length=1)] | None
+    start_timeout_seconds: Annotated[float, Field(gt=0)]
+    where: Literal["process", "slurm"]
+    slurm: Changes

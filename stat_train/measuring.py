@@ -12,10 +12,10 @@ from stat_train.config import LocalStudent
 from stat_train.counts import Count, Counts
 from stat_train.evaluation.harness import RESULTS, HarnessJob, local_data, read_aggregates, require_tasks
 from stat_train.evaluation.log_probabilities import FILE, LogProbability, LogProbabilityJob, left_out
+from stat_train.models.places import Weights
 from stat_train.records import Question
 from stat_train.run import Run, Summary
 from stat_train.store import Artifact, file_hash, read_records, write_records
-from stat_train.student import Weights
 
 
 def reference_log_probabilities(run: Run, arm: str, asked: Benchmark, weights: Weights) -> Artifact:
@@ -37,6 +37,7 @@ def reference_log_probabilities(run: Run, arm: str, asked: Benchmark, weights: W
     known_by |= {"model": weights.known_by, "questions": file_hash(asked.place, run.cache_dir)}
 
     def build(folder: Path) -> Counts:
+        run.free_gpus()
         stage.likelihood(job.model_copy(update={"folder": folder}), student.processes)
         questions, rows = read_records(asked.place, Question), read_records(folder / FILE, LogProbability)
         dropped = left_out(questions, rows, "likelihood")
@@ -91,6 +92,7 @@ def harness_results(run: Run, arm: str, task: str, weights: Weights) -> Artifact
         known_by |= {"data": data}
 
     def build(folder: Path) -> Counts:
+        run.free_gpus()
         stage.harness(job.model_copy(update={"folder": folder}))
         asked = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["n-samples"].values()
         done = sum(each["effective"] for each in asked)

@@ -12,8 +12,9 @@ not change is not run again, whichever run made it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 
@@ -27,7 +28,7 @@ from stat_train.config import (
 )
 from stat_train.costs import costs_of
 from stat_train.counts import Count, Counts
-from stat_train.curating import pool_overlaps, publish, replay, require_usable, training_set
+from stat_train.curating import gathered, pool_overlaps, publish, replay, require_usable, training_set
 from stat_train.curation.inputs import read_profile
 from stat_train.diagnosis.answering import unfinished
 from stat_train.diagnosis.audit import agreement, ask_again, sampled, to_ask_again
@@ -39,10 +40,12 @@ from stat_train.diagnosis.skill_map import with_skills
 from stat_train.evaluating import evaluation_of, report_of
 from stat_train.evaluation.audit_table import print_audit
 from stat_train.evaluation.difficulty_table import print_difficulty
+from stat_train.evaluation.round_gain import Ending
 from stat_train.evaluation.summary import BASE
 from stat_train.evaluation.terminal import print_profile
 from stat_train.labelling import skill_labels
 from stat_train.measuring import require_harness
+from stat_train.models.places import Weights
 from stat_train.models.recorded import read_recording
 from stat_train.records import (
     Answer,
@@ -53,10 +56,10 @@ from stat_train.records import (
     QuestionSkills,
 )
 from stat_train.reinforcing import reinforced, require_prompts, rl_questions
-from stat_train.run import Run, Summary
+from stat_train.run import ALONE, Round, Run, Summary
 from stat_train.scoring import step_rewards_of, step_scores
 from stat_train.store import Artifact, write_json, write_records
-from stat_train.student import Weights, student_weights, validation_answers
+from stat_train.student import student_weights, validation_answers, weights_to_train
 from stat_train.tasks.graders import grade as grade_answers
 from stat_train.tasks.graders import unscored
 from stat_train.tasks.load import (
@@ -82,18 +85,45 @@ from stat_train.tuning import (
 PLACES = ("pool", "benchmark", "validation")
 
 
-def run(settings: Settings, command: Sequence[str], console: Console) -> Path:
-    """Carry out the method as far as `until`; return the run folder."""
-    with Run(settings, command, console) as this:
+class Finished(NamedTuple):
+    """A run as it ended: its folder, what it is made of, its models, what it cost, and why it ended early."""
+
+    folder: Path
+    made: list[Artifact]
+    arms: dict[str, Weights]
+    costs: Summary
+    ended: Ending | None
+
+
+def to_the_end(folder: Path) -> Ending | None:
+    """Give no reason to end a run that has its profile."""
+    return None
+
+
+def run(
+    settings: Settings,
+    command: Sequence[str],
+    console: Console,
+    round: Round = ALONE,
+    ends: Callable[[Path], Ending | None] = to_the_end,
+) -> Finished:
+    """Carry out the method as far as `until`, or to the profile where `ends` gives a reason once that is there."""
+    ended = None
+    with Run(settings, command, console, round) as this:
         require_trainable(this)
         require_harness(this)
         this.folder.open(settings.yaml)
-        this.clear_stop()
+        this.begin()
+        if round.number == 1:
+            this.clear_stop()
         this.start_tracking()
         for artifact in method(this):
-            if artifact.stage == this.config.until:
+            if artifact.stage == "profile":
+                ended = ends(this.folder.folder)
+            if ended or artifact.stage == this.config.until:
                 break
-        this.folder.close(command, skills=_skills_of(this), costs=costs_of(this))
+        costs = costs_of(this)
+        this.folder.close(command, skills=_skills_of(this), costs=costs)
         if this.config.audit.sample and not this.config.reaches("profile"):
             this.say("the audit comes with the profile: until=profile or later")
         _say_cost(this)
@@ -101,7 +131,7 @@ def run(settings: Settings, command: Sequence[str], console: Console) -> Path:
     words = f"{fresh} {'stage was' if fresh == 1 else 'stages were'} run"
     done = words if fresh else "all stages were done before; nothing was run"
     console.print(f"\nDone: {done}. Results in {this.folder.folder}", highlight=False)
-    return this.folder.folder
+    return Finished(this.folder.folder, this.folder.made, this.arms, costs, ended)
 
 
 def _skills_of(run: Run) -> Summary:
@@ -132,13 +162,14 @@ def method(run: Run) -> Iterator[Artifact]:
     made = curate(run, questions, skill_map, overlapping, diagnoses, profiled)
     publish(run, made)
     yield made
-    arms = train_arms(run, questions, skill_map, overlapping, profiled, made)
+    trained_on = gather(run, made)
+    run.arms = train_arms(run, questions, skill_map, overlapping, profiled, trained_on)
     if not run.config.reaches("evaluate"):
         return
     evaluation = None
-    if arms:
-        yield (evaluation := evaluate(run, questions, skill_map, overlapping, arms))
-    yield report(run, profiled, made, evaluation)
+    if run.arms:
+        yield (evaluation := evaluate(run, questions, skill_map, overlapping, run.arms))
+    yield report(run, profiled, made, trained_on, evaluation)
 
 
 def train_arms(
@@ -157,7 +188,7 @@ def train_arms(
     if trained := train(run, questions, skill_map, overlapping, profiled, made):
         arms["sft"] = trained
     if isinstance(rl, GrpoTraining) and asked:
-        arms["rl"] = reinforce(run, rl, trained or arms[BASE], asked)
+        arms["rl"] = reinforce(run, rl, trained or weights_to_train(run), asked)
     return arms
 
 
@@ -170,18 +201,21 @@ def load(run: Run) -> Artifact:
     recording = Path(student.path).expanduser() if isinstance(student, RecordedStudent) else None
     recorded = list(read_recording(recording)) if recording else None
     given = ((key, value) for key, value in task.identity().items() if key in PLACES and isinstance(value, str))
-    places = {key: run.fingerprint(value) for key, value in given}
+    places: Summary = {key: run.fingerprint(value) for key, value in given}
     if isinstance(task, TextTask) and task.skills:
         places["skills"] = skills_fingerprint(task.skills)
+    if run.round.others.places:
+        others = [run.fingerprint(place) if isinstance(place, str) else place for place in run.round.others.places]
+        places["other_validation"] = others
     identity = {
         # How answers are graded is no matter of the questions.
         "task": {key: value for key, value in task.identity().items() if key != "grader"} | places,
-        "made": made_by(task, run.config.seed),
+        "made": made_by(task, run.config.seed, run.round.others),
         "recorded": recorded,
     }
 
     def build(folder: Path) -> Counts:
-        return load_questions(folder, task, run.config.seed, recorded)
+        return load_questions(folder, task, run.config.seed, recorded, run.round.others)
 
     artifact = run.make("questions", 2, [], identity, build)
     run.link("questions", artifact.folder)
@@ -328,6 +362,11 @@ def curate(
     return training_set(run, questions, skill_map, overlapping, diagnoses, profiled)
 
 
+def gather(run: Run, made: Artifact) -> Artifact:
+    """Stage 3: the rows that are trained on, which in rounds from the first model are those of all rounds."""
+    return gathered(run, made)
+
+
 def train(
     run: Run, questions: Artifact, skill_map: Artifact, overlapping: Artifact, profiled: Artifact, made: Artifact
 ) -> Weights | None:
@@ -354,6 +393,6 @@ def evaluate(
     return evaluation_of(run, questions, skill_map, overlapping, arms)
 
 
-def report(run: Run, profiled: Artifact, trained_on: Artifact, evaluation: Artifact | None) -> Artifact:
+def report(run: Run, profiled: Artifact, made: Artifact, trained_on: Artifact, evaluation: Artifact | None) -> Artifact:
     """Write the result for people: a page, the same as numbers, and a summary on the terminal."""
-    return report_of(run, profiled, trained_on, evaluation)
+    return report_of(run, profiled, made, trained_on, evaluation)

@@ -23,10 +23,10 @@ from stat_train.curation.rl_questions import (
     without_copies,
 )
 from stat_train.errors import InputError, UserError
+from stat_train.models.places import Weights
 from stat_train.records import Dropped, Question, TrainingExample
 from stat_train.run import Run, Summary
 from stat_train.store import Artifact, file_hash, read_records, write_json, write_records
-from stat_train.student import Weights
 from stat_train.tasks.load import open_pool, open_pool_skills
 from stat_train.tasks.text import USUAL_FIELDS, read_questions
 from stat_train.train_contradictions import PROMPTS
@@ -142,6 +142,7 @@ def reinforced(run: Run, settings: GrpoTraining, start: Weights, asked: Artifact
 
     def build(folder: Path) -> Counts:
         run.tracker.follow("rl", folder / "metrics.jsonl")
+        run.free_gpus(for_long=True)
         stage.train("rl", job.model_copy(update={"folder": folder}), folder, world_of(settings), job.strategy)
         given = read_records(job.questions, Question)
         return {"question": Count(len(given), json.loads((folder / "training.json").read_text())["questions"])}
@@ -154,4 +155,4 @@ def reinforced(run: Run, settings: GrpoTraining, start: Weights, asked: Artifact
         ("rl_training.json", "training.json"),
     ):
         run.link(name, made.folder / file)
-    return Weights(str(made.folder / "checkpoint"), None, made.name, made)
+    return Weights(str((made.folder / "checkpoint").absolute()), None, made.name, made)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, cast
 
 from rich.console import Console
 
@@ -16,6 +16,7 @@ from stat_train.compose import Settings
 from stat_train.config import (
     ArithmeticTeacher,
     Config,
+    Endpoint,
     EndpointStudent,
     LabelsTeacher,
     LocalStudent,
@@ -27,18 +28,24 @@ from stat_train.config import (
 from stat_train.counts import Counts, dropped_counts
 from stat_train.errors import stopped
 from stat_train.models.budget import Budget
-from stat_train.models.ledger import Ledger
+from stat_train.models.ledger import Ledger, Spent
+from stat_train.models.places import Weights
 from stat_train.run_folder import RunFolder
+from stat_train.run_state import DoneStage, RunState, begun, ending, now
 from stat_train.setting_types import Node
-from stat_train.store import Artifact, file_hash, make, make_folder
+from stat_train.store import Artifact, file_hash, make, make_folder, partial_of, place_of
 from stat_train.tasks.answer_pool import PooledGrader, function_hash, grader_function, is_function
 from stat_train.tasks.answers import BuiltInGrader
 from stat_train.tasks.graders import Grader, PlainGrader
+from stat_train.tasks.load import NO_OTHERS, OtherValidation, others_of
 from stat_train.teacher.asking import TeacherGenerator
 from stat_train.teacher.contract import Teacher, exact_teacher
 from stat_train.teacher.prompt_files import Prompts, read_prompts
 from stat_train.teacher.second import Second, second_teacher
 from stat_train.tracking.tracker import Tracker
+
+if TYPE_CHECKING:
+    from stat_train.models.serving import ServedModel
 
 Build = Callable[[Path], Counts]
 Summary = dict[str, Any]
@@ -48,18 +55,46 @@ STOP = "STOP"
 PLAIN_GRADERS = ("exact", "numeric", "choice")
 
 
+class Round(NamedTuple):
+    """Which round of several a run is, and what it has of the others; a run that is alone is the first of none.
+
+    `student` is whose answers are profiled, the model of the round before; None: the student of the settings. `start`
+    is what is trained; None: the student. `earlier` are the training sets that are trained on beside the round's own.
+    `whole` is the folder of all rounds, and `beside` are the run folders whose calls are paid from the same budget.
+    """
+
+    number: int = 1
+    student: Weights | None = None
+    start: Weights | None = None
+    earlier: tuple[Artifact, ...] = ()
+    others: OtherValidation = NO_OTHERS
+    whole: Path | None = None
+    beside: tuple[Path, ...] = ()
+
+
+ALONE = Round()
+
+
 @dataclass
 class Run:
-    """What every stage is given: the settings, the run folder, the way to make an artifact; a context manager."""
+    """What every stage is given: the settings, the run folder, the way to make an artifact; a context manager.
+
+    `arms` are the models that are compared, as far as they are known, the last trained last.
+    """
 
     settings: Settings
     command: Sequence[str]
     console: Console
+    round: Round = ALONE
+    arms: dict[str, Weights] = field(default_factory=dict)
     opened: ExitStack = field(default_factory=ExitStack)
     graders: dict[str, Grader] = field(default_factory=dict)
+    servers: dict[str, ServedModel] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.config: Config = self.settings.config
+        if self.round is ALONE:
+            self.round = Round(others=others_of(self.config))
         self.prompts: Prompts = {}
         if isinstance(self.config.teacher, OpenAITeacher):
             self.prompts = read_prompts(self.config.teacher.prompts)
@@ -69,13 +104,20 @@ class Run:
         make_folder(self.cache_dir, "cache_dir")
         self.folder = RunFolder(Path(self.config.run_dir).expanduser())
         self.tracker = Tracker(self.config, self.folder.folder, self.console)
+        self.state: RunState | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        # What is open may want to know how the run ended.
-        self.opened.__exit__(kind, error, at)
+        status, exit_code, reason = ending(error)
+        try:
+            # What is open may want to know how the run ended.
+            self.opened.__exit__(kind, error, at)
+        finally:
+            # A disk that is full, say, is what the run ended of, and must not hide it.
+            with suppress(OSError):
+                self._tell(status=status, ended=now(), exit_code=exit_code, error=reason)
 
     def make(
         self, name: str, version: int, inputs: Sequence[Artifact], identity: Summary, build: Build, *links: str
@@ -88,19 +130,40 @@ class Run:
             raise stopped(
                 f"stopped before stage {name}, as asked ({self.stop_file}); the same command goes on from there"
             )
+        place = place_of(self.cache_dir, name, version, inputs, identity)
+        if not place.exists():
+            self._tell(stage=name, partial=str(partial_of(place).absolute()), since=now())
         artifact = make(self.cache_dir, name, version, inputs, identity, build)
         if any(artifact.name == each.name for each in self.folder.made):
             return artifact
         self.folder.add(artifact, links)
+        self._tell_done(artifact)
         state = "done before" if artifact.reused else f"{artifact.seconds:.1f} s"
         left_out = ", ".join(f"{count:,} x {reason}" for reason, count in dropped_counts(artifact.dropped()).items())
         self.console.print(f"{name:<13} {state:>11}{'  left out: ' + left_out if left_out else ''}", highlight=False)
         return artifact
 
+    def begin(self) -> None:
+        """Say in the run folder that the run starts, and from now on how far it is."""
+        self.state = begun(self.config.until)
+        self.folder.tell(self.state)
+
+    def _tell_done(self, artifact: Artifact) -> None:
+        if self.state:
+            row = DoneStage(
+                stage=artifact.stage, artifact=artifact.name, seconds=artifact.seconds, reused=artifact.reused
+            )
+            self._tell(stage=None, partial=None, since=None, done=[*self.state.done, row])
+
+    def _tell(self, **changes: Any) -> None:
+        if self.state:
+            self.state = self.state.model_copy(update=changes)
+            self.folder.tell(self.state)
+
     @property
     def stop_file(self) -> Path:
-        """Return the file that asks the run to stop when it appears."""
-        return self.folder.folder.absolute() / STOP
+        """Return the file that asks the run to stop when it appears; of several rounds, that of the whole."""
+        return (self.round.whole or self.folder.folder).absolute() / STOP
 
     def start_tracking(self) -> None:
         """Tell W&B or TensorBoard of the run from here to its end, if the settings say so."""
@@ -134,8 +197,11 @@ class Run:
 
     @cached_property
     def budget(self) -> Budget:
-        """The budget of this run, over all its restarts."""
-        return Budget(self.config.budget, str(self.folder.folder.absolute()), self.ledger)
+        """The budget of this run, over all its restarts; what other rounds spent is taken from it."""
+        others = Spent()
+        for folder in self.round.beside:
+            others = others.plus(self.ledger.spent(str(folder.absolute())))
+        return Budget(self.config.budget, str(self.folder.folder.absolute()), self.ledger, others)
 
     @cached_property
     def teacher(self) -> Teacher:
@@ -201,8 +267,36 @@ class Run:
         from stat_train.models.endpoint import Attempts, EndpointGenerator
 
         attempts = Attempts(settings.max_attempts, settings.retry_bad)
-        generator = EndpointGenerator(settings, self.ledger, self.budget, role, attempts, settings.sampling_seed)
+        served, seed = self.served("teacher", settings), settings.sampling_seed
+        generator = EndpointGenerator(settings, self.ledger, self.budget, role, attempts, seed, served)
         return self.opened.enter_context(generator)
+
+    # -- models that it serves itself ---------------------------------------------------------------------------------
+
+    def served(self, role: str, endpoint: Endpoint) -> ServedModel | None:
+        """Return the server of a model that the run is to serve; it starts when it is asked for the first time."""
+        if endpoint.server is None:
+            return None
+        if role not in self.servers:
+            from stat_train.models.serving import ServedModel
+
+            log = self.folder.folder.absolute() / f"{role}_server.log"
+            one = ServedModel(role, endpoint, log, self.config.slurm, lambda: self._make_room(role))
+            self.servers[role] = self.opened.enter_context(one)
+        return self.servers[role]
+
+    def free_gpus(self, for_long: bool = False) -> None:
+        """Stop the servers on GPUs that a stage needs; `for_long`, those on others too, which would lie idle."""
+        for server in self.servers.values():
+            if for_long or server.server.where == "process":
+                server.stop()
+
+    def _make_room(self, role: str) -> None:
+        """Say that a server starts, and stop those that are on its GPUs."""
+        self.say(f"starting the server of the {role}; what it says goes to {self.servers[role].log}")
+        for server in self.servers.values():
+            if server.role != role and server.shares_gpus(self.servers[role]):
+                server.stop()
 
     def fingerprint(self, place: str) -> str:
         """Return what identifies a file, a folder or a hub name: the content of what is local, else the name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ from uuid import uuid4
 
 from stat_train import __version__
 from stat_train.errors import UserError
+from stat_train.run_state import STATE_FILE, RunState
 from stat_train.store import TEMPORARY, Artifact, make_folder, write_json, write_records, write_text
 
+# What a run writes of its results itself, beside links to them.
+WRITTEN = ("manifest.json", "dropped.jsonl", "rounds.json", "rounds.html")
 RUN_MARK = "# The settings of the stat-train run whose results this folder shows.\n"
 
 
@@ -35,8 +39,10 @@ class RunFolder:
                 f"run_dir = {self.folder}: holds {min(present)} and is no run's folder; expected an empty folder, a "
                 "run's, or a name that is free"
             )
+        for half_written in self.folder.glob(f".{STATE_FILE}.*"):
+            half_written.unlink(missing_ok=True)
         for name, path in present.items():
-            if path.is_symlink() or name in ("manifest.json", "dropped.jsonl"):
+            if path.is_symlink() or name in WRITTEN:
                 path.unlink()
         write_text(self.folder / "config.yaml", RUN_MARK + settings_yaml)
 
@@ -53,6 +59,21 @@ class RunFolder:
         stages = [{"stage": a.stage, "artifact": a.name, "seconds": a.seconds, "counts": a.counts()} for a in self.made]
         manifest = {"stat_train": __version__, "command": list(command), **about, "stages": stages}
         write_json(self.folder / "manifest.json", manifest)
+
+    def tell(self, state: RunState) -> None:
+        """Write down what the run is doing."""
+        # Another process that opens the folder takes half-written ones away; it tells of itself then.
+        with suppress(FileNotFoundError):
+            write_json(self.folder / STATE_FILE, state.model_dump())
+
+    def show(self, other: Path | None) -> None:
+        """Link what another run's folder shows, in place of all that is linked here."""
+        shown = {path.name: path for path in other.iterdir() if path.is_symlink()} if other else {}
+        for path in self.folder.iterdir():
+            if path.is_symlink() and path.name not in shown:
+                path.unlink()
+        for name, path in shown.items():
+            self.link(name, path)
 
     def link(self, name: str, target: Path) -> None:
         """Show a file or folder of an artifact under a plain name."""

@@ -40,6 +40,7 @@ def step_scores(run: Run, questions: Path, answers: Artifact, *links: str) -> Ar
     identity |= {"questions": file_hash(job.questions, run.cache_dir), "answers": file_hash(job.answers, run.cache_dir)}
 
     def build(folder: Path) -> Counts:
+        run.free_gpus()
         stage.score(job.model_copy(update={"folder": folder}), job.settings.processes)
         scored = len(read_records(folder / "step_rewards.jsonl", StepRewards))
         return {"answer": Count(scored, scored)}

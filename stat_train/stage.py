@@ -7,30 +7,34 @@ does, however that ends: it watches the pipe that the orchestrator holds open. S
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 from uuid import uuid4
 
 from pydantic import BaseModel
 
 from stat_train import store
-from stat_train.chunks import Chunked, join_chunks
+from stat_train.chunks import LAUNCH, Chunked, join_chunks
 from stat_train.device_seconds import counted_on_devices
 from stat_train.diagnosis.answering import AnswerJob, answer_with_weights, answers_file
 from stat_train.diagnosis.step_rewards import ScoreJob, rewards_file, score_with_weights
-from stat_train.errors import STOPPED, StatTrainError, UserError, stopped
+from stat_train.errors import STOPPED, BudgetReached, StatTrainError, UserError, stopped
 from stat_train.evaluation.harness import HarnessJob, run_harness
 from stat_train.evaluation.log_probabilities import LogProbabilityJob, log_probabilities_file, rate_with_weights
 from stat_train.gpus import visible_gpus
+from stat_train.records import Question
+from stat_train.slurm.shards import ARRAY_FILE, make_by_array, shards_of_this_job
+from stat_train.teacher.ahead import QUESTIONS_FILE, LabelJob, label_ahead, labels_file
 from stat_train.train_settings import Strategy
 from stat_train.training import launch as launcher
 from stat_train.training.world import World, require_launchable
@@ -39,8 +43,6 @@ QUIET = {"DS_ACCELERATOR": "cpu", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DIS
 JOB_FILE = "job.json"
 # Set for a stage whose standard input is the orchestrator's pipe; a batch job's own ends at once.
 WATCHED = "STAT_TRAIN_WATCH_STDIN"
-# The same for all processes that were started together to share a stage's work.
-LAUNCH = "STAT_TRAIN_LAUNCH"
 # What a launcher tells each of its processes. A cluster may have told the orchestrator the same, of a world that is not
 # the stage's.
 OF_A_WORLD = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -48,11 +50,20 @@ SECONDS_BETWEEN_LOOKS = 0.02
 # How long after another the process that is shown may meet the same mistake.
 SECONDS_TO_FAIL_ALIKE = 3.0
 
+# The stages that processes of one launch share chunk by chunk: what they are told, and what does it.
+SHARED: dict[str, tuple[type[BaseModel], Callable[[Any, str], None]]] = {
+    "answer": (AnswerJob, answer_with_weights),
+    "score": (ScoreJob, score_with_weights),
+    "likelihood": (LogProbabilityJob, rate_with_weights),
+    "label": (LabelJob, label_ahead),
+}
+
 
 def answer(job: AnswerJob, processes: int | None) -> None:
     """Write `answers.jsonl`, made by several processes with one GPU each; None: one per GPU that is visible, or one.
 
-    Never by more than there are chunks to make. The bytes are the same for any number.
+    Never by more than there are chunks to make. The bytes are the same for any number. In a batch job that has shards
+    they are made by an array of tasks instead, wherever those run.
     """
     _make_chunks("answer", job, answers_file(job), processes)
 
@@ -65,6 +76,26 @@ def score(job: ScoreJob, processes: int | None) -> None:
 def likelihood(job: LogProbabilityJob, processes: int | None) -> None:
     """Write `log_probabilities.jsonl`, made by processes as the answers are."""
     _make_chunks("likelihood", job, log_probabilities_file(job), processes)
+
+
+def label(job: LabelJob, questions: Iterable[Question]) -> None:
+    """Let an array of tasks ask the teacher first, in a batch job that has shards: the ledger has the replies then.
+
+    Nothing elsewhere. What the tasks may not spend, or did not come to, is left to whoever asks next.
+    """
+    shards = shards_of_this_job()
+    if not shards:
+        return
+    files = [job.folder / name for name in (QUESTIONS_FILE, JOB_FILE, ARRAY_FILE)]
+    store.write_records(files[0], questions)
+    chunked = labels_file(job)
+    if chunked.left():
+        files[1].write_text(job.model_dump_json())
+        with suppress(BudgetReached):
+            make_by_array(shards, "label", files[1], chunked)
+    shutil.rmtree(chunked.folder, ignore_errors=True)
+    for file in files:
+        file.unlink(missing_ok=True)
 
 
 def harness(job: HarnessJob) -> None:
@@ -109,13 +140,17 @@ def _port(world: World) -> int:
 
 def _make_chunks(name: str, job: BaseModel, chunked: Chunked, processes: int | None) -> None:
     folder = chunked.file.parent
-    if left := chunked.left():
+    left, shards = chunked.left(), shards_of_this_job()
+    if left and shards:
+        (folder / JOB_FILE).write_text(job.model_dump_json())
+        make_by_array(shards, name, folder / JOB_FILE, chunked)
+    elif left:
         gpus = visible_gpus() if left > 1 and processes != 1 else []
         count = min(left, processes or len(gpus) or 1)
         launch(name, job, folder, _environments(count, gpus))
-    else:
-        # Left by a run that was killed when all chunks were there.
-        (folder / JOB_FILE).unlink(missing_ok=True)
+    # Left by a run that was killed when all chunks were there, or by an array.
+    for file in (JOB_FILE, ARRAY_FILE):
+        (folder / file).unlink(missing_ok=True)
     join_chunks(chunked)
 
 
@@ -245,12 +280,9 @@ def main(arguments: list[str]) -> int:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     text, launched = Path(job_file).read_text(), os.environ.get(LAUNCH) or uuid4().hex
     try:
-        if name == "answer":
-            answer_with_weights(AnswerJob.model_validate_json(text), launched)
-        elif name == "score":
-            score_with_weights(ScoreJob.model_validate_json(text), launched)
-        elif name == "likelihood":
-            rate_with_weights(LogProbabilityJob.model_validate_json(text), launched)
+        if name in SHARED:
+            kind, work = SHARED[name]
+            work(kind.model_validate_json(text), launched)
         elif name == "harness":
             run_harness(HarnessJob.model_validate_json(text))
         elif name == "train":
@@ -264,7 +296,7 @@ def main(arguments: list[str]) -> int:
 
             grpo.train(RlJob.model_validate_json(text))
         else:
-            raise UserError(f"no stage {name!r}; expected answer, score, likelihood, harness, train or rl")
+            raise UserError(f"no stage {name!r}; expected answer, score, likelihood, label, harness, train or rl")
     except StatTrainError as error:
         if rank := int(os.environ.get("RANK", 0)):
             # The first process says it too if it meets the same, and the launcher ends this one meanwhile.

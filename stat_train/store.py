@@ -162,7 +162,7 @@ def make(
     with lease(right):
         if folder.exists():
             return _finished(stage, digest, folder, reused=True)
-        partial = folder.with_name(folder.name + ".partial")
+        partial = partial_of(folder)
         partial.mkdir(exist_ok=True)
         _remove_temporaries(partial)
         started = time.monotonic()
@@ -173,6 +173,18 @@ def make(
         write_json(partial / "manifest.json", manifest)
         os.rename(partial, folder)
     return _finished(stage, digest, folder, reused=False)
+
+
+def place_of(
+    cache_dir: Path, stage: str, version: int, inputs: Sequence[Artifact], identity: Mapping[str, Any]
+) -> Path:
+    """Return the folder that a stage's artifact has, or will have when it is whole."""
+    return _place(cache_dir, _known_by(stage, version, inputs, identity))[1]
+
+
+def partial_of(folder: Path) -> Path:
+    """Return the folder in which an artifact is until it is whole."""
+    return folder.with_name(folder.name + ".partial")
 
 
 def find(

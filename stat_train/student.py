@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 from stat_train import stage
 from stat_train.benchmarks import Benchmark
@@ -18,28 +17,26 @@ from stat_train.diagnosis.answering import (
     recorded_answers,
 )
 from stat_train.models.generator import Sampling
-from stat_train.models.places import model_place
+from stat_train.models.places import Weights, model_place
 from stat_train.models.recorded import read_recording
 from stat_train.records import Answer, Question
 from stat_train.run import Run
 from stat_train.store import Artifact, file_hash, read_records, write_records
 
 
-class Weights(NamedTuple):
-    """A model to go on from: where it is, what it is known by, and the training that made it, if one did."""
-
-    place: str
-    revision: str | None
-    known_by: str
-    made: Artifact | None = None
-
-
 def student_weights(run: Run) -> Weights:
-    """Return the student as it is."""
+    """Return the student as it is: in a later round, the model of the round before."""
+    if run.round.student:
+        return run.round.student
     student = run.config.student
     assert isinstance(student, LocalStudent)
     place = model_place(student.model)
     return Weights(place, student.revision, run.fingerprint(place))
+
+
+def weights_to_train(run: Run) -> Weights:
+    """Return the model that training starts from: the student, unless the round starts from an earlier one."""
+    return run.round.start or student_weights(run)
 
 
 def validation_answers(run: Run, questions: Artifact) -> Artifact:
@@ -87,7 +84,8 @@ def benchmark_answers(
 def _ask_served(run: Run, questions: Artifact, student: EndpointStudent, sampling: Sampling, attempts: int) -> Artifact:
     def build(folder: Path) -> Counts:
         asked = questions.records("validation.jsonl", Question)
-        given = answer_with_endpoint(asked, student, sampling, attempts, run.ledger, run.budget)
+        served = run.served("student", student)
+        given = answer_with_endpoint(asked, student, sampling, attempts, run.ledger, run.budget, served)
         write_records(folder / "answers.jsonl", given)
         return {"answer": Count(len(asked) * attempts, len(given))}
 
@@ -122,6 +120,7 @@ def _answer(run: Run, name: str, job: AnswerJob, fingerprint: str, *links: str) 
         known_by |= {file: file_hash(job.exemplars / file, run.cache_dir) for file in (PROMPTS_FILE, EXEMPLARS_FILE)}
 
     def build(folder: Path) -> Counts:
+        run.free_gpus()
         stage.answer(job.model_copy(update={"folder": folder}), student.processes)
         asked, given = (len(read_records(job.questions, Question)), len(read_records(folder / "answers.jsonl", Answer)))
         return {"answer": Count(asked * job.attempts, given)}

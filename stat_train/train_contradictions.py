@@ -1,11 +1,11 @@
-"""What is wrong between the settings of training, of reinforcement learning and of the processes that do it."""
+"""What is wrong between the settings of training, of reinforcement learning, of its processes and of rounds."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from stat_train.batches import cannot_split
-from stat_train.config import Config, absent_file, is_local
+from stat_train.config import ArithmeticTask, Config, LocalStudent, absent_file, is_local
 from stat_train.errors import did_you_mean
 from stat_train.train_settings import ExternalTraining, GrpoTraining, SftTraining
 
@@ -111,3 +111,46 @@ def _check_prompts(prompts: str) -> list[str]:
         return [problem] if problem else []
     expected = f"expected {', '.join(PROMPTS)}, a file of questions (JSONL or Parquet) or OWNER/NAME on the hub"
     return [f"rl.prompts = {prompts}: {expected}.{did_you_mean(prompts, PROMPTS)}"]
+
+
+def check_rounds(config: Config) -> list[str]:
+    """Return what is wrong between rounds and the rest: each but the first needs the model of the one before."""
+    count, problems = config.rounds.count, _check_validation_of_rounds(config)
+    given, train = f"rounds.count = {count}", config.train
+    if count == 1:
+        return problems
+    if not isinstance(config.student, LocalStudent):
+        problems.append(
+            f"{given}: a round asks the model that the one before has trained, and student={config.student.name} has "
+            "no weights here; use student=local, or rounds=1"
+        )
+    elif isinstance(train, ExternalTraining):
+        problems.append(f"{given}: train=external trains nothing, so every round would be the same; use rounds=1")
+    elif not isinstance(train, SftTraining) and not isinstance(config.rl, GrpoTraining):
+        problems.append(f"{given}: nothing is trained between rounds; use another train=, rl=grpo, or rounds=1")
+    if isinstance(train, SftTraining) and train.lora and not train.lora.merge:
+        problems.append(
+            f"{given}: a round goes on from whole weights, and train.lora.merge=false leaves an adapter; use "
+            "train.lora.merge=true"
+        )
+    return problems
+
+
+def _check_validation_of_rounds(config: Config) -> list[str]:
+    validation, count, arithmetic = (
+        config.rounds.validation,
+        config.rounds.count,
+        isinstance(config.task, ArithmeticTask),
+    )
+    given = f"rounds.validation = {validation}"
+    if validation == "new" and not arithmetic:
+        return [f"{given}: only task=arithmetic can make questions; give a list of files or hub names, or use same"]
+    if not isinstance(validation, list):
+        return []
+    if arithmetic:
+        return [f"{given}: task=arithmetic makes its questions; use new or same"]
+    problems = [problem for place in validation if (problem := absent_file("rounds.validation", place))]
+    if len(validation) >= count:
+        later = f"rounds.count = {count} has {count - 1} after the first" if count > 1 else "rounds.count = 1 has none"
+        problems.append(f"{given}: is for the rounds after the first, and {later}; give as many at most")
+    return problems

@@ -13,16 +13,16 @@ from stat_train.doctor.student import adapter_base, what_is_wrong_with
 from stat_train.errors import UserError
 from stat_train.evaluation.choice import Candidate, choose, print_choice
 from stat_train.evaluation.scores import scored
-from stat_train.models.places import model_place
+from stat_train.models.places import Weights, model_place
 from stat_train.records import Answer, Question, TrainingExample
 from stat_train.run import Run, Summary
 from stat_train.store import Artifact, file_hash, read_records, write_json
-from stat_train.student import Weights, benchmark_answers, student_weights
+from stat_train.student import benchmark_answers, weights_to_train
 from stat_train.tasks.graders import grade
 from stat_train.train_contradictions import cannot_reinforce, cannot_train
 from stat_train.train_settings import ExternalTraining, GrpoTraining, SftTraining
 from stat_train.training.job import TrainJob
-from stat_train.training.world import require_launchable, require_packages, world_of
+from stat_train.training.world import require_launchable, require_packages, trains_here, world_of
 
 # What is settled before a training starts: which rate it has, and which rows it is given.
 NOT_OF_A_TRAINING = {"learning_rate", "learning_rates", "replay_fraction"}
@@ -32,15 +32,18 @@ NOT_OF_A_TRAINING = {"learning_rate", "learning_rates", "replay_fraction"}
 
 
 def require_trainable(run: Run) -> None:
-    """Refuse a run that could not be trained at its end, on these GPUs or from this checkpoint, before it starts."""
+    """Refuse a run that could not be trained at its end, on these GPUs or from this checkpoint, before it starts.
+
+    The GPUs are not looked at where another batch job does the training.
+    """
     train, rl, strategy = run.config.train, run.config.rl, run.config.deepspeed
-    if isinstance(train, SftTraining) and run.config.reaches("train"):
+    if isinstance(train, SftTraining) and run.config.reaches("train") and trains_here("train"):
         require_launchable(world_of(train), strategy)
         _refuse(cannot_train(train, world_of(train).size), "train.processes")
         require_packages(train)
     if isinstance(train, ExternalTraining) and run.config.reaches("train"):
         _require_checkpoint(train, run.folder.folder, isinstance(rl, GrpoTraining))
-    if isinstance(rl, GrpoTraining) and run.config.reaches("rl"):
+    if isinstance(rl, GrpoTraining) and run.config.reaches("rl") and trains_here("rl"):
         require_launchable(world_of(rl), strategy, "rl")
         _refuse(cannot_reinforce(rl, world_of(rl).size), "rl.processes")
         require_packages(rl)
@@ -124,7 +127,7 @@ def _train(run: Run, settings: SftTraining, trained_on: Artifact, replay: Artifa
 
     `curve` is what it is called where the run is tracked.
     """
-    student = student_weights(run)
+    student = weights_to_train(run)
     job = TrainJob(
         folder=Path(),
         training_set=trained_on.folder / "training_set.jsonl",
@@ -146,6 +149,7 @@ def _train(run: Run, settings: SftTraining, trained_on: Artifact, replay: Artifa
 
     def build(folder: Path) -> Counts:
         run.tracker.follow(curve, folder / "metrics.jsonl")
+        run.free_gpus(for_long=True)
         stage.train("train", job.model_copy(update={"folder": folder}), folder, world_of(settings), job.strategy)
         rows = json.loads((folder / "training.json").read_text())["rows"]
         given = sum(len(read_records(place, TrainingExample)) for place in places)
@@ -176,7 +180,7 @@ def _kept(trained: Artifact, rate: float) -> list[Candidate]:
 
 def _weights(trained: Artifact, candidate: Candidate) -> Weights:
     known_by = trained.name if candidate.checkpoint == "checkpoint" else f"{trained.name}/{candidate.checkpoint}"
-    return Weights(str(trained.folder / candidate.checkpoint), None, known_by, trained)
+    return Weights(str((trained.folder / candidate.checkpoint).absolute()), None, known_by, trained)
 
 
 def _choose(run: Run, questions: Artifact, candidates: Mapping[Candidate, Weights]) -> Candidate:
@@ -187,7 +191,7 @@ def _choose(run: Run, questions: Artifact, candidates: Mapping[Candidate, Weight
         each: benchmark_answers(run, each.name, asked_of, weights, name="validate")
         for each, weights in candidates.items()
     }
-    before = benchmark_answers(run, "before training", asked_of, student_weights(run), name="validate")
+    before = benchmark_answers(run, "before training", asked_of, weights_to_train(run), name="validate")
 
     def build(folder: Path) -> Counts:
         asked = read_records(asked_of.place, Question)

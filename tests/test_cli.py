@@ -95,7 +95,7 @@ def test_cfg_prints_settings_that_give_the_same_run(
     assert (said.code, said.err, list(tmp_path.iterdir())) == (0, "", [])
     printed = yaml.safe_load(said.out)
     assert (printed["run_dir"], printed["train"]["epochs"]) == ("here/5", 7)
-    chosen = [f"{group}={printed[group]['name']}" for group in choices() if "name" in printed[group]]
+    chosen = [f"{group}={printed[group]['name']}" for group in choices() if "name" in printed.get(group, ())]
     single = [f"{key}={as_argument(value)}" for key, value in leaves(printed) if not key.endswith(".name")]
     assert read_settings([*chosen, *single]).config == read_settings(given).config
     assert read_settings([*chosen, *single]).yaml == said.out
@@ -129,8 +129,10 @@ def test_cfg_has_one_argument(given: list[str], capsys: pytest.CaptureFixture[st
         ),
         (["runn"], ["runn", 'Did you mean "run"?']),
         (["frobnicate"], ["frobnicate", "run, plan, doctor, compare, profiles", "KEY=VALUE"]),
-        (["--multirun", "seed=1"], ["--multirun", "KEY=VALUE", "--help"]),
-        (["seed=1", "-m"], ["-m", "KEY=VALUE"]),
+        (["--frobnicate", "seed=1"], ["--frobnicate", "KEY=VALUE", "--help"]),
+        (["--multirun", "seed=1"], ["-m", "nothing varies", "seed=0,1", "sweep=NAME"]),
+        (["seed=1", "-m", "-x"], ["-x", "KEY=VALUE"]),
+        (["seed=1", "--dry-run"], ["--dry-run", "-m", "stat-train plan"]),
     ],
     ids=lambda part: part[0],
 )

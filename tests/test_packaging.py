@@ -135,8 +135,10 @@ def files_below(folder: Path, place: str) -> set[str]:
 
 def test_the_wheel_holds_the_package_and_its_settings_and_nothing_else(wheel: Path) -> None:
     expected = files_below(ROOT / "stat_train", "stat_train") | files_below(ROOT / "conf", "stat_train/conf")
+    expected |= files_below(ROOT / "launch" / "slurm", "stat_train/slurm/templates")
     assert {name for name in names_in(wheel) if not name.startswith(f"stat_train-{__version__}.dist-info/")} == expected
     assert {"stat_train/conf/config.yaml", "stat_train/evaluation/report.html.j2"} < expected
+    assert "stat_train/slurm/templates/stage.sbatch.j2" in expected
     assert {path.name for path in ROOT.glob("data_recipes/*.yaml")} == {
         name.rpartition("/")[2] for name in expected if name.startswith("stat_train/conf/data_recipe/")
     }

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from stat_train.run_state import STATE_FILE
+
 REPOSITORY = Path(__file__).parents[1]
 SETTINGS = [
     *("task.pool=600", "task.validation=60", "task.benchmark=80"),
@@ -80,11 +82,11 @@ def states(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def contents(folder: Path) -> dict[str, bytes | str]:
-    """Return what each file holds and where each link points."""
+    """Return what each file holds and where each link points; `state.json` tells of the process, not of the results."""
     return {
         str(path.relative_to(folder)): os.readlink(path) if path.is_symlink() else path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_symlink() or path.is_file()
+        if (path.is_symlink() or path.is_file()) and path.name != STATE_FILE
     }
 
 

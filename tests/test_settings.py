@@ -209,6 +209,26 @@ WRONG = {
         ["student=endpoint", "student.base_url=http://h/v1", "student.model=m"],
         [["student = endpoint", "cannot be trained", "until=curate or train=none"]],
     ),
+    "server of a model that is served elsewhere": Wrong(
+        ["teacher=served", "teacher.model=m", "teacher.base_url='http://h/v1'"],
+        [["teacher.base_url = http://h/v1", "at the server that the run starts"]],
+    ),
+    "no address": Wrong(
+        ["teacher=openai", "teacher.model=m", "teacher.base_url=null"],
+        [["teacher.base_url = null", "or use teacher=served"]],
+    ),
+    "no server": Wrong(
+        ["student=served", "student.model=m", "student.server=null", "until=curate"],
+        [["student.server = null", "student = served starts one"]],
+    ),
+    "fewer GPUs than are to share the weights": Wrong(
+        ["teacher=served", "teacher.model=m", "teacher.server.tensor_parallel_size=4", "teacher.server.gpus=[0,1]"],
+        [["teacher.server.gpus = [0, 1]", "as many as teacher.server.tensor_parallel_size = 4"]],
+    ),
+    "second model that nobody serves": Wrong(
+        ["teacher=served", "teacher.model=m", "audit.sample=5", "audit.model=n"],
+        [["audit.model = n", "serves m alone", "give audit.base_url too"]],
+    ),
     "address with an impossible port": Wrong(
         ["teacher=openai", "teacher.model=m", "teacher.base_url='http://h:80000/v1'"],
         [["teacher.base_url = 'http://h:80000/v1'", "expected a URL with a port from 0 to 65535"]],
@@ -346,6 +366,48 @@ WRONG = {
             "evaluate.harness=[mmlu]",
         ],
         [["evaluate.harness = [mmlu]", "student=endpoint has no weights to ask", "or evaluate.harness=[]"]],
+    ),
+    "rounds of a student without weights": Wrong(
+        [
+            *("rounds=3", "student=endpoint", "student.base_url=http://h/v1", "student.model=m"),
+            *("train=none", "rl=none", "evaluate.samples=1"),
+        ],
+        [["rounds.count = 3", "student=endpoint has no weights here", "use student=local, or rounds=1"]],
+    ),
+    "rounds without training": Wrong(
+        ["rounds=3", "student=tiny", "train=none", "rl=none"],
+        [["rounds.count = 3", "nothing is trained between rounds", "rl=grpo, or rounds=1"]],
+    ),
+    "rounds of what is trained elsewhere": Wrong(
+        ["rounds=2", "student=tiny", "train=external", "train.checkpoint=me/mine", "rl=none"],
+        [["rounds.count = 2", "train=external trains nothing", "use rounds=1"]],
+    ),
+    "rounds that leave adapters": Wrong(
+        ["rounds=2", "student=tiny", "train=sft_lora", "train.lora.merge=false", "rl=none"],
+        [["rounds.count = 2", "train.lora.merge=false leaves an adapter", "train.lora.merge=true"]],
+    ),
+    "no round": Wrong(["rounds=0"], [["rounds.count = 0", "expected greater than or equal to 1"]]),
+    "new questions that nobody makes": Wrong(
+        ["task=math", "teacher=labels", "difficulty=gold", "student=tiny", "rounds.validation=new"],
+        [["rounds.validation = new", "only task=arithmetic can make questions", "give a list"]],
+    ),
+    "listed questions of a task that makes them": Wrong(
+        ["task=arithmetic", "student=tiny", "rounds=3", "rounds.validation=[me/a]"],
+        [["rounds.validation = ['me/a']", "task=arithmetic makes its questions", "use new or same"]],
+    ),
+    "more lists of questions than rounds": Wrong(
+        [
+            *("task=math", "teacher=labels", "difficulty=gold", "student=tiny", "train=sft"),
+            *("rounds=2", "rounds.validation=[me/a,me/b]"),
+        ],
+        [["rounds.validation = ['me/a', 'me/b']", "rounds.count = 2 has 1 after the first", "as many at most"]],
+    ),
+    "absent questions of a round": Wrong(
+        [
+            *("task=math", "teacher=labels", "difficulty=gold", "student=tiny", "train=sft"),
+            *("rounds=2", "rounds.validation=[absent.jsonl]"),
+        ],
+        [["rounds.validation = absent.jsonl", "no such file"]],
     ),
     "group taken away": Wrong(["~train"], [["~train", "cannot be taken away", "choose another value"]]),
     "setting taken away": Wrong(["~train.epochs"], [["~train.epochs", "cannot be taken away"]]),
@@ -587,6 +649,7 @@ OPERATIONAL_OF_ENDPOINTS = {
     "tokens_per_minute",
     "usd_per_million_input_tokens",
     "usd_per_million_output_tokens",
+    "server",
 }
 
 

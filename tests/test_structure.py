@@ -32,6 +32,7 @@ ORDER = (
         "evaluation_contradictions",
         "contradictions",
         "store",
+        "run_state",
         "run_folder",
         "launch_settings",
         "experiment_settings",
@@ -59,7 +60,7 @@ ORDER = (
         "pipeline",
         "rounds",
     }
-    | {"stage", "doctor", "plan", "trace", "sweeping"},
+    | {"stage", "doctor", "plan", "trace", "sweeping", "status", "prefetch", "slurm"},
     {"cli", "help_texts"},
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
@@ -167,7 +168,8 @@ def test_model_libraries_are_imported_at_start_only_where_weights_are_at_work() 
         ["--help"],
         ["--cfg", "job"],
         ["--version"],
-        *([verb, "--help"] for verb in ("compare", "profiles", "plan", "doctor", "trace")),
+        *([verb, "--help"] for verb in ("compare", "profiles", "plan", "doctor", "trace", "status", "prefetch")),
+        *([verb, "--help"] for verb in ("compare", "profiles", "plan", "doctor", "trace", "launch")),
     ],
     ids=" ".join,
 )
@@ -231,6 +233,8 @@ COMPANIONS = {
     ("student", "endpoint"): ["student.base_url=http://localhost:8000/v1", "student.model=m", "until=curate"],
     ("difficulty", "length"): ["student.max_new_tokens=2048"],
     ("teacher", "openai"): ["teacher.model=m"],
+    ("teacher", "served"): ["teacher.model=m"],
+    ("student", "served"): ["student.model=m", "until=curate"],
     ("train", "external"): ["train.checkpoint={folder}"],
 }
 # Choices that are another one's settings in another form.

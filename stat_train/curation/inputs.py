@@ -5,6 +5,7 @@ from __future__ import annotations
 from stat_train.curation.decontamination import HeldOut
 from stat_train.records import Diagnosed, Diagnosis, Difficulty, Question, SkillProfile
 from stat_train.store import Artifact, read_records
+from stat_train.tasks.load import validation_files
 
 
 def read_diagnosed(questions: Artifact, diagnoses: Artifact, profiled: Artifact) -> Diagnosed:
@@ -23,10 +24,10 @@ def read_profile(profiled: Artifact) -> SkillProfile:
 
 
 def held_out(questions: Artifact, more: Artifact | None = None) -> list[HeldOut]:
-    """Return the questions that must not be trained on: those of the validation set and of the benchmarks.
+    """Return the questions that must not be trained on: those of validation sets and of the benchmarks.
 
     `more` has those of benchmarks beside the task's own.
     """
-    places = [questions.folder / "validation.jsonl", *sorted((questions.folder / "benchmarks").iterdir())]
+    places = [*validation_files(questions.folder), *sorted((questions.folder / "benchmarks").iterdir())]
     places += sorted((more.folder / "benchmarks").iterdir()) if more else []
     return [HeldOut(each.id, each.question, place.stem) for place in places for each in read_records(place, Question)]

@@ -20,6 +20,7 @@ from stat_train.config import (
 from stat_train.models.budget import Budget
 from stat_train.models.generator import Completion, Request, Sampling
 from stat_train.models.ledger import Ledger
+from stat_train.models.servers import OwnServer
 from stat_train.models.tally import show
 from stat_train.progress import Progress
 from stat_train.records import Answer, ExemplarPrompt, Question
@@ -85,6 +86,7 @@ def answer_with_endpoint(
     attempts: int,
     ledger: Ledger,
     budget: Budget,
+    served: OwnServer | None = None,
 ) -> list[Answer]:
     """Return the answers of a model that is served; those that are in the ledger are not asked for again.
 
@@ -94,7 +96,7 @@ def answer_with_endpoint(
 
     prompt = student.prompt
     requests = answer_requests(questions, prompt, sampling, attempts)
-    with EndpointGenerator(as_asked(student), ledger, budget, "student") as generator:
+    with EndpointGenerator(as_asked(student), ledger, budget, "student", served=served) as generator:
         completions = list(show(generator, requests, "Answering", len(requests)))
     return in_order(completions, content_hash(prompt.model_dump()))
 

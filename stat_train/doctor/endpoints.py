@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import time
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
@@ -14,9 +15,11 @@ from stat_train.config import Config, Endpoint, EndpointStudent, OpenAITeacher
 from stat_train.diagnosis.answering import as_asked
 from stat_train.doctor.check import Check, one_line
 from stat_train.errors import UserError
+from stat_train.launch_settings import Server
 from stat_train.models.generator import Request, Sampling
 from stat_train.models.replies import request_body
 from stat_train.models.servers import addresses, api_key
+from stat_train.models.serving import without_a_program
 from stat_train.models.wire import Fault, SchemaRefused, Served, Wire, tuned_by
 from stat_train.records import Message
 from stat_train.tasks.prompts import messages
@@ -77,6 +80,9 @@ def student_checks(config: Config) -> Iterator[Check]:
 
 
 def _checks(asked: _Asked, structured: bool) -> Iterator[Check]:
+    if asked.endpoint.server:
+        yield _own_server(asked.role, asked.endpoint.model, asked.endpoint.server)
+        return
     try:
         key = api_key(asked.endpoint, asked.role)
     except UserError as error:
@@ -85,6 +91,18 @@ def _checks(asked: _Asked, structured: bool) -> Iterator[Check]:
         return
     yield from asyncio.run(_calls(asked, key, structured))
     yield _price(asked)
+
+
+def _own_server(role: Role, model: str, server: Server) -> Check:
+    """Check that what the run is to start is there; it is not started, which can take minutes and every GPU."""
+    program = shlex.join(server.command)
+    if absent := without_a_program(server):
+        remedy = f"give its path: {role}.server.command=[/opt/vllm/bin/vllm,serve]"
+        if server.where == "slurm":
+            remedy = f"run this on a host of the cluster, or use {role}.server.where=process"
+        return Check(role, "failed", f"{model} is to be served by {program}, and there is no {absent}", remedy)
+    how = "as a Slurm job" if server.where == "slurm" else "on this machine"
+    return Check(role, "ok", f"{model} will be served {how} by {program}; not started for this check")
 
 
 async def _calls(asked: _Asked, key: str | None, structured: bool) -> list[Check]:

@@ -187,27 +187,32 @@ def _on_hub(check: str, key: str, name: str, revision: str | None) -> Student:
 
 def _asked_hub(check: str, key: str, name: str, revision: str | None) -> Student:
     from huggingface_hub import auth_check, model_info
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
         info = model_info(name, revision=revision, timeout=HUB_SECONDS)
         if info.gated:
             auth_check(name)
-    except GatedRepoError:
-        remedy = f"ask for access at https://huggingface.co/{name}, then run: hf auth login"
-        return Student(Check(check, "failed", f"{name}: the hub gives it only to those who asked for access", remedy))
-    except RevisionNotFoundError:
-        return Student(
-            Check(check, "failed", f"{name}: no revision {revision}", f"check {key.rpartition('.')[0]}.revision")
-        )
-    except RepositoryNotFoundError:
-        return Student(Check(check, "failed", f"{name}: no such model that this account sees", REMEDY.format(key=key)))
     except (OSError, HTTPError) as error:
-        remedy = f"check the network, or fetch it where there is one: hf download {name}"
-        return Student(Check(check, "failed", f"{name}: the hub cannot be reached ({error})", remedy))
+        return Student(Check(check, "failed", *why_not(error, key, name, revision)))
     count = info.safetensors.total if info.safetensors else None
     size = f"{count / 1e6:,.1f} million parameters, " if count else ""
     return Student(Check(check, "ok", f"{name}: {size}to be downloaded from the hub when the run starts"), count)
+
+
+def why_not(error: OSError | HTTPError, key: str, name: str, revision: str | None) -> tuple[str, str]:
+    """Return why the hub does not give a model, and what to do about it; `key` is the setting that names it."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    if isinstance(error, GatedRepoError):
+        remedy = f"ask for access at https://huggingface.co/{name}, then run: hf auth login"
+        return f"{name}: the hub gives it only to those who asked for access", remedy
+    if isinstance(error, RevisionNotFoundError):
+        return f"{name}: no revision {revision}", f"check {key.rpartition('.')[0]}.revision"
+    if isinstance(error, RepositoryNotFoundError):
+        return f"{name}: no such model that this account sees", REMEDY.format(key=key)
+    words = " ".join(str(error).split()) or type(error).__name__
+    remedy = f"check the network, or fetch it where there is one: hf download {name}"
+    return f"{name}: the hub cannot be reached ({words})", remedy
 
 
 # -- one step of its training -----------------------------------------------------------------------------------------

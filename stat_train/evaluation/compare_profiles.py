@@ -12,7 +12,7 @@ import yaml
 from stat_train.diagnosis.profile import exposed_skills, missed_skills
 from stat_train.diagnosis.rates import MIN_EXPOSED
 from stat_train.errors import UserError
-from stat_train.evaluation.compare_runs import require_run
+from stat_train.evaluation.compare_runs import require_run, rounds_of
 from stat_train.evaluation.report import points
 from stat_train.evaluation.statistics import adjusted, is_clear, paired_difference, unpaired_difference
 from stat_train.evaluation.tables import WIDE, add_columns, add_row, fit_names, new_table, plain, say
@@ -86,8 +86,9 @@ class ProfileComparison(NamedTuple):
 def load_profile(run_dir: Path) -> Profiled:
     """Read a run's profile; raises UserError when the folder is no run, or its profile is absent or unreadable."""
     require_run(run_dir)
+    remedy = "run it with until=profile"
     if not (run_dir / "profile.json").is_file():
-        raise UserError(f"{run_dir}: has no profile.json, so there is no profile yet; run it with until=profile")
+        raise UserError(f"{run_dir}: has no profile.json, so there is no profile yet; {rounds_of(run_dir) or remedy}")
     try:
         return _read_profile(run_dir)
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:

@@ -20,6 +20,7 @@ ScoresOfRun = dict[str, dict[str, dict[str, float | None]]]
 QUESTION_FOLDERS = ("benchmark_questions", "questions/benchmarks")
 EVALUATION_FILE = "evaluation.json"
 EVERY = "all"
+REMEDY = "run it with until=evaluate"
 DAMAGED = (ValueError, KeyError, TypeError)
 
 
@@ -51,7 +52,9 @@ def load_run(run_dir: Path) -> RunResult:
     require_run(run_dir)
     names = (EVALUATION_FILE, SCORES_FILE)
     if absent := [name for name in names if not (run_dir / name).is_file()]:
-        raise UserError(f"{run_dir}: has no {absent[0]}, so there is nothing to compare; run it with until=evaluate")
+        raise UserError(
+            f"{run_dir}: has no {absent[0]}, so there is nothing to compare; {rounds_of(run_dir) or REMEDY}"
+        )
     try:
         return _read_run(run_dir)
     except DAMAGED as error:
@@ -69,6 +72,12 @@ def load_runs(run_dirs: Sequence[Path]) -> list[RunResult]:
     if len({run.name for run in runs}) < len(runs):
         runs = [run._replace(name=str(run_dir)) for run, run_dir in zip(runs, run_dirs, strict=True)]
     return runs
+
+
+def rounds_of(run_dir: Path) -> str | None:
+    """Return what to give in place of a folder of rounds that shows no result: its rounds, each a run folder."""
+    rounds = sorted(run_dir.glob("round_*/config.yaml"), key=lambda path: int(path.parent.name.rpartition("_")[2]))
+    return f"give its rounds: {' '.join(str(path.parent) for path in rounds)}" if rounds else None
 
 
 def require_run(run_dir: Path) -> None:

@@ -25,6 +25,8 @@ from stat_train.records import Record
 from stat_train.store import read_records, write_json, write_records, write_text
 
 RESULTS, SCORES, SAMPLES = "harness.json", "harness_scores.jsonl", "harness_samples.jsonl"
+# What tasks call a data set of files, in the place of a name on the hub.
+FORMATS = ("json", "csv", "parquet", "text", "arrow")
 NO_CODE = "would run code that the model writes, which is never done here; take it off the list"
 # What loading a task raises where its data, a package that it needs, or one of its settings is not there.
 CANNOT_LOAD = (OSError, ValueError, LookupError, ImportError, RuntimeError, AttributeError, TypeError)
@@ -107,6 +109,15 @@ def local_data(name: str, folder: Path | None) -> list[Path]:
                 raise _refused(name, str(settings.get("task", name)), f"{why}, or put them there")
             found |= there
     return sorted(found)
+
+
+def hub_data(name: str, folder: Path | None) -> list[tuple[str, str | None]]:
+    """Return the data sets of the hub that a task takes its questions from, each with its configuration."""
+    every = [
+        (settings.get("dataset_path"), settings.get("dataset_name")) for settings in _tasks_of(name, _index(folder))
+    ]
+    named = [(path, part) for path, part in every if isinstance(path, str) and path not in FORMATS]
+    return [(path, part) for path, part in dict.fromkeys(named) if not _matching(path)]
 
 
 def _named_places(settings: Mapping[str, Any]) -> Iterator[str]:

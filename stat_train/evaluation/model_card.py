@@ -9,6 +9,7 @@ from typing import Any
 from stat_train.curation.publish import as_cell, place
 from stat_train.evaluation.report import percent, points, probability
 from stat_train.evaluation.summary import REINFORCED, trained_arms
+from stat_train.models.places import model_name
 
 Numbers = Mapping[str, Any]
 
@@ -20,7 +21,7 @@ def model_card(numbers: Numbers, evaluation: Numbers | None, training_set_hash: 
         return None
     config = numbers["config"]
     about = {
-        "base model": config["student"]["model"],
+        "base model": model_name(config["student"]["model"]),
         "base revision": config["student"]["revision"],
         "data recipe": config["data_recipe"]["name"],
         "SHA-256 of training_set.jsonl": training_set_hash,

@@ -14,6 +14,7 @@ from stat_train.models.ledger import Ledger, Spent
 from stat_train.models.segments import Row
 
 logger = logging.getLogger(__name__)
+NOTHING = Spent()
 
 
 class Price(NamedTuple):
@@ -53,16 +54,30 @@ class Charge(NamedTuple):
 class Budget:
     """Keeps a run within its caps; what its earlier processes spent counts, and so does what they left unsettled.
 
+    `elsewhere` is what other rounds of the same run spent: it counts too, and is not of this round.
     Raises UserError when there is a cap in dollars and a model without a price is charged.
     """
 
-    def __init__(self, caps: BudgetCaps, run: str, ledger: Ledger) -> None:
-        self.caps, self.run = caps, run
+    def __init__(self, caps: BudgetCaps, run: str, ledger: Ledger, elsewhere: Spent = NOTHING) -> None:
+        self.caps, self.run, self.elsewhere = caps, run, elsewhere
         # Of what was spent, the part whose true cost is not known: at most so much.
         self.spent, self.uncertain = ledger.spent(run), ledger.unsettled(run)
         self.reserved = Spent()
         self.numbers = count()
         self.counting = threading.Lock()
+
+    def share_with(self, processes: int) -> None:
+        """Keep to an equal part of what the run may still spend: each of so many processes does the same.
+
+        Whichever of them begins when, together they stay within the caps.
+        """
+        shares = {}
+        for name, spent in {"max_calls": self.spent.calls, "max_tokens": self.spent.tokens}.items():
+            cap = getattr(self.caps, name)
+            shares[name] = None if cap is None else spent + max(0, cap - spent) // processes
+        usd, paid = self.caps.max_usd, self.spent.usd
+        shares["max_usd"] = None if usd is None else paid + max(0.0, usd - paid) / processes
+        self.caps = self.caps.model_copy(update=shares)
 
     def check_price(self, price: Price, model: str, role: str) -> None:
         """Say that a model's price is unknown, aloud; raise UserError when it has to be known."""
@@ -83,7 +98,8 @@ class Budget:
             if cap := self._exceeded(worst):
                 if self.reserved.calls:
                     return None
-                raise BudgetReached(f"{cap} is reached: this run has paid for {self.summary()}")
+                others = f", and other rounds for {_words(self.elsewhere)}" if self.elsewhere.calls else ""
+                raise BudgetReached(f"{cap} is reached: this run has paid for {self.summary()}{others}")
             self.reserved = self.reserved.plus(worst)
             return Charge(next(self.numbers), worst)
 
@@ -122,7 +138,7 @@ class Budget:
 
     def _exceeded(self, worst: Spent) -> str | None:
         """Return the cap that one more call could exceed; sums of dollars are not exact in their last digits."""
-        after = self.spent.plus(self.reserved).plus(worst)
+        after = self.spent.plus(self.elsewhere).plus(self.reserved).plus(worst)
         caps = {"max_calls": after.calls, "max_tokens": after.tokens, "max_usd": after.usd}
         for name, value in caps.items():
             cap = getattr(self.caps, name)

@@ -38,7 +38,7 @@ from stat_train.models.replies import (
     request_body,
 )
 from stat_train.models.segments import Row
-from stat_train.models.servers import Servers, Timed, addresses
+from stat_train.models.servers import OwnServer, Servers, Timed
 from stat_train.models.tally import Tally
 from stat_train.models.wire import Fault, SchemaRefused
 from stat_train.models.work import Stopped, Work, ending
@@ -90,12 +90,13 @@ class EndpointGenerator:
         role: Literal["teacher", "student", "audit"],
         attempts: Attempts = ONCE,
         sampling_seed: int = 0,
+        served: OwnServer | None = None,
     ) -> None:
         self.endpoint, self.ledger, self.budget, self.role, self.attempts = endpoint, ledger, budget, role, attempts
         self.model = model_identity(endpoint, sampling_seed)
         self.price = Price(endpoint.usd_per_million_input_tokens, endpoint.usd_per_million_output_tokens)
         budget.check_price(self.price, endpoint.model, role)
-        self.servers = Servers(endpoint, role)
+        self.servers = Servers(endpoint, role, served)
         self.ready = Gate(lambda: self.servers.concurrency.now * (1 + AHEAD_SHARE) + AHEAD)
         # Counted until the reply is on the disk, so that a kill loses no more of them than may be in flight.
         self.unrecorded = Gate(lambda: endpoint.max_concurrency)
@@ -285,7 +286,7 @@ class EndpointGenerator:
         return await retrying(first_fails)
 
     def _out_of_reach(self, fault: Fault) -> StatTrainError:
-        tries, places = self.endpoint.max_retries + 1, ", ".join(addresses(self.endpoint))
+        tries, places = self.endpoint.max_retries + 1, self.servers.places()
         return StatTrainError(
             f"{self.role}.base_url = {places}: no reply in {tries} tries, the last: {fault}. Replies so far are kept; "
             "the same command goes on when the server is back"

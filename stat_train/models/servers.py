@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from stat_train.config import Endpoint
 from stat_train.errors import StatTrainError, UserError
@@ -16,6 +16,18 @@ from stat_train.models.limits import Concurrency, Pace
 from stat_train.models.wire import Fault, Served, Wire, tuned_by
 
 REST_SECONDS = 5.0
+
+
+class OwnServer(Protocol):
+    """A server that the run starts itself, and knows where it is."""
+
+    def running_at(self) -> str | None:
+        """Return its address while it runs."""
+        ...
+
+    def start(self) -> str:
+        """Return its address, after starting it if it does not run."""
+        ...
 
 
 class Timed(NamedTuple):
@@ -36,13 +48,16 @@ class _Server:
 
 
 class Servers:
-    """Sends each request to the address that is least busy, within the limits. Raises UserError without its key."""
+    """Sends each request to the address that is least busy, within the limits. Raises UserError without its key.
 
-    def __init__(self, endpoint: Endpoint, role: str) -> None:
-        self.endpoint, self.role = endpoint, role
-        key, most = api_key(endpoint, role), endpoint.max_concurrency
-        seconds = endpoint.connect_timeout_seconds
-        self.servers = [_Server(Wire(url, key, role, seconds)) for url in addresses(endpoint)]
+    `served`: the model is at a server that starts with the first request, and again after it was stopped.
+    """
+
+    def __init__(self, endpoint: Endpoint, role: str, served: OwnServer | None = None) -> None:
+        self.endpoint, self.role, self.served = endpoint, role, served
+        self.key, most = api_key(endpoint, role), endpoint.max_concurrency
+        self.servers = [self._server(url) for url in addresses(endpoint)]
+        self.starting = asyncio.Lock()
         self.concurrency = Concurrency(most, endpoint.max_slowdown)
         self.requests, self.tokens = Pace(endpoint.requests_per_minute), Pace(endpoint.tokens_per_minute)
 
@@ -52,6 +67,8 @@ class Servers:
         Raises Fault, SchemaRefused or UserError as the server answers, and StatTrainError when the server asks for a
         longer wait than the settings allow.
         """
+        if self.served:
+            await self._reach(self.served)
         async with self.concurrency.gate:
             wait_seconds = max(self.requests.wait_seconds(1), self.tokens.wait_seconds(tokens))
             if wait_seconds > 0:
@@ -67,6 +84,23 @@ class Servers:
             self.tokens.give_back(tokens - used if used else 0)
             self.concurrency.replied(sent, latency_seconds, served.output_tokens or 0)
             return Timed(served, latency_seconds)
+
+    def places(self) -> str:
+        """Return where the model is, in words."""
+        return ", ".join(server.wire.base_url for server in self.servers)
+
+    async def _reach(self, served: OwnServer) -> None:
+        """Start the server that is ours, if it is not there, and know where it is."""
+        async with self.starting:
+            url = served.running_at()
+            if url is None:
+                url = await asyncio.to_thread(served.start)
+            if url != self.places():
+                await self.close()
+                self.servers = [self._server(url)]
+
+    def _server(self, url: str) -> _Server:
+        return _Server(Wire(url, self.key, self.role, self.endpoint.connect_timeout_seconds))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -104,8 +138,9 @@ class Servers:
 
 
 def addresses(endpoint: Endpoint) -> list[str]:
-    """Return where an endpoint is, as a list."""
-    return endpoint.base_url if isinstance(endpoint.base_url, list) else [endpoint.base_url]
+    """Return where an endpoint is, as a list; a model that the run serves itself is nowhere yet."""
+    given = endpoint.base_url
+    return given if isinstance(given, list) else [given] if given else []
 
 
 def api_key(endpoint: Endpoint, role: str) -> str | None:

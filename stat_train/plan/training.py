@@ -29,6 +29,9 @@ def training_of(config: Config) -> list[TrainingPlan]:
         plans.append(_fine_tuning(config.train, config.data_recipe.pairs))
     if isinstance(config.rl, GrpoTraining) and config.reaches("rl"):
         plans.append(_reinforcement(config.rl, config.plan.pool_questions))
+    if config.rounds.count > 1:
+        words = f"up to {config.rounds.count}; this is the plan of the first, and each further one is about as large"
+        plans.append(TrainingPlan("rounds", {"count": config.rounds.count}, words))
     return plans
 
 

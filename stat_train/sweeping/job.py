@@ -44,11 +44,13 @@ def start_job(folder: Path, name: str, at_once: int) -> None:
     signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     write(folder, name, Outcome("running", None, 0.0, None, platform.node()))
     started = time.monotonic()
-    with log_file(folder, name).open("wb") as words, _share_of_gpus(folder, at_once) as gpus:
+    with log_file(folder, name).open("wb") as words, share_of_gpus(folder, at_once) as gpus:
         command = [sys.executable, "-m", "stat_train.sweeping.job", str(settings_file(folder, name))]
         job = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=words, stderr=words, env=os.environ | gpus)
         code = job.wait()
-    write(folder, name, _outcome(folder, name, code, time.monotonic() - started))
+    outcome = _outcome(folder, name, code, time.monotonic() - started)
+    interrupted = bool(told) and outcome.state == "failed"
+    write(folder, name, outcome._replace(state="stopped", error="interrupted") if interrupted else outcome)
     if told:
         raise SystemExit(128 + told[0])
 
@@ -57,6 +59,9 @@ def main() -> int:
     """Carry out the run whose settings are in the file that the command line names."""
     # A launcher may have been told to look away from Ctrl-C, and what it starts inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Submitit is told by these that time is up, and so is all that it started; what is saved by then is gone on from.
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     settings, command = read_job(Path(sys.argv[1]))
 
     def work() -> int:
@@ -71,26 +76,26 @@ def main() -> int:
 def _outcome(folder: Path, name: str, code: int, seconds: float) -> Outcome:
     if code == 0 and is_complete(read_job(settings_file(folder, name))[0]):
         return Outcome("done", code, round(seconds, 1), None, platform.node())
-    state, error = STATES.get(code, "failed"), _last_words(log_file(folder, name))
+    state, error = STATES.get(code, "failed"), last_words(log_file(folder, name))
     if code == 0:
-        error = f"ended before it was done; {error}"
+        error = f"ended with exit code 0 before it was done; its last words: {error}"
     elif code < 0:
         hint = " (the kernel does that when memory runs out)" if code == -signal.SIGKILL else ""
         error = f"ended by {signal.Signals(-code).name}{hint}"
     return Outcome(state, code, round(seconds, 1), error, platform.node())
 
 
-def _last_words(log: Path) -> str:
+def last_words(log: Path) -> str:
     """Return the line that says what went wrong: the last of the command's own, or the last one."""
     with log.open("rb") as words:
         words.seek(max(0, log.stat().st_size - TAIL_BYTES))
         lines = [line for line in words.read().decode(errors="replace").splitlines() if line.strip()]
     own = [line.removeprefix("stat-train: ") for line in lines if line.startswith("stat-train: ")]
-    return (own or lines or ["it said nothing"])[-1]
+    return (own or lines or ["none"])[-1]
 
 
 @contextmanager
-def _share_of_gpus(folder: Path, at_once: int) -> Iterator[dict[str, str]]:
+def share_of_gpus(folder: Path, at_once: int) -> Iterator[dict[str, str]]:
     """Hold one of `at_once` shares of this machine's GPUs; yield the environment that says which they are."""
     gpus = visible_gpus() if at_once > 1 else []
     if not gpus:

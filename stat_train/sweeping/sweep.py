@@ -18,8 +18,10 @@ from stat_train.sweeping.files import (
     read_outcome,
     write_job,
 )
+from stat_train.sweeping.job import last_words
 from stat_train.sweeping.launcher import SLURM, Launcher, launched, take_launcher
 from stat_train.sweeping.table import (
+    DONE_BEFORE,
     NOT_STARTED,
     JobRow,
     exit_code,
@@ -31,6 +33,8 @@ from stat_train.sweeping.table import (
     say_line,
 )
 from stat_train.sweeping.watch import Watch
+
+ON_SLURM = "jobs that Slurm has go on"
 
 
 def sweep(arguments: Sequence[str], console: Console) -> int:
@@ -72,22 +76,28 @@ def _launch(plan: Plan, waiting: Sequence[SweepJob], launcher: Launcher, console
         command = ["stat-train", *plan.fixed, *job.overrides, f"run_dir={job.settings.config.run_dir}"]
         write_job(folder, job.name, job.settings, command)
     watch = Watch(folder, waiting, console)
-    try:
-        with launched(launcher, folder, [job.name for job in waiting]) as process:
-            try:
-                watch.until_ended(process)
-            except BaseException:
-                if launcher.name == SLURM:
-                    say_line(console, "jobs that Slurm has go on: scancel --name=stat-train-sweep ends them")
-                else:
-                    watch.end(process)
-                raise
-    except BaseException:
-        print_rows(_rows(plan, waiting), console)
-        raise
-    if process.returncode and any(row.status == NOT_STARTED for row in _rows(plan, waiting)):
-        last = launcher_log(folder).read_text(errors="replace").strip().splitlines()[-1:]
-        raise StatTrainError(f"the launcher failed: {''.join(last)} (all it said: {launcher_log(folder)})")
+    with launched(launcher, folder, [job.name for job in waiting]) as process:
+        try:
+            watch.until_ended(process)
+        except BaseException:
+            if launcher.name == SLURM:
+                say_line(console, f"{ON_SLURM}; scancel --name=stat-train-sweep ends them")
+            else:
+                watch.end(process)
+            print_rows(_rows(plan, waiting), console)
+            raise
+    if process.returncode:
+        _say_failure(plan, waiting, launcher, console)
+
+
+def _say_failure(plan: Plan, waiting: Sequence[SweepJob], launcher: Launcher, console: Console) -> None:
+    """Say why the launcher itself failed; raises StatTrainError when it started no job, so that all is said."""
+    log = launcher_log(_place(plan))
+    last = last_words(log)
+    if all(row.status in (NOT_STARTED, DONE_BEFORE) for row in _rows(plan, waiting)):
+        raise StatTrainError(f"hydra/launcher={launcher.name} started nothing: {last} (all it said: {log})")
+    more = f"; {ON_SLURM}, and the same command then says what came of them" if launcher.name == SLURM else ""
+    say_line(console, f"hydra/launcher={launcher.name} ended early: {last} (all it said: {log}){more}")
 
 
 def _rows(plan: Plan, waiting: Sequence[SweepJob]) -> list[JobRow]:

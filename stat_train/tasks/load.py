@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stat_train.config import ArithmeticTask, TextTask
+from stat_train.config import ArithmeticTask, Config, TextTask
 from stat_train.counts import Count, Counts, seen
 from stat_train.errors import InputError
 from stat_train.progress import track
@@ -22,28 +23,80 @@ from stat_train.tasks.text import normalised, read_questions
 # What is left out beside questions.
 RECORDED = "recorded answer"
 POOL_SKILLS = "pool_skills.arrow"
+# The validation questions of other rounds, a file for each set.
+OTHER_VALIDATION = "other_validation"
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def load_questions(folder: Path, task: ArithmeticTask | TextTask, seed: int, recorded: Iterable[str] | None) -> Counts:
+class OtherValidation(NamedTuple):
+    """The validation sets of other rounds, none of which may be trained on or measured by.
+
+    `made` is how many sets of made questions there were before; `places` are those that are read, as `task.validation`
+    names them.
+    """
+
+    made: int = 0
+    places: tuple[int | str, ...] = ()
+
+
+NO_OTHERS = OtherValidation()
+
+
+def validation_of(config: Config, number: int) -> int | str:
+    """Return the validation set of a round: of those that are listed, the last stays."""
+    listed = [config.task.validation, *_listed(config)]
+    return listed[min(number, len(listed)) - 1]
+
+
+def others_of(config: Config, number: int = 1) -> OtherValidation:
+    """Return the validation sets of other rounds than this one.
+
+    Those that are listed are all known before, so that no round trains on what a later one asks. None of it depends on
+    how many rounds there are: one more changes nothing of those before.
+    """
+    if config.rounds.validation == "new":
+        return OtherValidation(made=number - 1)
+    every = dict.fromkeys([config.task.validation, *_listed(config)])
+    return OtherValidation(places=tuple(each for each in every if each != validation_of(config, number)))
+
+
+def _listed(config: Config) -> list[str]:
+    return config.rounds.validation if isinstance(config.rounds.validation, list) else []
+
+
+def load_questions(
+    folder: Path,
+    task: ArithmeticTask | TextTask,
+    seed: int,
+    recorded: Iterable[str] | None,
+    others: OtherValidation = NO_OTHERS,
+) -> Counts:
     """Write `pool.arrow`, `validation.jsonl`, `benchmarks/NAME.jsonl`, `skills.json` and `dropped.jsonl`.
 
-    `recorded` are the ids that a recorded student answered: they are the validation set then, and leave the rest.
-    Returns how many questions there were, and how many are in those files.
+    `recorded` are the ids that a recorded student answered: they are the validation set then, and leave the rest; so do
+    the validation questions of other rounds, which are written to `other_validation/`. Returns how many questions there
+    were, and how many are in those files.
     """
     given = None if recorded is None else list(recorded)
     if isinstance(task, ArithmeticTask):
-        return _make_arithmetic(folder, task, seed, given)
-    return _read_text(folder, task, given)
+        return _make_arithmetic(folder, task, seed, given, others.made)
+    return _read_text(folder, task, given, others.places)
 
 
-def made_by(task: ArithmeticTask | TextTask, seed: int) -> dict[str, Any] | None:
+def validation_files(folder: Path) -> list[Path]:
+    """Return the files of validation questions: the run's own, then those of other rounds."""
+    others = folder / OTHER_VALIDATION
+    return [folder / "validation.jsonl", *(sorted(others.iterdir()) if others.is_dir() else [])]
+
+
+def made_by(task: ArithmeticTask | TextTask, seed: int, others: OtherValidation = NO_OTHERS) -> dict[str, Any] | None:
     """Return what decides the questions beside the settings of the task: for made ones, the seed and the world."""
     if isinstance(task, TextTask):
         return None
-    return {"seed": seed, "world": world.fingerprint(MIXES[task.mix])}
+    rounds = {"validation_sets_before": others.made} if others.made else {}
+    return {"seed": seed, "world": world.fingerprint(MIXES[task.mix])} | rounds
 
 
 def skills_fingerprint(place: str) -> str:
@@ -103,15 +156,21 @@ def pool_questions(pool: Dataset) -> Iterator[Question]:
             yield Question.model_validate(dict(zip(batch, values, strict=True)))
 
 
-def _make_arithmetic(folder: Path, task: ArithmeticTask, seed: int, recorded: Sequence[str] | None) -> Counts:
+def _make_arithmetic(
+    folder: Path, task: ArithmeticTask, seed: int, recorded: Sequence[str] | None, sets_before: int
+) -> Counts:
     steps = (task.min_steps, task.max_steps)
     mixed = world.Family(steps=steps, weights=MIXES[task.mix])
     _write_benchmarks(folder, {name: list(_arithmetic_benchmark(name, task, mixed)) for name in task.benchmarks})
     even = world.Family(steps=steps)
-    validation = list(world.questions(str(seed), "validation", "validation", task.validation, even))
+    # A longer list begins with the shorter one, so a further set changes nothing of those before.
+    count = task.validation * (sets_before + 1)
+    asked = list(world.questions(str(seed), "validation", "validation", count, even))
+    *others, validation = (asked[start : start + task.validation] for start in range(0, count, task.validation))
     unknown: list[Dropped] = []
     if recorded is not None:
         validation, unknown = _recorded_validation(recorded, validation)
+    _write_others(folder, others)
     write_records(folder / "validation.jsonl", validation)
     write_json(folder / "skills.json", {"": list(SKILL_NAMES)})
     write_records(folder / "dropped.jsonl", unknown)
@@ -128,17 +187,17 @@ def _arithmetic_benchmark(name: str, task: ArithmeticTask, mixed: world.Family) 
     return world.questions("benchmark", "benchmark", name, task.benchmark, family)
 
 
-def _read_text(folder: Path, task: TextTask, recorded: Sequence[str] | None) -> Counts:
+def _read_text(
+    folder: Path, task: TextTask, recorded: Sequence[str] | None, other_places: Sequence[int | str]
+) -> Counts:
     dropped: list[Dropped] = []
     skills = skill_list(task.skills, dropped)
     benchmark = _read(task.benchmark, task, dropped, "task.benchmark")
-    validation: list[Question] = []
-    if isinstance(task.validation, str) and recorded is None:
-        validation = _read(task.validation, task, dropped, "task.validation")
-    elif isinstance(task.validation, int) and recorded is None:
-        validation = _by_id_hash(benchmark, task.validation)
+    validation = _validation(task.validation, benchmark, task, dropped) if recorded is None else []
+    others = [_validation(place, benchmark, task, dropped, "rounds.validation") for place in other_places]
     taken = {question.id for question in validation} if recorded is None else set(recorded)
-    from_pool, in_pool = _stream_pool(folder, task, dropped, [*benchmark, *validation], taken)
+    taken |= {question.id for asked in others for question in asked}
+    from_pool, in_pool = _stream_pool(folder, task, dropped, [*benchmark, *validation, *chain(*others)], taken)
     read = in_pool + len(from_pool) + len(benchmark) + (len(validation) if isinstance(task.validation, str) else 0)
     read += sum(row.item == "question" for row in dropped)
     if recorded is not None:
@@ -152,6 +211,7 @@ def _read_text(folder: Path, task: TextTask, recorded: Sequence[str] | None) -> 
             "other questions, because those of the validation set leave the benchmark and the rest measures the gain"
         )
     _write_benchmarks(folder, {task.name: left})
+    _write_others(folder, others)
     write_records(folder / "validation.jsonl", validation)
     write_json(folder / "skills.json", skills)
     write_records(folder / "dropped.jsonl", dropped)
@@ -160,11 +220,32 @@ def _read_text(folder: Path, task: TextTask, recorded: Sequence[str] | None) -> 
     return kept | names | _recorded_count(recorded, dropped)
 
 
+def _validation(
+    place: int | str,
+    benchmark: Sequence[Question],
+    task: TextTask,
+    dropped: list[Dropped],
+    key: str = "task.validation",
+) -> list[Question]:
+    """Return a validation set: a file's questions, or so many of the benchmark's."""
+    if isinstance(place, str):
+        return _read(place, task, dropped, key)
+    return _by_id_hash(benchmark, place)
+
+
+def _write_others(folder: Path, others: Sequence[Sequence[Question]]) -> None:
+    if others:
+        (folder / OTHER_VALIDATION).mkdir(exist_ok=True)
+    for number, questions in enumerate(others, 1):
+        write_records(folder / OTHER_VALIDATION / f"validation-{number}.jsonl", questions)
+
+
 def _in_both(taken: Iterable[Question], validation: Sequence[Question]) -> list[Dropped]:
-    """Return the questions that leave pool or benchmark because the validation set has them from elsewhere."""
-    there = set(map(id, validation))
-    reason = "is in the validation set too"
-    return [Dropped(stage="questions", id=each.id, reason=reason) for each in taken if id(each) not in there]
+    """Return the questions that leave pool or benchmark because a validation set has them from elsewhere."""
+    there, own = set(map(id, validation)), {question.id for question in validation}
+    reasons = {True: "is in the validation set too", False: "is in the validation set of another round"}
+    left = [each for each in taken if id(each) not in there]
+    return [Dropped(stage="questions", id=each.id, reason=reasons[each.id in own]) for each in left]
 
 
 def _recorded_count(recorded: Sequence[str] | None, dropped: Sequence[Dropped]) -> Counts:

@@ -53,4 +53,5 @@ def _own(audit: Audit) -> dict[str, Any]:
     if audit.base_url:
         # The teacher's key is not for another server.
         own["api_key_env"] = audit.api_key_env
+        own["server"] = None
     return own

@@ -8,7 +8,7 @@ from typing import Any
 
 from stat_train import __version__
 from stat_train.curation.publish import as_cell
-from stat_train.models.places import SHIPPED
+from stat_train.models.places import model_name
 from stat_train.store import write_text
 from stat_train.tasks.prompts import PromptRenderer
 from stat_train.training.distributed import world_size
@@ -83,10 +83,8 @@ def _write(folder: Path, template: str, tags: list[str], facts: dict[str, Any]) 
 
 
 def base_name(job: TrainJob | RlJob) -> str:
-    """Return the student's name: a hub name, that of a shipped one, or of a folder its last part alone."""
-    shipped = {str(place): name for name, place in SHIPPED.items()}
-    place = base_place(job)
-    return shipped.get(place, Path(place).name if Path(place).is_absolute() else place)
+    """Return the name of the model that was trained."""
+    return model_name(base_place(job))
 
 
 def _sha256(path: Path) -> str:

@@ -12,6 +12,8 @@ from stat_train.train_settings import GrpoTraining, Processes, SftTraining, Stra
 
 # The package that computes attention so; each needs a GPU.
 FLASH = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
+# Set in a batch job that was submitted for one stage of a run: train, rl or another, which has other GPUs than they.
+JOB_OF = "STAT_TRAIN_JOB_OF"
 
 
 class World(NamedTuple):
@@ -24,6 +26,11 @@ class World(NamedTuple):
     def size(self) -> int:
         """Return how many processes there are in all: the world size, which is the data-parallel size too."""
         return self.nodes * self.processes
+
+
+def trains_here(group: str) -> bool:
+    """Tell whether a run trains where this process is; `group`, train or rl, may have a batch job of its own."""
+    return os.environ.get(JOB_OF, group) == group
 
 
 def world_of(settings: Processes) -> World:

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from stat_train.config import ArithmeticTask, TextTask
+from stat_train.counts import add_up
 from stat_train.errors import InputError
 from stat_train.records import Dropped, Question
 from stat_train.store import read_records
 from stat_train.tasks.arithmetic.skills import SKILL_NAMES
 from stat_train.tasks.arithmetic.world import Chain
-from stat_train.tasks.load import load_questions, open_pool
+from stat_train.tasks.load import NO_OTHERS, OtherValidation, load_questions, open_pool, validation_files
 
 BENCHMARKS = ["standard", "unseen_phrasings", "larger_numbers", "longer_chains", "retention"]
 COLUMNS = ("id", "question", "answer", "solution", "subject", "level", "skills", "licence")
@@ -31,11 +32,16 @@ def _arithmetic(**settings: Any) -> ArithmeticTask:
 
 
 def _load(
-    folder: Path, task: ArithmeticTask | TextTask, seed: int = 0, recorded: Iterable[str] | None = None
+    folder: Path,
+    task: ArithmeticTask | TextTask,
+    seed: int = 0,
+    recorded: Iterable[str] | None = None,
+    others: OtherValidation = NO_OTHERS,
 ) -> dict[str, list[Question]]:
     """Return the questions of every file that a load writes, by the file's name."""
     folder.mkdir(parents=True)
-    load_questions(folder, task, seed, recorded)
+    counts = load_questions(folder, task, seed, recorded, others)
+    add_up("questions", counts, read_records(folder / "dropped.jsonl", Dropped))
     made = {path.stem: read_records(path, Question) for path in (folder / "benchmarks").iterdir()}
     made["validation"] = read_records(folder / "validation.jsonl", Question)
     made["pool"] = [Question.model_validate(row) for row in open_pool(folder)]
@@ -199,6 +205,27 @@ def test_validation_from_a_path(tmp_path: Path) -> None:
     run = _load(tmp_path / "made", _text(tmp_path, validation=path))
     assert _ids(run["validation"]) == ["test-6", "test-7", "test-8", "test-9", "other-0", "other-1", "other-2"]
     assert _ids(run["jsonl"]) == _ids_of("test", 6)
+
+
+def test_validation_sets_of_other_rounds_leave_pool_and_benchmark_too(tmp_path: Path) -> None:
+    """So all rounds train on the same pool, and are measured by the same questions, whichever set is asked."""
+    path = _write(tmp_path / "later.jsonl", [*_rows("test", 10)[6:7], *_rows("pool", 12)[:2], *_rows("other", 3)])
+    number, later = _text(tmp_path, validation=4), _text(tmp_path, validation=path)
+    first = _load(tmp_path / "first", number, others=OtherValidation(places=(path,)))
+    second = _load(tmp_path / "second", later, others=OtherValidation(places=(4,)))
+    assert first["validation"] == _load(tmp_path / "alone", number)["validation"]
+    assert _ids(second["validation"]) == ["test-6", "pool-0", "pool-1", "other-0", "other-1", "other-2"]
+    asked = {*_ids(first["validation"]), *_ids(second["validation"])}
+    assert _ids(first["pool"]) == _ids(second["pool"]) == [id for id in _ids_of("pool", 12) if id not in asked]
+    assert _ids(first["jsonl"]) == _ids(second["jsonl"]) == [id for id in _ids_of("test", 10) if id not in asked]
+    for run, own, other in (("first", first, second), ("second", second, first)):
+        files = [_ids(read_records(file, Question)) for file in validation_files(tmp_path / run)]
+        assert files == [_ids(own["validation"]), _ids(other["validation"])]
+    reason = "is in the validation set of another round"
+    assert [id for id, why in _dropped(tmp_path / "first") if why == reason] == [
+        *("pool-0", "pool-1"),
+        *(["test-6"] if "test-6" not in _ids(first["validation"]) else []),
+    ]
 
 
 def test_a_validation_set_that_takes_the_whole_benchmark_is_refused(tmp_path: Path) -> None:

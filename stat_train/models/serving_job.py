@@ -1,0 +1,66 @@
+"""The Slurm job of a model's server: its script, and a small shell program that submits it and ends with it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stat_train.launch_settings import Server, Slurm
+from stat_train.store import write_text
+
+# Runs for as long as the job is known to the cluster, and cancels it when it is asked to end.
+WATCH = """\
+job=$(sbatch --parsable "$1") || exit 1
+job=${job%%;*}
+trap 'scancel "$job"; exit 143' TERM
+echo "submitted as job $job"
+while squeue -h -j "$job" -o %T 2>/dev/null | grep -q .; do sleep 5 & wait $!; done
+echo "job $job has ended"
+exit 1
+"""
+OPTIONS = {"partition": "partition", "account": "account", "qos": "qos", "constraint": "constraint", "time": "time"}
+OPTIONS |= {"cpus": "cpus-per-task", "gpus_per_node": "gpus-per-node"}
+
+
+def job_command(script: Path) -> list[str]:
+    """Return the program that is the server as long as its job is."""
+    return ["bash", "-c", WATCH, "bash", str(script)]
+
+
+def write_script(log: Path, role: str, server: Server, cluster: Slurm, command: Sequence[str]) -> Path:
+    """Write the script of the job beside its log; it says where it listens in a file beside it too.
+
+    A port that reads `$port` is one that is the job's own.
+    """
+    asked: dict[str, Any] = cluster.model_dump() | {"gpus_per_node": server.tensor_parallel_size} | server.slurm
+    _address(log).unlink(missing_ok=True)
+    options = [f"--{OPTIONS[name]}={asked[name]}" for name in OPTIONS if asked[name] is not None]
+    options += [f"--mem={asked['memory_gb']}G"] if asked["memory_gb"] else []
+    options += [f"--job-name=stat-train-{role}", "--nodes=1", "--ntasks=1", f"--output={log.absolute()}"]
+    options += ["--open-mode=append", *asked["options"]]
+    place = shlex.quote(str(_address(log).absolute()))
+    # Where the port is the job's, the shell is to put it in.
+    words = " ".join(word if word == "$port" else shlex.quote(word) for word in command)
+    port = "$port" if "$port" in command else command[command.index("--port") + 1]
+    image = f"srun --container-image={shlex.quote(asked['container'])} " if asked["container"] else "exec "
+    lines = ["#!/bin/bash", *(f"#SBATCH {option}" for option in options)]
+    lines += ["unset PYTHONPATH PYTHONHOME VIRTUAL_ENV", *asked["setup"]]
+    lines += ["port=$((20000 + SLURM_JOB_ID % 20000))"] if port == "$port" else []
+    lines += [f'echo "$(hostname):{port}" > {place}.new && mv {place}.new {place}', f"{image}{words}"]
+    script = log.with_suffix(".sh")
+    write_text(script, "\n".join(lines) + "\n")
+    return script.absolute()
+
+
+def address_of(log: Path) -> str | None:
+    """Return the host and port that the job listens at, once it has started."""
+    try:
+        return _address(log).read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
+
+
+def _address(log: Path) -> Path:
+    return log.with_suffix(".address")

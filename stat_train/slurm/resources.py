@@ -1,0 +1,118 @@
+"""What a job asks the cluster for, and the same as options of sbatch."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from pydantic import ValidationError
+
+from stat_train.config import Config
+from stat_train.errors import ConfigError, UserError
+from stat_train.launch_settings import Slurm
+from stat_train.setting_types import Count, Node, Positive, Text, WallTime
+from stat_train.slurm.segments import BASE, ON_GPUS, Segment, needs_gpus, needs_network, nodes
+
+
+class Resources(Node):
+    """What one job asks for; None: the cluster's own default."""
+
+    partition: Text | None
+    account: Text | None
+    qos: Text | None
+    constraint: Text | None
+    time: WallTime
+    cpus: Positive
+    memory_gb: Positive | None
+    nodes: Positive
+    gpus_per_node: Count
+    container: Text | None
+    setup: list[Text]
+    options: list[Text]
+
+    def words(self) -> str:
+        """Return in words how large a job is, where it runs and for how long."""
+        gpus = f"{self.gpus_per_node} GPU{'s' if self.gpus_per_node > 1 else ''}, " if self.gpus_per_node else ""
+        size = f"{self.nodes} x ({gpus}{self.cpus} CPUs)" if self.nodes > 1 else f"{gpus}{self.cpus} CPUs"
+        return f"{size}, {self.time}" + (f", {self.partition}" if self.partition else "")
+
+
+def resources_of(config: Config, segment: Segment) -> Resources:
+    """Return what a job asks for: the run's settings, those of stages that call a server, and then the stages' own.
+
+    Raises ConfigError naming each setting that is wrong, and UserError when the job would have another number of nodes
+    than the training in it.
+    """
+    usual = _usual(config.slurm) | {"nodes": nodes(config, segment.name)}
+    usual["gpus_per_node"] *= needs_gpus(config, segment.name)
+    stages = ("evaluate",) if segment.name == BASE else segment.stages
+    found = _changed(usual, config.slurm, stages, bool(needs_network(config, segment)))
+    if segment.name in ("train", "rl") and found.nodes != nodes(config, segment.name):
+        raise UserError(
+            f"slurm.stages.{segment.name}.nodes = {found.nodes}: the training is to run on "
+            f"{segment.name}.nodes = {nodes(config, segment.name)}; give the number there, or nodes={found.nodes}"
+        )
+    return found
+
+
+def resources_of_a_shard(config: Config, segment: Segment) -> Resources:
+    """Return what each task of the array asks for that does the work of a job: one GPU, to load weights."""
+    usual = _usual(config.slurm) | {"nodes": 1}
+    usual["gpus_per_node"] = min(usual["gpus_per_node"], int(segment.name in ON_GPUS))
+    stages = ("evaluate",) if segment.name == BASE else segment.stages
+    return _changed(usual, config.slurm, stages, network=segment.name == "label")
+
+
+def resources_of_the_table(slurm: Slurm) -> Resources:
+    """Return what the job asks for that prints a sweep's table."""
+    return Resources.model_validate(_usual(slurm) | {"nodes": 1, "gpus_per_node": 0})
+
+
+def _usual(slurm: Slurm) -> dict[str, Any]:
+    return {name: getattr(slurm, name) for name in Resources.model_fields if name != "nodes"}
+
+
+def _changed(usual: dict[str, Any], slurm: Slurm, stages: tuple[str, ...], network: bool) -> Resources:
+    changes: list[tuple[str, Any]] = [("slurm.network", slurm.network)] if network else []
+    changes += [(f"slurm.stages.{name}", each) for name, each in slurm.stages.items() if name in stages]
+    found, given = usual, dict[str, str]()
+    for key, values in changes:
+        found |= values
+        given |= {name: f"{key}.{name} = {value}" for name, value in values.items()}
+    try:
+        return Resources.model_validate(found)
+    except ValidationError as error:
+        wrong = {str(one["loc"][0]): one["msg"].removeprefix("Input should be ") for one in error.errors()}
+        raise ConfigError([f"{given.get(name, name)}: expected {text}" for name, text in wrong.items()]) from error
+
+
+def sbatch_options(asked: Resources) -> list[str]:
+    """Return the options of sbatch, each as it stands after `#SBATCH`; raises UserError when one has several lines."""
+    memory = f"{asked.memory_gb}G" if asked.memory_gb else None
+    named = {
+        "partition": asked.partition,
+        "account": asked.account,
+        "qos": asked.qos,
+        "constraint": asked.constraint,
+        "time": asked.time,
+        "nodes": asked.nodes,
+        "ntasks-per-node": 1,
+        "cpus-per-task": asked.cpus,
+        "mem": memory,
+        "gpus-per-node": asked.gpus_per_node or None,
+    }
+    return [option(name, value) for name, value in named.items() if value is not None] + [
+        quoted(text) for text in asked.options
+    ]
+
+
+def option(name: str, value: object) -> str:
+    """Return one option of sbatch, quoted as sbatch reads it."""
+    return f"--{name}={quoted(str(value))}"
+
+
+def quoted(text: str) -> str:
+    """Return a text quoted for a shell or a line of sbatch options, which must be one line."""
+    if any(ord(letter) < 32 for letter in text):
+        raise UserError(f"slurm: {text!r} goes into a line of a batch script; expected a text without line breaks")
+    return shlex.quote(text)

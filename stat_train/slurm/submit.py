@@ -1,0 +1,150 @@
+"""Give the jobs of a run or a sweep to the cluster: their scripts, who comes after whom, and what became of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from stat_train.errors import UserError
+from stat_train.run_folder import RunFolder
+from stat_train.slurm.graph import TABLE, Graph, Job, NamedRun
+from stat_train.slurm.queue import alive, sbatch, scancel
+from stat_train.slurm.render import job_script, shard_script, table_script
+from stat_train.slurm.table import SweepTable, write_table
+from stat_train.slurm.work import COMMAND_FILE, FOLDER, JOBS_FILE, SETTINGS_FILE
+from stat_train.store import make_folder, write_json, write_text
+
+WORK, PRINT_TABLE = ["-m", "stat_train.slurm.work"], ["-m", "stat_train.slurm.table"]
+
+
+class Submission(NamedTuple):
+    """What is to be submitted: the jobs, the command that asked for them, and of a sweep its folder and its table."""
+
+    graph: Graph
+    command: Sequence[str]
+    sweep_folder: Path | None = None
+    table: SweepTable | None = None
+
+
+def show(submission: Submission, console: Console) -> None:
+    """Print the script of every job with its name and what it comes after; nothing is submitted or written."""
+    for job in submission.graph.jobs:
+        for name, script in _scripts(job, submission):
+            after = f"after {', '.join(job.after)}" if job.after else "at once"
+            console.rule(f"{job.name}: {after}" if name == job.label else f"{job.name}: its array", align="left")
+            print(script)
+    for job in submission.graph.jobs:
+        if job.network:
+            console.print(f"{job.name} needs the network: {', '.join(job.network)}", highlight=False, markup=False)
+
+
+def submit(submission: Submission, console: Console) -> None:
+    """Submit every job after those that it needs, and print them as a table.
+
+    Raises UserError when jobs of these runs are still in the queue, or when the cluster refuses one: then none is left.
+    """
+    _refuse_twice(submission)
+    for run in submission.graph.runs:
+        _prepare(run, submission.command)
+    if submission.sweep_folder and submission.table:
+        write_table(submission.sweep_folder, submission.table)
+    ids: dict[str, str] = {}
+    try:
+        for job in submission.graph.jobs:
+            ids[job.name] = _submit(job, submission, ids)
+        _note(submission, ids)
+    except BaseException as error:
+        scancel(ids.values())
+        if isinstance(error, UserError) and ids:
+            raise UserError(f"{error}; the {len(ids)} jobs submitted before were cancelled") from error
+        raise
+    console.print(_table(submission.graph.jobs, ids, submission))
+
+
+def _refuse_twice(submission: Submission) -> None:
+    known = [row for folder in _folders(submission) for row in noted_jobs(folder)]
+    if running := alive(dict.fromkeys(row["job_id"] for row in known)):
+        raise UserError(
+            f"these runs have jobs in the queue: {', '.join(running)}; wait for them (squeue), or cancel them: "
+            f"scancel {' '.join(running)}"
+        )
+
+
+def noted_jobs(folder: Path) -> list[dict[str, Any]]:
+    """Return the jobs that the folder `slurm` of a run or a sweep knows of."""
+    place = folder / JOBS_FILE
+    return list(json.loads(place.read_text())) if place.is_file() else []
+
+
+def _folders(submission: Submission) -> Iterator[Path]:
+    yield from (run.folder / FOLDER for run in submission.graph.runs)
+    if submission.sweep_folder:
+        yield submission.sweep_folder / FOLDER
+
+
+def _prepare(run: NamedRun, command: Sequence[str]) -> None:
+    """Write down the settings of a run where its jobs find them."""
+    RunFolder(run.folder).open(run.settings.yaml)
+    folder = run.folder / FOLDER
+    folder.mkdir(exist_ok=True)
+    write_text(folder / SETTINGS_FILE, run.settings.yaml)
+    write_json(folder / COMMAND_FILE, list(command))
+
+
+def _submit(job: Job, submission: Submission, ids: Mapping[str, str]) -> str:
+    folder = _folder(job, submission)
+    make_folder(folder, "sweep.folder")
+    for name, script in _scripts(job, submission):
+        write_text(folder / f"{name}.sbatch", script)
+    condition = "afterany" if job.stage == TABLE else "afterok"
+    after = f"--dependency={condition}:{':'.join(ids[name] for name in job.after)}"
+    options = [after, "--kill-on-invalid-dep=yes"] if job.after else []
+    return sbatch(folder / f"{job.label}.sbatch", options)
+
+
+def _scripts(job: Job, submission: Submission) -> Iterator[tuple[str, str]]:
+    """Yield the name and text of each script of a job: its own, and that of the array that does its work."""
+    folder = _folder(job, submission)
+    if job.run is None:
+        yield job.label, table_script(job, folder, [*PRINT_TABLE, str(submission.sweep_folder)])
+        return
+    yield job.label, job_script(job, folder, [*WORK, str(job.run.folder), job.label, job.until, str(job.round)])
+    if job.shard:
+        yield f"{job.label}-shard", shard_script(job, folder)
+
+
+def _folder(job: Job, submission: Submission) -> Path:
+    place = job.run.folder if job.run else submission.sweep_folder
+    assert place
+    return place / FOLDER
+
+
+def _note(submission: Submission, ids: Mapping[str, str]) -> None:
+    """Write down the jobs of each run: also those that another run has, which it shares."""
+    by_name = {job.name: job for job in submission.graph.jobs}
+    rows = {name: _row(job, ids[name], submission) for name, job in by_name.items()}
+    for run in submission.graph.runs:
+        write_json(run.folder / FOLDER / JOBS_FILE, [rows[name] for name in submission.graph.needed[run.name]])
+    if submission.sweep_folder:
+        write_json(submission.sweep_folder / FOLDER / JOBS_FILE, [rows[n] for n, job in by_name.items() if not job.run])
+
+
+def _row(job: Job, job_id: str, submission: Submission) -> dict[str, Any]:
+    log = _folder(job, submission).absolute() / f"{job.label}-{job_id}.log"
+    return {"stage": job.stage, "job_id": job_id, "array": None, "log": str(log)}
+
+
+def _table(jobs: Sequence[Job], ids: Mapping[str, str], submission: Submission) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("job", "id", "after", "asks for", "log"):
+        table.add_column(heading, overflow="fold")
+    for job in jobs:
+        words = job.resources.words() + (f"; array of {job.shard.words()}" if job.shard else "")
+        log = _folder(job, submission) / f"{job.label}-{ids[job.name]}.log"
+        table.add_row(job.name, ids[job.name], " ".join(ids[name] for name in job.after) or "-", words, str(log))
+    return table

@@ -1,0 +1,72 @@
+"""What a sweep's last job does: compare its runs and name those that failed; `-m stat_train.slurm.table FOLDER`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from pydantic import BaseModel
+from rich.console import Console
+
+from stat_train.compose import saved_settings
+from stat_train.ending import exit_code_of
+from stat_train.slurm.work import FOLDER, JOBS_FILE, SETTINGS_FILE, WIDTH
+from stat_train.store import make_folder, write_json
+from stat_train.sweeping.expand import Plan, SweepJob
+from stat_train.sweeping.files import is_complete
+from stat_train.sweeping.table import JobRow, exit_code, print_comparison_of, print_rows
+
+FILE = "sweep.json"
+
+
+class SweepTable(BaseModel):
+    """The runs of a sweep, each with its folder, and how they are compared."""
+
+    runs: dict[str, str]
+    over_seeds: bool
+    published: str | None
+
+
+def write_table(sweep_folder: Path, table: SweepTable) -> None:
+    """Write down which runs are to be compared, in the sweep's folder."""
+    make_folder(sweep_folder / FOLDER, "sweep.folder")
+    write_json(sweep_folder / FOLDER / FILE, table.model_dump())
+
+
+def main(arguments: list[str]) -> int:
+    """Print the table of the sweep in a folder; returns 1 when a run was not done, as the sweep itself would."""
+    (folder,) = map(Path, arguments)
+
+    def work() -> int:
+        table = SweepTable.model_validate_json((folder / FOLDER / FILE).read_text(encoding="utf-8"))
+        rows = [_row(name, Path(place)) for name, place in table.runs.items()]
+        plan = Plan(folder, [row.job for row in rows], [], [], table.over_seeds, table.published)
+        console = Console(width=WIDTH)
+        print_rows(rows, console)
+        print_comparison_of(plan, rows, console)
+        return exit_code(rows)
+
+    return exit_code_of(work)
+
+
+def _row(name: str, folder: Path) -> JobRow:
+    submitted = folder / FOLDER / SETTINGS_FILE
+    # A run that was done before has no jobs.
+    place = submitted if submitted.is_file() else folder / "config.yaml"
+    settings = saved_settings(place.read_text(encoding="utf-8"))
+    done = is_complete(settings)
+    return JobRow(SweepJob(name, settings, []), "done" if done else "failed", None, "" if done else _last_words(folder))
+
+
+def _last_words(folder: Path) -> str:
+    """Return the last line of the last job that said something, of those that the run needs."""
+    logs = [Path(row["log"]) for row in json.loads((folder / FOLDER / JOBS_FILE).read_text())]
+    said = [log for log in logs if log.is_file() and log.read_text(errors="replace").strip()]
+    if not said:
+        return "none of its jobs has said anything"
+    return f"{said[-1].read_text(errors='replace').strip().splitlines()[-1]} ({said[-1]})"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,219 @@
+"""What is known of a run: what it has behind it, what it is at, what is to come, and how it ended."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import yaml
+from pydantic import ValidationError
+
+from stat_train.errors import UserError, did_you_mean
+from stat_train.launch_settings import STAGES
+from stat_train.run_folder import is_run
+from stat_train.run_state import STATE_FILE, RunState
+from stat_train.status.jobs import ENDED, FILE, Job, job_state, jobs_of
+from stat_train.status.progress import Progress, progress_of
+from stat_train.store import LEASE_EXPIRES_SECONDS, may_run, this_host
+
+State = Literal["running", "done", "failed", "stopped", "lost", "not begun"]
+StageState = Literal["done", "done before", "running", "waiting", "failed", "stopped", "lost"]
+WITHOUT_WEIGHTS = ("recorded", "endpoint", "served")
+
+
+class Stage(NamedTuple):
+    """A stage of the run: how often it was made or found, and in how many seconds in all."""
+
+    name: str
+    state: StageState
+    seconds: float | None
+    times: int
+
+
+class RunStatus(NamedTuple):
+    """What is known of a run; `about` says in words what the state alone does not, and `since` when its stage began.
+
+    `round` is the current one of `rounds`, in a run of several. `paid` is what the manifest of an ended run tells.
+    """
+
+    folder: Path
+    state: State
+    about: str
+    until: str
+    stages: list[Stage]
+    progress: Progress | None
+    state_file: RunState | None
+    jobs: list[Job]
+    round: int | None
+    rounds: int
+    paid: dict[str, Any] | None
+
+
+def read_status(run_dir: Path) -> RunStatus:
+    """Read how far a run is; in several rounds, how far the last one is that was begun."""
+    rounds = [folder for folder in sorted(run_dir.glob("round_*"), key=_number) if _is_begun(folder)]
+    folder = rounds[-1] if rounds else run_dir
+    settings, state = _settings(run_dir) or _settings(folder), _state(folder)
+    jobs = jobs_of(run_dir)
+    manifest = _json(folder / "manifest.json")
+    how, about = _how_it_is(state, manifest is not None)
+    partial = Path(state.partial) if state and state.partial and how == "running" else None
+    costs = (manifest or {}).get("costs") or {}
+    return RunStatus(
+        folder=run_dir,
+        state=how,
+        about=about,
+        until=str(settings.get("until", STAGES[-1])),
+        stages=_stages(settings, state, how),
+        progress=progress_of(partial) if partial else None,
+        state_file=state,
+        jobs=jobs,
+        round=_number(folder) if rounds else None,
+        rounds=(settings.get("rounds") or {}).get("count", 1),
+        paid=costs.get("paid"),
+    )
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """Return the run that a folder is, or the runs of the sweep in it; raises UserError when it holds none."""
+    if _is_begun(folder) or any(map(_is_begun, folder.glob("round_*"))):
+        return [folder]
+    if inside := sorted(path for path in folder.glob("*") if path.is_dir() and _is_begun(path)):
+        return inside
+    siblings = [path.name for path in folder.absolute().parent.glob("*") if path.is_dir() and _is_begun(path)]
+    near = did_you_mean(folder.absolute().name, siblings)
+    raise UserError(f"{folder}: no run folder, nor one of a sweep; give the run_dir of a run.{near}")
+
+
+def _is_begun(folder: Path) -> bool:
+    """Tell whether a run was started in a folder, or submitted to a cluster."""
+    return is_run(folder / "config.yaml") or (folder / STATE_FILE).is_file() or (folder / FILE).is_file()
+
+
+def _number(folder: Path) -> int:
+    found = re.fullmatch(r"round_(\d+)", folder.name)
+    return int(found[1]) if found else 0
+
+
+# -- its files --------------------------------------------------------------------------------------------------------
+
+
+def _state(folder: Path) -> RunState | None:
+    try:
+        return RunState.model_validate_json((folder / STATE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        return None
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """Return the settings as they were written down, whichever version did."""
+    try:
+        found = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+# -- how it is --------------------------------------------------------------------------------------------------------
+
+
+def _how_it_is(state: RunState | None, whole: bool) -> tuple[State, str]:
+    """Return the state of a run, and what is to be said of it."""
+    if state is None:
+        return ("done", "") if whole else ("not begun", "no process has begun it yet")
+    if state.status != "running":
+        return state.status, state.error or ""
+    return _of_running(state)
+
+
+def _of_running(state: RunState) -> tuple[State, str]:
+    """Return whether a run that has not said how it ended is at work: by its process, its job or its heartbeat."""
+    lost = "ended without a word (killed?); the same command goes on"
+    holder, silent_seconds = _heartbeat(state)
+    if not may_run(state.host, state.pid):
+        return "lost", lost
+    if holder and holder != (state.host, state.pid):
+        return "running", f"waits for process {holder[1]} on {_host(holder[0])}, which makes the same"
+    if state.host == this_host():
+        return "running", _silence(silent_seconds)
+    if state.job and (queued := job_state(state.job)):
+        return ("lost", lost) if queued.startswith(ENDED) else ("running", "")
+    if silent_seconds is not None and silent_seconds > LEASE_EXPIRES_SECONDS:
+        return "lost", f"{lost}. Its last sign of life on {_host(state.host)} was {in_words(silent_seconds)} ago"
+    return "running", ""
+
+
+def _heartbeat(state: RunState) -> tuple[tuple[str, int] | None, float | None]:
+    """Return who holds the right to make the stage at hand, and for how long the holder was silent."""
+    if not state.partial:
+        return None, None
+    lease = Path(state.partial).with_suffix(".lease")
+    try:
+        holder = json.loads(lease.read_text(encoding="utf-8"))
+        return (holder["host"], holder["pid"]), max(0.0, time.time() - lease.stat().st_mtime)
+    except (OSError, ValueError, KeyError):
+        return None, None
+
+
+def _silence(seconds: float | None) -> str:
+    if seconds is None or seconds < LEASE_EXPIRES_SECONDS:
+        return ""
+    return f"its process is there, but was silent for {in_words(seconds)} (suspended?)"
+
+
+def _host(name: str) -> str:
+    """Return a host's name without the part that tells containers apart."""
+    return name.partition(" ")[0]
+
+
+def in_words(seconds: float) -> str:
+    """Return a time as people say it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+# -- its stages -------------------------------------------------------------------------------------------------------
+
+
+def _stages(settings: dict[str, Any], state: RunState | None, how: State) -> list[Stage]:
+    """Return the stages that are done, the one at hand, and unless the run is done those to come."""
+    done = state.done if state else []
+    stages = []
+    for name in dict.fromkeys(row.stage for row in done):
+        rows = [row for row in done if row.stage == name]
+        fresh = [row.seconds for row in rows if not row.reused]
+        stages.append(Stage(name, "done" if fresh else "done before", sum(fresh) if fresh else None, len(rows)))
+    if state and state.stage and how in ("running", "failed", "stopped", "lost"):
+        stages.append(Stage(state.stage, how, None, 1))
+    if how != "done":
+        named = {stage.name for stage in stages}
+        stages += [Stage(name, "waiting", None, 0) for name in expected_stages(settings) if name not in named]
+    return stages
+
+
+def expected_stages(settings: dict[str, Any]) -> list[str]:
+    """Return the stages that a run with these settings has, the smaller ones between them left out."""
+    if not settings:
+        return []
+    chosen = {group: (settings.get(group) or {}).get("name") for group in ("student", "train", "rl")}
+    weights = chosen["student"] not in WITHOUT_WEIGHTS
+    needs = {
+        "score": bool((settings.get("difficulty") or {}).get("prm")),
+        "train": weights and chosen["train"] not in ("none", "external"),
+        "rl": weights and chosen["rl"] != "none",
+        "evaluate": weights,
+    }
+    until = settings.get("until")
+    reached = STAGES[: STAGES.index(until) + 1] if until in STAGES else STAGES
+    return [name for name in reached if needs.get(name, True)]

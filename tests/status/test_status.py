@@ -1,0 +1,211 @@
+"""What `status` says of real runs while they go, after they ended well or badly, and after they were killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stat_train.cli import main
+from stat_train.compose import read_settings
+from stat_train.launch_settings import STAGES
+from stat_train.run_folder import RUN_MARK
+from stat_train.run_state import STATE_FILE, RunState
+from stat_train.status.run_status import expected_stages, read_status
+from stat_train.store import LEASE_EXPIRES_SECONDS, this_host
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = ["task.pool=200", "task.validation=60", "task.benchmark=10", "task.benchmarks=[standard]", "until=profile"]
+DONE = ["questions", "label", "answer", "grade", "diagnose", "profile"]
+ELSEWHERE = "another pid:[1]"
+
+
+class Started:
+    """A run in a process of its own."""
+
+    def __init__(self, place: Path) -> None:
+        self.folder = place / "run"
+        places = [f"run_dir={self.folder}", f"cache_dir={place / 'cache'}"]
+        command = [sys.executable, "-m", "stat_train.cli", *SETTINGS, *places]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)}
+        )
+
+    def wait_for(self, stage: str) -> RunState:
+        """Return the state of the run as soon as it makes a stage."""
+        end = time.monotonic() + 120
+        while time.monotonic() < end and self.process.poll() is None:
+            if (self.folder / STATE_FILE).exists():
+                state = RunState.model_validate_json((self.folder / STATE_FILE).read_text())
+                if (state.stage, state.pid) == (stage, self.process.pid):
+                    return state
+            time.sleep(0.02)
+        raise AssertionError(f"the run never came to {stage}: {self.process.communicate()[1].decode()}")
+
+    def end(self, number: signal.Signals) -> int:
+        self.process.send_signal(number)
+        return self.process.wait()
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    capsys.readouterr()
+    assert main(["status", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def lines(text: str) -> dict[str, str]:
+    """Return what is said of each stage."""
+    rows = [line.split(maxsplit=1) for line in text.splitlines() if line.startswith("  ")]
+    return {name: rest for name, rest in rows}
+
+
+@pytest.mark.slow
+def test_a_run_is_followed_killed_ended_and_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = Started(tmp_path)
+    state = first.wait_for("answer")
+    assert (state.host, state.pid, state.until) == (this_host(), first.process.pid, "profile")
+    assert state.partial and Path(state.partial).parent == tmp_path / "cache" / "artifacts"
+    running = said(capsys, str(first.folder))
+    assert running.startswith(f"{first.folder}: running (until profile; process {first.process.pid} on ")
+    assert list(lines(running)) == DONE
+    assert [lines(running)[name] for name in DONE[3:]] == ["waiting"] * 3
+    assert lines(running)["answer"].startswith("running for ")
+
+    assert first.end(signal.SIGKILL) == -signal.SIGKILL
+    lost = said(capsys, str(first.folder))
+    assert ": lost" in lost and lines(lost)["answer"] == "lost"
+    assert "the run ended without a word (killed?); the same command goes on" in lost
+
+    second = Started(tmp_path)
+    second.wait_for("answer")
+    assert second.end(signal.SIGTERM) == 143
+    (ended,) = json.loads(said(capsys, str(first.folder), "--json"))
+    assert (ended["state"], ended["exit_code"], ended["error"]) == ("stopped", 143, "ended by SIGTERM")
+    assert [(stage["name"], stage["state"]) for stage in ended["stages"]] == [
+        *(("questions", "done before"), ("label", "done before"), ("answer", "stopped")),
+        *((name, "waiting") for name in DONE[3:]),
+    ]
+
+    third = Started(tmp_path)
+    assert third.process.wait() == 0
+    done = said(capsys, str(first.folder))
+    assert done.startswith(f"{first.folder}: done\n") and list(lines(done)) == DONE
+    made = {row["stage"]: row["seconds"] for row in json.loads((first.folder / "manifest.json").read_text())["stages"]}
+    assert lines(done) == {name: "done before" for name in DONE[:2]} | {n: f"{made[n]:.1f} s" for n in DONE[2:]}
+
+
+def test_a_run_that_failed_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The failing stage is named; the reason is that of the command itself."""
+    places = [f"run_dir={tmp_path / 'run'}", f"cache_dir={tmp_path / 'cache'}"]
+    student = ["student=endpoint", "student.base_url=http://127.0.0.1:9/v1", "student.model=m", "student.max_retries=0"]
+    assert main([*SETTINGS, *student, "difficulty=gold", *places]) == 1
+    words = capsys.readouterr().err.removeprefix("stat-train: ").strip()
+    assert "no reply in 1 tries" in words
+    text = said(capsys, str(tmp_path / "run"))
+    assert ": failed (" in text and lines(text)["answer"] == "failed"
+    assert text.rstrip().endswith(words)
+    state = RunState.model_validate_json((tmp_path / "run" / STATE_FILE).read_text())
+    assert (state.status, state.exit_code, state.error) == ("failed", 1, words)
+    # In a table of several, the first line of it.
+    beside = state.model_copy(update={"status": "done", "stage": None, "error": None})
+    write_run(tmp_path / "other", beside)
+    table = said(capsys, str(tmp_path))
+    assert [line.split()[:2] for line in table.splitlines()[1:] if line[0] != " "] == [
+        ["other", "done"],
+        ["run", "failed"],
+    ]
+
+
+def write_run(folder: Path, state: RunState | None, settings: str = "until: profile\n") -> Path:
+    """Write a run folder in this state."""
+    folder.mkdir()
+    (folder / "config.yaml").write_text(RUN_MARK + settings)
+    if state:
+        (folder / STATE_FILE).write_text(state.model_dump_json())
+    return folder
+
+
+def running(place: Path, host: str = ELSEWHERE, pid: int = 1, silent_seconds: float | None = 0.0) -> RunState:
+    """Return the state of a run that makes its answers; its lease was last touched so long ago, None for no lease."""
+    partial = place / "answer-0123.partial"
+    if silent_seconds is not None:
+        lease = partial.with_suffix(".lease")
+        lease.write_text(json.dumps({"host": host, "pid": pid}))
+        os.utime(lease, (time.time() - silent_seconds,) * 2)
+    at = "2026-01-01T00:00:00+00:00"
+    return RunState(
+        status="running", until="profile", host=host, pid=pid, job=None, started=at, stage="answer", since=at
+    ).model_copy(update={"partial": str(partial)})
+
+
+@pytest.mark.parametrize(
+    ("silent_seconds", "expected"), [(0.0, "running"), (LEASE_EXPIRES_SECONDS + 5, "lost"), (None, "running")]
+)
+def test_a_run_of_another_host_is_known_by_its_heartbeat(
+    silent_seconds: float | None, expected: str, tmp_path: Path
+) -> None:
+    status = read_status(write_run(tmp_path / "run", running(tmp_path, silent_seconds=silent_seconds)))
+    assert status.state == expected
+    assert ("last sign of life on another was 65 s ago" in status.about) == (expected == "lost")
+
+
+def test_a_run_that_waits_for_another_says_for_whom(tmp_path: Path) -> None:
+    state = running(tmp_path, host="third pid:[1]", pid=77)
+    mine = state.model_copy(update={"host": this_host(), "pid": os.getpid()})
+    folder = write_run(tmp_path / "run", mine)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    status = read_status(folder)
+    # It looks, and leaves no trace.
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    assert (status.state, status.about) == ("running", "waits for process 77 on third, which makes the same")
+
+
+def test_the_last_round_that_was_begun_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_run(tmp_path / "run", None, "until: profile\nrounds: {count: 12}\n")
+    done = running(tmp_path).model_copy(update={"status": "done", "stage": None})
+    for number in (1, 2, 9):
+        write_run(folder / f"round_{number}", done)
+    write_run(folder / "round_10", running(tmp_path))
+    assert "round 10 of 12 at most" in said(capsys, str(folder))
+    status = read_status(folder)
+    assert (status.state, status.round, status.folder) == ("running", 10, folder)
+
+
+def test_jobs_are_named_though_no_cluster_can_be_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A submitted run has no settings in its folder until its first job starts."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "run" / "slurm").mkdir(parents=True)
+    rows = [{"stage": "answer", "job_id": "41", "array": 4, "log": "slurm/answer-%a.out"}]
+    (tmp_path / "run" / "slurm" / "jobs.json").write_text(json.dumps(rows))
+    text = said(capsys, str(tmp_path / "run"))
+    assert "not begun" in text
+    assert "job 41 (answer, 4 tasks): no Slurm here to ask, log slurm/answer-%a.out" in text
+
+
+def test_what_is_no_run_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "math", None)
+    assert main(["status", str(tmp_path / "maths")]) == 2
+    assert 'give the run_dir of a run. Did you mean "math"?' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "left_out"),
+    [
+        ([], {"score", "rl"}),
+        (["rl=grpo", "train=none", "difficulty=prm"], {"train"}),
+        (["until=score", "difficulty=prm"], set(STAGES[5:])),
+        (["student=endpoint", "student.base_url=http://h/v1", "student.model=m", "train=none"], set(STAGES[8:11])),
+    ],
+)
+def test_the_stages_to_come_are_those_of_the_settings(given: list[str], left_out: set[str]) -> None:
+    left_out |= set() if "difficulty=prm" in given else {"score"}
+    settings = read_settings(given).config.model_dump()
+    assert set(expected_stages(settings)) == set(STAGES) - left_out
