@@ -23,7 +23,8 @@ QUESTIONS_FILE = "to_label.jsonl"
 class LabelJob(BaseModel):
     """What the asking processes are told: whom they ask, about the questions of `folder`/QUESTIONS_FILE.
 
-    `budget_run` is the run that pays, and `elsewhere` what its other rounds spent; its `caps`, and how fast the teacher may be asked, are shared by `processes`.
+    `budget_run` is the run that pays, and `elsewhere` is what its other rounds spent. Its `caps`, and how fast the
+    teacher may be asked, are shared by `processes`.
     """
 
     folder: Path
