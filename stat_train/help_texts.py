@@ -29,8 +29,7 @@ Common settings
   run_dir=runs/NAME                   where the results are linked together
   until=STAGE                         the last stage to run: questions label answer grade score
                                       diagnose profile curate train rl evaluate report
-  seed=N                              all randomness of the run
-  data_recipe.pairs=N                 size of the training set
+  seed=N  data_recipe.pairs=N         all randomness of the run; the size of the training set
   train.learning_rate=X  train.epochs=N  train.effective_batch_size=N
   train.learning_rates=[X,Y]          several rates; the best on the validation questions goes on
   rounds=N                            again for what the trained model misses, as long as that helps

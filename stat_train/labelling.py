@@ -47,7 +47,8 @@ def skill_labels(run: Run, questions: Artifact) -> Artifact:
         known = known or labels(chain(validation, pool_questions(pool)))
         if isinstance(teacher, OpenAITeacher):
             unlabelled = (each for each in chain(validation, pool_questions(pool)) if not each.skills)
-            stage.label(_ahead(run, teacher, folder, known), unlabelled)
+            if stage.label(_ahead(run, teacher, folder, known), unlabelled):
+                run.read_ledger_anew()
         every = chain(validation, track(pool_questions(pool), "Reading labels", len(pool)))
         labelled, dropped = label(every, run.teacher, known)
         write_json(folder / "skills.json", known)
@@ -75,7 +76,8 @@ def _ahead(run: Run, teacher: OpenAITeacher, folder: Path, known: SkillList) -> 
         teacher=teacher,
         skills=known,
         caps=run.config.budget,
-        budget_run=run.budget.run,
+        budget_run=run.pays_as,
+        elsewhere=run.spent_beside(),
         processes=run.config.slurm.shards,
     )
 

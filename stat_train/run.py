@@ -198,10 +198,24 @@ class Run:
     @cached_property
     def budget(self) -> Budget:
         """The budget of this run, over all its restarts; what other rounds spent is taken from it."""
+        return Budget(self.config.budget, self.pays_as, self.ledger, self.spent_beside())
+
+    @property
+    def pays_as(self) -> str:
+        """Return what the run is called where calls are charged: the same over all its restarts."""
+        return str(self.folder.folder.absolute())
+
+    def spent_beside(self) -> Spent:
+        """Return what the other rounds of the run spent."""
         others = Spent()
         for folder in self.round.beside:
             others = others.plus(self.ledger.spent(str(folder.absolute())))
-        return Budget(self.config.budget, str(self.folder.folder.absolute()), self.ledger, others)
+        return others
+
+    def read_ledger_anew(self) -> None:
+        """Take in what other processes asked on this run's account, and what they spent."""
+        for name in ("ledger", "budget", "teacher", "second_teacher"):
+            self.__dict__.pop(name, None)
 
     @cached_property
     def teacher(self) -> Teacher:

@@ -78,14 +78,14 @@ def likelihood(job: LogProbabilityJob, processes: int | None) -> None:
     _make_chunks("likelihood", job, log_probabilities_file(job), processes)
 
 
-def label(job: LabelJob, questions: Iterable[Question]) -> None:
+def label(job: LabelJob, questions: Iterable[Question]) -> bool:
     """Let an array of tasks ask the teacher first, in a batch job that has shards: the ledger has the replies then.
 
-    Nothing elsewhere. What the tasks may not spend, or did not come to, is left to whoever asks next.
+    Returns whether there was one. What the tasks may not spend is left to whoever asks next.
     """
     shards = shards_of_this_job()
     if not shards:
-        return
+        return False
     files = [job.folder / name for name in (QUESTIONS_FILE, JOB_FILE, ARRAY_FILE)]
     store.write_records(files[0], questions)
     chunked = labels_file(job)
@@ -96,6 +96,7 @@ def label(job: LabelJob, questions: Iterable[Question]) -> None:
     shutil.rmtree(chunked.folder, ignore_errors=True)
     for file in files:
         file.unlink(missing_ok=True)
+    return True
 
 
 def harness(job: HarnessJob) -> None:

@@ -149,9 +149,9 @@ def test_another_choice_leaves_the_experiments_settings_of_the_first_behind() ->
 
 
 def test_what_the_command_line_gives_to_a_choice_without_it_is_refused() -> None:
-    with pytest.raises(ConfigError, match="train.epochs = 2: no such setting"):
+    with pytest.raises(ConfigError, match=r"train\.epochs = 2: no such setting"):
         config_of("experiment=paper/llama3b", "train=none", "train.epochs=2")
-    with pytest.raises(ConfigError, match="train.epochs = 2: no such setting"):
+    with pytest.raises(ConfigError, match=r"train\.epochs = 2: no such setting"):
         config_of("train=none", "train.epochs=2")
 
 
@@ -164,7 +164,7 @@ def test_what_the_command_line_gives_to_a_choice_without_it_is_refused() -> None
         (["benchmark=[]"], []),
         (["benchmark={}"], []),
         (["benchmark.mine.path=o/n"], ["math_difficult", "gsm8k", "amc23", "aime24", "aime25", "mine"]),
-        (["benchmark.gsm8k.samples=2", "benchmark.gsm8k.temperature=0.5"], ["math_difficult", "gsm8k", "amc23", "aime24", "aime25"]),
+        (["benchmark.gsm8k.top_p=0.5"], ["math_difficult", "gsm8k", "amc23", "aime24", "aime25"]),
     ],
     ids=" ".join,
 )  # fmt: skip

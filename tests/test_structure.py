@@ -241,8 +241,8 @@ COMPANIONS = {
 NAMES = {("difficulty", "prm"): "step_rewards", ("difficulty", "token_prm"): "step_rewards"}
 
 
-# Of benchmarks several can be chosen, each under its own name: see test_benchmarks.py. An experiment has settings of all
-# groups: see test_experiments.py.
+# Of benchmarks several can be chosen, each under its own name: see test_benchmarks.py. Experiments have a test of their
+# own, test_experiments.py.
 ONE_OF_A_GROUP = [pair for pair in CHOICES if pair[0] not in ("benchmark", "experiment")]
 
 
@@ -274,11 +274,12 @@ def test_every_settings_file_says_what_it_is_and_how_to_use_it(path: Path) -> No
     assert "Command:" not in opening[0]
     command = re.search(r"Command: stat-train(.*?)(?: {2,}Cost:|$)", "\n".join(opening), re.MULTILINE)
     assert command and re.search(r"Cost: \S", "\n".join(opening)), "Command: and Cost: follow"
-    place = (
-        path.relative_to(config_dir().resolve()) if "data_recipes" not in path.parts else Path("data_recipe", path.name)
-    )
-    group, choice = place.parts[0], Path(*place.parts[1:]).with_suffix("").as_posix()
-    if group not in ("config.yaml", "audit", "evaluate", "budget", "plan", "decontaminate", "slurm"):
+    if "data_recipes" in path.parts:
+        group, choice = "data_recipe", path.stem
+    else:
+        place = path.relative_to(config_dir().resolve()).with_suffix("").as_posix()
+        group, _, choice = place.partition("/")
+    if group not in ("config", "audit", "evaluate", "budget", "plan", "decontaminate", "slurm"):
         ways = {f"{group}={choice}", f"{group}=[{choice}]"}
         # One of your own has a name of yours.
         ways |= {"benchmark.mine.path=mine.jsonl"} if path.match("benchmark/jsonl.yaml") else set()

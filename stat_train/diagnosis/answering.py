@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel
 
@@ -20,13 +20,16 @@ from stat_train.config import (
 from stat_train.models.budget import Budget
 from stat_train.models.generator import Completion, Request, Sampling
 from stat_train.models.ledger import Ledger
-from stat_train.models.servers import OwnServer
 from stat_train.models.tally import show
 from stat_train.progress import Progress
 from stat_train.records import Answer, ExemplarPrompt, Question
 from stat_train.store import chunk_seed, content_hash, read_records
 from stat_train.tasks.answers import extract_final
 from stat_train.tasks.prompts import messages
+
+if TYPE_CHECKING:
+    # The client that is behind it takes long to import.
+    from stat_train.models.servers import OwnServer
 
 CHUNK_SIZE = 500
 # Two files beside each other: which examples stand before which question, and the examples themselves.

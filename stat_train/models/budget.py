@@ -71,11 +71,11 @@ class Budget:
 
         Whichever of them begins when, together they stay within the caps.
         """
-        shares = {}
-        for name, spent in {"max_calls": self.spent.calls, "max_tokens": self.spent.tokens}.items():
+        before, shares = self.spent.plus(self.elsewhere), {}
+        for name, spent in {"max_calls": before.calls, "max_tokens": before.tokens}.items():
             cap = getattr(self.caps, name)
             shares[name] = None if cap is None else spent + max(0, cap - spent) // processes
-        usd, paid = self.caps.max_usd, self.spent.usd
+        usd, paid = self.caps.max_usd, before.usd
         shares["max_usd"] = None if usd is None else paid + max(0.0, usd - paid) / processes
         self.caps = self.caps.model_copy(update=shares)
 

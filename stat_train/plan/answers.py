@@ -71,7 +71,7 @@ def answers_of(config: Config, sizes: Sizes | None) -> AnswersPlan | None:
 
 
 def _candidates(config: Config) -> int:
-    """Return how many models answer the validation questions so that the best is chosen, the untrained one with them."""
+    """Return how many models answer the validation questions so that one is chosen, the untrained one with them."""
     train = config.train
     if not isinstance(train, SftTraining) or not config.reaches("train"):
         return 0

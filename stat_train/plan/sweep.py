@@ -14,7 +14,7 @@ from stat_train.plan.show import Plan, as_numbers, in_words, make_plan
 from stat_train.store import content_hash
 from stat_train.sweeping.expand import SweepJob
 
-# What the calls of a stage depend on beside task and teacher; of a stage that is not named here, on the training set too.
+# What the calls of a stage depend on beside task and teacher; those of the others also depend on the recipe.
 ANSWERS = ("student", "difficulty", "seed", "audit")
 DEPENDS_ON: Mapping[str, tuple[str, ...]] = {
     "discover": (),

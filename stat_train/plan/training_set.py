@@ -79,7 +79,8 @@ def _rewrites(look: Look, known: Known, recipe: SelectionRecipe, writing: Sampli
     calls = len(requests) if known.profiled else _most_rewrites(look, recipe)
     assumed = () if known.profiled else _draw_assumptions(look, known, recipe, calls)
     anew = "curate: every rewrite can be used; for each that cannot, or ends in another answer, one more is paid"
-    different = len(open_pool(known.questions.folder)) * recipe.answers_per_question
+    rewrites = 0 if isinstance(recipe, PoolRecipe) else recipe.answers_per_question
+    different = len(open_pool(known.questions.folder)) * rewrites
     return Asked("curate", "teacher", requests, calls, look.config.plan.rewrite_tokens, (*assumed, anew), different)
 
 

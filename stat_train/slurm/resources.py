@@ -44,7 +44,7 @@ def resources_of(config: Config, segment: Segment) -> Resources:
     than the training in it.
     """
     usual = _usual(config.slurm) | {"nodes": nodes(config, segment.name)}
-    usual["gpus_per_node"] *= needs_gpus(config, segment.name)
+    usual["gpus_per_node"] *= needs_gpus(config, segment)
     stages = ("evaluate",) if segment.name == BASE else segment.stages
     found = _changed(usual, config.slurm, stages, bool(needs_network(config, segment)))
     if segment.name in ("train", "rl") and found.nodes != nodes(config, segment.name):

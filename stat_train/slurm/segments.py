@@ -9,7 +9,6 @@ from stat_train.config import (
     ArithmeticTask,
     Config,
     Endpoint,
-    EndpointStudent,
     LocalStudent,
     RecordedStudent,
     TextTask,
@@ -17,6 +16,7 @@ from stat_train.config import (
     local_path,
 )
 from stat_train.diagnosis.answering import how_asked
+from stat_train.prefetch.show import network_stages
 from stat_train.setting_types import Node
 from stat_train.store import content_hash
 from stat_train.track_settings import NoTracking
@@ -84,11 +84,18 @@ def _of_a_round(config: Config) -> list[Segment]:
     return [*found[:-1], found[-1]._replace(until=config.until)]
 
 
-def needs_gpus(config: Config, segment: str) -> bool:
-    """Tell whether a job loads weights itself: not where the tasks of an array do, or a server."""
-    if segment == "answer" and not isinstance(config.student, LocalStudent):
+def needs_gpus(config: Config, segment: Segment) -> bool:
+    """Tell whether a job loads weights itself, or starts a server that does: not where the tasks of an array do."""
+    if is_spread(config, segment.name):
         return False
-    return segment in ON_GPUS and not is_spread(config, segment)
+    if segment.name == "answer":
+        return isinstance(config.student, LocalStudent) or _is_served_here(config.student)
+    asks = {"label", "diagnose", "curate", *(["grade"] if "judge" in config.graders() else [])}
+    return segment.name in ON_GPUS or (_is_served_here(config.teacher) and bool(asks & set(segment.stages)))
+
+
+def _is_served_here(asked: object) -> bool:
+    return isinstance(asked, Endpoint) and asked.server is not None and asked.server.where == "process"
 
 
 def is_spread(config: Config, segment: str) -> bool:
@@ -105,22 +112,12 @@ def is_spread(config: Config, segment: str) -> bool:
     return segment in ("answer", "score") or not config.evaluate.harness
 
 
-def needs_network(config: Config, segment: Segment | str) -> list[str]:
-    """Return what a job asks over the network, in words; models that are on the hub are to be fetched before."""
-    stages = (segment,) if isinstance(segment, str) else segment.stages
-    taught = isinstance(config.teacher, Endpoint)
-    judged = "judge" in config.graders()
-    asked = {
-        "questions on the hub": "questions" in stages and bool(_hub_names(config)),
-        "the teacher": taught and bool({"label", "diagnose", "curate"} & set(stages)),
-        "the judge": taught and judged and bool({"grade", "evaluate", BASE} & set(stages)),
-        "the student": isinstance(config.student, EndpointStudent) and "answer" in stages,
-        "the teacher for worked examples": taught
-        and config.evaluate.prompting == "adaptmi"
-        and bool({"evaluate", BASE} & set(stages)),
-        "the hub, to publish": bool(config.push_to_hub) and "curate" in stages,
-    }
-    return [what for what, wanted in asked.items() if wanted]
+def needs_network(config: Config, segment: Segment) -> list[str]:
+    """Return what a job does over the network, in words; models that are on the hub are to be fetched before."""
+    stages = ("evaluate",) if segment.name == BASE else segment.stages
+    asked = network_stages(config)
+    questions = ["reads questions from the hub"] if "questions" in stages and _hub_names(config) else []
+    return [*questions, *(asked[stage] for stage in stages if stage in asked)]
 
 
 def _hub_names(config: Config) -> list[str]:

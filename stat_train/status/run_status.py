@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +22,10 @@ from stat_train.store import LEASE_EXPIRES_SECONDS, may_run, this_host
 
 State = Literal["running", "done", "failed", "stopped", "lost", "not begun"]
 StageState = Literal["done", "done before", "running", "waiting", "failed", "stopped", "lost"]
+LOST = "ended without a word (killed?); the same command goes on"
+# Where a sweep keeps the settings of its jobs, and what became of each.
+JOBS = "jobs"
+ENDS: dict[str, State] = {"failed": "failed", "stopped": "stopped", "budget spent": "stopped"}
 WITHOUT_WEIGHTS = ("recorded", "endpoint", "served")
 
 
@@ -53,13 +58,16 @@ class RunStatus(NamedTuple):
 
 
 def read_status(run_dir: Path) -> RunStatus:
-    """Read how far a run is; in several rounds, how far the last one is that was begun."""
-    rounds = [folder for folder in sorted(run_dir.glob("round_*"), key=_number) if _is_begun(folder)]
-    folder = rounds[-1] if rounds else run_dir
-    settings, state = _settings(run_dir) or _settings(folder), _state(folder)
-    jobs = jobs_of(run_dir)
-    manifest = _json(folder / "manifest.json")
+    """Read how far a run is; in several rounds, how far the one is that was begun last."""
+    rounds = [each for each in run_dir.glob("round_*") if is_begun(each)]
+    folder = max(rounds, key=lambda each: (_began(each), _number(each)), default=run_dir)
+    settings, state = _settings(run_dir), _state(folder)
+    manifest = _json(run_dir / "manifest.json")
     how, about = _how_it_is(state, manifest is not None)
+    if rounds and how == "done" and manifest is None:
+        how, about = _between_rounds(state)
+    if state is None and how == "not begun":
+        how, about = _outcome(run_dir) or (how, about)
     partial = Path(state.partial) if state and state.partial and how == "running" else None
     costs = (manifest or {}).get("costs") or {}
     return RunStatus(
@@ -70,7 +78,7 @@ def read_status(run_dir: Path) -> RunStatus:
         stages=_stages(settings, state, how),
         progress=progress_of(partial) if partial else None,
         state_file=state,
-        jobs=jobs,
+        jobs=jobs_of(run_dir),
         round=_number(folder) if rounds else None,
         rounds=(settings.get("rounds") or {}).get("count", 1),
         paid=costs.get("paid"),
@@ -79,18 +87,41 @@ def read_status(run_dir: Path) -> RunStatus:
 
 def runs_in(folder: Path) -> list[Path]:
     """Return the run that a folder is, or the runs of the sweep in it; raises UserError when it holds none."""
-    if _is_begun(folder) or any(map(_is_begun, folder.glob("round_*"))):
+    if is_begun(folder) or any(map(is_begun, folder.glob("round_*"))):
         return [folder]
-    if inside := sorted(path for path in folder.glob("*") if path.is_dir() and _is_begun(path)):
-        return inside
-    siblings = [path.name for path in folder.absolute().parent.glob("*") if path.is_dir() and _is_begun(path)]
+    begun = {path for path in folder.glob("*") if path.is_dir() and is_begun(path)}
+    if inside := begun | {folder / path.stem for path in (folder / JOBS).glob("*.yaml")}:
+        return sorted(inside)
+    if (folder / FILE).is_file():
+        return [folder]
+    siblings = [path.name for path in folder.absolute().parent.glob("*") if path.is_dir() and is_begun(path)]
     near = did_you_mean(folder.absolute().name, siblings)
     raise UserError(f"{folder}: no run folder, nor one of a sweep; give the run_dir of a run.{near}")
 
 
-def _is_begun(folder: Path) -> bool:
-    """Tell whether a run was started in a folder, or submitted to a cluster."""
-    return is_run(folder / "config.yaml") or (folder / STATE_FILE).is_file() or (folder / FILE).is_file()
+def is_begun(folder: Path) -> bool:
+    """Tell whether a run was started in a folder, or its settings were put there for a job."""
+    return is_run(folder / "config.yaml") or (folder / STATE_FILE).is_file()
+
+
+def _began(round_dir: Path) -> str:
+    state = _state(round_dir)
+    return state.started if state else ""
+
+
+def _between_rounds(state: RunState | None) -> tuple[State, str]:
+    """Return how a run is of which a round is done and whose rounds have not come to their end."""
+    if state and may_run(state.host, state.pid):
+        return "running", "is between two rounds"
+    return "lost", LOST
+
+
+def _outcome(run_dir: Path) -> tuple[State, str] | None:
+    """Return what became of a job of a sweep that came to its end before its run began."""
+    told = _json(run_dir.parent / JOBS / f"{run_dir.name}.json")
+    if not isinstance(told, dict) or told.get("state") not in ENDS:
+        return None
+    return ENDS[told["state"]], str(told.get("error") or "")
 
 
 def _number(folder: Path) -> int:
@@ -109,12 +140,12 @@ def _state(folder: Path) -> RunState | None:
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    """Return the settings as they were written down, whichever version did."""
-    try:
-        found = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    """Return the settings as they were written down, whichever version did; for a run, or for its job in a sweep."""
+    for place in (folder / "config.yaml", folder.parent / JOBS / f"{folder.name}.yaml"):
+        with suppress(OSError, yaml.YAMLError):
+            found = yaml.safe_load(place.read_text(encoding="utf-8"))
+            return found if isinstance(found, dict) else {}
+    return {}
 
 
 def _json(file: Path) -> Any:
@@ -138,18 +169,17 @@ def _how_it_is(state: RunState | None, whole: bool) -> tuple[State, str]:
 
 def _of_running(state: RunState) -> tuple[State, str]:
     """Return whether a run that has not said how it ended is at work: by its process, its job or its heartbeat."""
-    lost = "ended without a word (killed?); the same command goes on"
     holder, silent_seconds = _heartbeat(state)
     if not may_run(state.host, state.pid):
-        return "lost", lost
+        return "lost", LOST
     if holder and holder != (state.host, state.pid):
         return "running", f"waits for process {holder[1]} on {_host(holder[0])}, which makes the same"
     if state.host == this_host():
         return "running", _silence(silent_seconds)
     if state.job and (queued := job_state(state.job)):
-        return ("lost", lost) if queued.startswith(ENDED) else ("running", "")
+        return ("lost", LOST) if queued.startswith(ENDED) else ("running", "")
     if silent_seconds is not None and silent_seconds > LEASE_EXPIRES_SECONDS:
-        return "lost", f"{lost}. Its last sign of life on {_host(state.host)} was {in_words(silent_seconds)} ago"
+        return "lost", f"{LOST}. Its last sign of life on {_host(state.host)} was {in_words(silent_seconds)} ago"
     return "running", ""
 
 

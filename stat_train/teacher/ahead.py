@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from stat_train.chunks import Chunked, write_chunks
 from stat_train.config import BudgetCaps, OpenAITeacher
 from stat_train.models.budget import Budget
-from stat_train.models.ledger import Ledger
+from stat_train.models.ledger import Ledger, Spent
 from stat_train.records import Question, QuestionSkills
 from stat_train.store import read_records
 from stat_train.teacher.prompt_files import read_prompts
@@ -23,7 +23,8 @@ QUESTIONS_FILE = "to_label.jsonl"
 class LabelJob(BaseModel):
     """What the asking processes are told: whom they ask, about the questions of `folder`/QUESTIONS_FILE.
 
-    `budget_run` is the run that pays; its `caps`, and how fast the teacher may be asked, are shared by `processes`.
+    `budget_run` is the run that pays, and `elsewhere` is what its other rounds spent. Its `caps`, and how fast the
+    teacher may be asked, are shared by `processes`.
     """
 
     folder: Path
@@ -32,6 +33,7 @@ class LabelJob(BaseModel):
     skills: SkillList
     caps: BudgetCaps
     budget_run: str
+    elsewhere: Spent
     processes: int
 
 
@@ -50,7 +52,7 @@ def label_ahead(job: LabelJob, launch: str) -> None:
 
     settings, every = _share_of_pace(job.teacher, job.processes), _questions(job)
     with Ledger(job.cache_dir) as ledger:
-        budget = Budget(job.caps, job.budget_run, ledger)
+        budget = Budget(job.caps, job.budget_run, ledger, job.elsewhere)
         budget.share_with(job.processes)
         attempts = Attempts(settings.max_attempts, settings.retry_bad)
         with EndpointGenerator(settings, ledger, budget, "teacher", attempts, settings.sampling_seed) as generator:

@@ -95,5 +95,5 @@ def test_it_is_printed_with_intervals_and_dashes(tmp_path: Path) -> None:
 
 
 def test_a_table_that_there_is_none_of_is_refused() -> None:
-    with pytest.raises(UserError, match='paper_tabel3: no such table; expected one of paper_table3.*"paper_table3"'):
+    with pytest.raises(UserError, match=r'paper_tabel3: no such table; expected one of paper_table3.*"paper_table3"'):
         read_published("paper_tabel3")

@@ -152,3 +152,16 @@ def test_an_unknown_price_is_never_zero(chat_server: Start, tmp_path: Path) -> N
 )
 def test_small_amounts_keep_two_digits(usd: float, words: str) -> None:
     assert in_dollars(usd) == words
+
+
+def test_processes_that_share_the_rest_stay_within_the_caps_together(tmp_path: Path) -> None:
+    """Of 90 calls 30 are made. The first of 3 processes may make 20 more, and does; so the second, that starts later,
+    sees 50 of 90 made and may make 13. In no order do three of them come to more than the 60 that are left.
+    """
+    with Ledger(tmp_path) as ledger:
+        budget = Budget(caps(max_calls=90, max_usd=9.0), "run", ledger)
+        for made, most_calls, most_usd in [(30, 30 + 20, 3.0 + 2.0), (50, 50 + 13, 5.0 + 4.0 / 3)]:
+            budget.caps, budget.spent = caps(max_calls=90, max_usd=9.0), Spent(made, 7 * made, 0.1 * made)
+            budget.share_with(3)
+            assert (budget.caps.max_calls, budget.caps.max_tokens) == (most_calls, None)
+            assert budget.caps.max_usd == pytest.approx(most_usd)

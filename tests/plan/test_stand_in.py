@@ -76,7 +76,7 @@ def test_a_list_by_subject_is_shown_subject_by_subject(capsys: pytest.CaptureFix
 
 
 def test_answers_of_the_student_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    """20 validation questions; 40 are left of the benchmark, 30 of another are asked 64 times; three rates are tried."""
+    """20 validation questions; 40 are left of the benchmark, 30 of another are asked 64 times; three rates."""
     more = [
         "benchmark=[aime24,math_difficult]",
         "difficulty=consistency",

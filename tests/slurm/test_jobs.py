@@ -89,6 +89,14 @@ def test_jobs_that_load_weights_have_gpus_and_the_others_none() -> None:
     assert not any(job.resources.gpus_per_node for job in graph(*SERVED).jobs)
 
 
+def test_jobs_that_serve_a_model_themselves_have_gpus_too() -> None:
+    served = ["task=math", "difficulty=gold", "teacher=served", "teacher.model=m", "slurm.gpus_per_node=4"]
+    asked = {job.stage: job.resources.gpus_per_node for job in graph(*served, "train=none").jobs}
+    assert asked == dict.fromkeys(["label", "answer", "profile", "curate", "evaluate"], 4) | {"report": 0}
+    elsewhere = {job.stage: job for job in graph(*served, "teacher.server.where=slurm", "until=label").jobs}
+    assert elsewhere["label"].resources.gpus_per_node == 0 and len(elsewhere["label"].network) == 2
+
+
 def test_with_shards_an_array_has_the_gpus_and_the_job_that_waits_for_it_none() -> None:
     jobs = {job.stage: job for job in graph("slurm.gpus_per_node=4", "slurm.shards=16").jobs}
     assert {stage for stage, job in jobs.items() if job.shard} == {"answer", "evaluate"}
@@ -109,7 +117,7 @@ def test_stages_that_ask_a_server_are_named_and_have_settings_of_their_own() -> 
         "curate",
     }
     assert (jobs["curate"].resources.time, jobs["label"].resources.time) == ("1:00:00", "24:00:00")
-    assert "questions on the hub" in jobs["label"].network
+    assert "reads questions from the hub" in jobs["label"].network
     assert {job.stage for job in graph(*SERVED).jobs if job.network} == {"answer"}
     assert not any(job.network for job in graph().jobs)
 

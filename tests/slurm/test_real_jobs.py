@@ -7,10 +7,12 @@ import os
 import re
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_server import ChatServer
 from cluster import queue, wait_for
 
 from stat_train.cli import main
@@ -224,3 +226,33 @@ def test_the_jobs_of_a_sweep_end_with_its_table(folder: Path, chain: dict[str, s
     require_completed({"table": table["job_id"]}, folder / "sweep")
     said = Path(table["log"]).read_text()
     assert len(re.findall(r"^ *(stat_sel|pool) +done", said, re.MULTILINE)) == 2
+
+
+# -- labels -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_array_asks_the_teacher_and_the_job_that_waits_for_it_asks_nothing_again(
+    folder: Path, slurm: Path, server: ChatServer
+) -> None:
+    """400 questions are two chunks of 200, one for each of two tasks."""
+    place = folder / "labels"
+    place.mkdir()
+    rows = [{"id": f"q{n}", "question": f"What is {n} + 1?", "answer": str(n + 1)} for n in range(420)]
+    for name, part in (("pool", rows[:380]), ("test", rows[380:])):
+        (place / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+    (place / "skills.json").write_text(json.dumps(["factoring", "graphing", "angles"]))
+    files = {"task.pool": "pool.jsonl", "task.benchmark": "test.jsonl", "task.skills": "skills.json"}
+    files |= {"run_dir": "run", "cache_dir": "cache"}
+    given = [f'{key}="{place / name}"' for key, name in files.items()]
+    given += ["task=jsonl", "task.validation=20", "teacher=openai", "teacher.model=m", f"teacher.base_url={server.url}"]
+    given += ["teacher.api_key_env=null", "difficulty=gold", "budget.max_calls=400", "until=label"]
+    cluster = ["slurm.gpus_per_node=0", "slurm.cpus=2", "slurm.time=00:30:00", "slurm.shards=2"]
+    assert main(["launch", "slurm", *given, *cluster]) == 0
+    (label,) = (row["job_id"] for row in read(place / "run" / "slurm" / "jobs.json"))
+    wait_until_done(label)
+    require_completed({"label": label}, place / "run")
+    assert [row["array"] for row in read(place / "run" / "slurm" / "jobs.json")] == [None, 2]
+    assert Counter(Counter(row["prompt"] for row in server.log()).values()) == {1: 400}
+    labelled = [json.loads(line) for line in (place / "run" / "skill_map.jsonl").read_text().splitlines()]
+    assert len(labelled) == 400 and all(row["call_ids"] for row in labelled)
+    assert not list(place.glob("cache/artifacts/label-*/*chunks*"))

@@ -166,21 +166,52 @@ def test_a_run_that_waits_for_another_says_for_whom(tmp_path: Path) -> None:
     assert (status.state, status.about) == ("running", "waits for process 77 on third, which makes the same")
 
 
-def test_the_last_round_that_was_begun_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_round_that_was_begun_last_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Round 11 is of an earlier start, of which round 10 is made anew."""
     folder = write_run(tmp_path / "run", None, "until: profile\nrounds: {count: 12}\n")
-    done = running(tmp_path).model_copy(update={"status": "done", "stage": None})
-    for number in (1, 2, 9):
+    done = running(tmp_path).model_copy(update={"status": "done", "stage": None, "partial": None})
+    for number in (1, 2, 9, 11):
         write_run(folder / f"round_{number}", done)
-    write_run(folder / "round_10", running(tmp_path))
+    now = running(tmp_path).model_copy(update={"started": "2026-01-02T00:00:00+00:00"})
+    write_run(folder / "round_10", now)
     assert "round 10 of 12 at most" in said(capsys, str(folder))
     status = read_status(folder)
     assert (status.state, status.round, status.folder) == ("running", 10, folder)
 
 
+def test_a_round_that_is_done_is_not_the_end(tmp_path: Path) -> None:
+    """Its process goes on with the next round, or is gone; the end of all has a manifest of its own."""
+    folder = write_run(tmp_path / "run", None, "rounds: {count: 3}\n")
+    done = running(tmp_path).model_copy(update={"status": "done", "stage": None, "partial": None})
+    write_run(folder / "round_1", done.model_copy(update={"host": this_host(), "pid": os.getpid()}))
+    assert read_status(folder)[1:3] == ("running", "is between two rounds")
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    ended = done.model_copy(update={"host": this_host(), "pid": gone.pid})
+    (folder / "round_1" / STATE_FILE).write_text(ended.model_dump_json())
+    assert read_status(folder).state == "lost"
+    (folder / "manifest.json").write_text("{}")
+    assert read_status(folder).state == "done"
+
+
+def test_the_jobs_of_a_sweep_have_a_line_each_begun_or_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = running(tmp_path).model_copy(update={"status": "done", "stage": None, "partial": None})
+    sweep = tmp_path / "sweep"
+    (sweep / "jobs").mkdir(parents=True)
+    (sweep / "slurm").mkdir()
+    (sweep / "slurm" / "jobs.json").write_text("[]")
+    write_run(sweep / "a", done)
+    for name in "abc":
+        (sweep / "jobs" / f"{name}.yaml").write_text("# stat-train\nuntil: profile\n")
+    (sweep / "jobs" / "c.json").write_text(json.dumps({"state": "failed", "exit_code": 2, "error": "no such file"}))
+    rows = [line.split() for line in said(capsys, str(sweep)).splitlines()[1:]]
+    assert rows == [["a", "done"], ["b", "not", "begun", "no", "process", "has", "begun", "it", "yet"], rows[2]]
+    assert (rows[2][:2], rows[2][-3:]) == (["c", "failed"], ["no", "such", "file"])
+
+
 def test_jobs_are_named_though_no_cluster_can_be_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A submitted run has no settings in its folder until its first job starts."""
     monkeypatch.setenv("PATH", str(tmp_path))
     (tmp_path / "run" / "slurm").mkdir(parents=True)
     rows = [{"stage": "answer", "job_id": "41", "array": 4, "log": "slurm/answer-%a.out"}]
