@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -16,7 +17,13 @@ def exit_code_of(work: Callable[[], int]) -> int:
     """Return the exit code of the work; errors that a user can meet are said, and SIGTERM ends it as Ctrl-C does."""
     signal.signal(signal.SIGTERM, _end_by_signal)
     try:
-        return work()
+        code = work()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever reads what is printed, such as `head`, has seen enough; Python would complain of the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except StatTrainError as error:
         print(f"stat-train: {error}", file=sys.stderr)
         return error.exit_code
