@@ -121,11 +121,13 @@ def _result(done: Sequence[Finished]) -> int:
 
 
 def _rows(done: Sequence[Finished]) -> list[dict[str, Any]]:
+    """Return the numbers of the rounds, but of a last one that ended before its profile."""
     known, rows = set[str](), list[dict[str, Any]]()
     for number, each in enumerate(done, 1):
         fresh = [artifact for artifact in each.made if artifact.name not in known]
         known |= {artifact.name for artifact in fresh}
-        rows.append(round_row(number, each.folder, done[0].folder, sum(artifact.seconds for artifact in fresh)))
+        if any(artifact.stage == "profile" for artifact in each.made):
+            rows.append(round_row(number, each.folder, done[0].folder, sum(artifact.seconds for artifact in fresh)))
     return rows
 
 
@@ -133,7 +135,9 @@ def _show(whole: Run, done: Sequence[Finished]) -> None:
     """Show the result so far in the folder of the whole, and say what the last round came to."""
     result = _result(done)
     whole.folder.show(done[result - 1].folder if result else None)
-    say(whole.console, in_one_line(_write(whole, done, None)[-1]))
+    rows = _write(whole, done, None)
+    if len(rows) == len(done):
+        say(whole.console, in_one_line(rows[-1]))
 
 
 def _write(whole: Run, done: Sequence[Finished], ended: str | None) -> list[dict[str, Any]]:

@@ -64,6 +64,14 @@ def told(job_id: str) -> dict[str, str]:
     return dict(re.findall(r"(\w+)=(\S*)", shown.stdout.splitlines()[0]))
 
 
+def states(run: Path, capsys: pytest.CaptureFixture[str]) -> dict[tuple[str, str], str]:
+    """Return what `status` says of a run's jobs, by id and stage."""
+    capsys.readouterr()
+    assert main(["status", str(run)]) == 0
+    said = re.findall(r"^ +job (\d+) \((\w+).*?\): (\w+)", capsys.readouterr().out, re.MULTILINE)
+    return {(job_id, stage): state for job_id, stage, state in said}
+
+
 def wait_until_done(*ids: str) -> None:
     wait_for(lambda: not [id for id in queue() if id.partition("_")[0] in ids], 180)
 
@@ -83,12 +91,10 @@ def chain(folder: Path) -> dict[str, str]:
     jobs = submitted(
         folder, "chain", "nodes=2", "train.processes=1", "deepspeed=zero2", "train.epochs=1", "until=train"
     )
-    before = [None, *list(jobs)[:-1]]
     found = {stage: told(job_id)["Dependency"] for stage, job_id in jobs.items()}
     # The first may have ended already, and a dependency that is met is no longer shown.
     assert found["profile"] == f"afterok:{jobs['answer']}(unfulfilled)"
     assert found["train"] == f"afterok:{jobs['curate']}(unfulfilled)"
-    assert before[-1] == "curate"
     assert main(["launch", "slurm", *arguments(folder, "chain", "train.epochs=1")]) == 2
     wait_until_done(*jobs.values())
     require_completed(jobs, folder / "chain")
@@ -99,6 +105,7 @@ def test_a_chain_of_jobs_makes_what_one_process_makes(
     chain: dict[str, str], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert list(chain) == ["label", "answer", "profile", "curate", "train"]
+    assert states(folder / "chain", capsys) == {(id, stage): "COMPLETED" for stage, id in chain.items()}
     assert main(arguments(folder, "alone", "until=curate")) == 0
     assert "all stages were done before; nothing was run" in capsys.readouterr().out
     logs = {stage: (folder / "chain" / "slurm" / f"{stage}-{id}.log").read_text() for stage, id in chain.items()}
@@ -129,7 +136,9 @@ def test_a_job_that_the_cluster_refuses_leaves_none(
 # -- interrupted ------------------------------------------------------------------------------------------------------
 
 
-def test_a_training_that_is_requeued_twice_ends_as_an_undisturbed_one(chain: dict[str, str], folder: Path) -> None:
+def test_a_training_that_is_requeued_twice_ends_as_an_undisturbed_one(
+    chain: dict[str, str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Once by the cluster, which ends it as for a preemption, and once as near its time limit, where it asks for it."""
     for cache in ("undisturbed", "requeued"):
         shutil.copytree(folder / "cache", folder / cache)
@@ -143,6 +152,7 @@ def test_a_training_that_is_requeued_twice_ends_as_an_undisturbed_one(chain: dic
         )
 
     wait_for(lambda: steps() >= 5, 120)
+    assert states(folder / "again", capsys)[train, "train"] == "RUNNING"
     subprocess.run(["scontrol", "requeue", train], check=True)
     started_again(train, 1)
     wait_for(lambda: steps() >= STEPS // 2, 120)
@@ -168,7 +178,9 @@ def started_again(job_id: str, times: int) -> None:
 # -- shared by an array -----------------------------------------------------------------------------------------------
 
 
-def test_what_a_lost_task_of_an_array_left_is_given_out_again(folder: Path, chain: dict[str, str]) -> None:
+def test_what_a_lost_task_of_an_array_left_is_given_out_again(
+    folder: Path, chain: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
     """2,000 answers are 4 chunks of 500: each of 4 tasks begins one, and the one of the task that is killed is left."""
     asked = ["task.validation=200", "student.attempts=10", "student.temperature=1", "student.max_new_tokens=12"]
     jobs = submitted(folder, "shared", *asked, "until=answer", "slurm.shards=4", cache="shared_cache")
@@ -176,6 +188,8 @@ def test_what_a_lost_task_of_an_array_left_is_given_out_again(folder: Path, chai
     wait_for(lambda: len(claims(folder, chunks)) == 4, 120)
     array = read(next(folder.glob("shared_cache/artifacts/answer-*.partial/array.json")))
     victim = claims(folder, chunks)[-1]
+    at_work = states(folder / "shared", capsys)
+    assert (at_work[jobs["answer"], "answer"], at_work[array["job_id"], "answer"]) == ("RUNNING", "RUNNING")
     subprocess.run(["scancel", f"{array['job_id']}_{victim}"], check=True)
     assert array["tasks"] == 4
     wait_until_done(*jobs.values())
