@@ -88,6 +88,7 @@ class Slurm(Node):
     setup: list[Text]
     options: list[Text]
     signal_seconds: Positive
+    requeues: Count
     shards: Positive
     resubmits: Count
     network: Changes

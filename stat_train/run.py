@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ from stat_train.teacher.contract import Teacher, exact_teacher
 from stat_train.teacher.prompt_files import Prompts, read_prompts
 from stat_train.teacher.second import Second, second_teacher
 from stat_train.tracking.tracker import Tracker
+from stat_train.training.world import JOB_OF
 
 if TYPE_CHECKING:
     from stat_train.models.serving import ServedModel
@@ -170,8 +172,11 @@ class Run:
         self.opened.enter_context(self.tracker)
 
     def clear_stop(self) -> None:
-        """Take away what asked an earlier run to stop, and say so: this one was started after it."""
-        if self.stop_file.exists():
+        """Take away what asked an earlier run to stop, and say so: this one was started after it.
+
+        Not in a batch job of one stage: its run was started when it was submitted, and may have been asked since then.
+        """
+        if JOB_OF not in os.environ and self.stop_file.exists():
             self.stop_file.unlink()
             self.console.print(f"removed {self.stop_file}, which had asked an earlier run to stop", highlight=False)
 

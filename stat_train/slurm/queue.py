@@ -26,6 +26,12 @@ def sbatch(script: Path, options: Sequence[str], arguments: Sequence[str] = (), 
     return _output(command, _environment() | variables).strip().partition(";")[0]
 
 
+def release(ids: Iterable[str]) -> None:
+    """Let jobs start that were submitted with `--hold`; raises StatTrainError when the cluster does not."""
+    if each := list(ids):
+        _output(["scontrol", "release", ",".join(each)], os.environ)
+
+
 def scancel(ids: Iterable[str]) -> None:
     """Take jobs out of the queue; those that have ended are left alone."""
     if each := list(ids):

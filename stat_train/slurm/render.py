@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stat_train.run import STOP
 from stat_train.slurm.graph import TABLE, Job
 from stat_train.slurm.resources import Resources, option, quoted, sbatch_options
 
@@ -34,7 +35,8 @@ def job_script(job: Job, folder: Path, command: Sequence[str]) -> str:
         job.resources,
         folder / job.label,
         _started(command, job.resources, [config.run_dir, config.cache_dir]),
-        stop=quoted(str(job.run.folder.absolute() / "STOP")),
+        stop=quoted(str(job.run.folder.absolute() / STOP)),
+        requeues=config.slurm.requeues,
         signal_seconds=signal_seconds,
         patience_seconds=int(signal_seconds * SHARE_OF_PATIENCE),
     )

@@ -13,6 +13,9 @@ from stat_train.launch_settings import Slurm
 from stat_train.setting_types import Count, Node, Positive, Text, WallTime
 from stat_train.slurm.segments import BASE, ON_GPUS, Segment, needs_gpus, needs_network, nodes
 
+# Slurm looks now and then who is near the end, and signals so much earlier than it is asked to.
+SIGNAL_EARLY_SECONDS = 60
+
 
 class Resources(Node):
     """What one job asks for; None: the cluster's own default."""
@@ -41,7 +44,7 @@ def resources_of(config: Config, segment: Segment) -> Resources:
     """Return what a job asks for: the run's settings, those of stages that call a server, and then the stages' own.
 
     Raises ConfigError naming each setting that is wrong, and UserError when the job would have another number of nodes
-    than the training in it.
+    than the training in it, or less time than it has to save its state.
     """
     usual = _usual(config.slurm) | {"nodes": nodes(config, segment.name)}
     usual["gpus_per_node"] *= needs_gpus(config, segment)
@@ -51,6 +54,11 @@ def resources_of(config: Config, segment: Segment) -> Resources:
         raise UserError(
             f"slurm.stages.{segment.name}.nodes = {found.nodes}: the training is to run on "
             f"{segment.name}.nodes = {nodes(config, segment.name)}; give the number there, or nodes={found.nodes}"
+        )
+    if _seconds(found.time) <= config.slurm.signal_seconds + SIGNAL_EARLY_SECONDS:
+        raise UserError(
+            f"slurm.signal_seconds = {config.slurm.signal_seconds}: job {segment.name} has {found.time} and would be "
+            f"asked to save its state when it starts; expected more than {SIGNAL_EARLY_SECONDS} seconds less than that"
         )
     return found
 
@@ -66,6 +74,15 @@ def resources_of_a_shard(config: Config, segment: Segment) -> Resources:
 def resources_of_the_table(slurm: Slurm) -> Resources:
     """Return what the job asks for that prints a sweep's table."""
     return Resources.model_validate(_usual(slurm) | {"nodes": 1, "gpus_per_node": 0})
+
+
+def _seconds(time: str) -> int:
+    """Return the seconds of a time limit as Slurm writes it: a number alone has minutes."""
+    if time.isdecimal():
+        return int(time) * 60
+    days, _, clock = time.rpartition("-")
+    hours, minutes, seconds = map(int, clock.split(":"))
+    return (int(days or 0) * 24 + hours) * 3600 + minutes * 60 + seconds
 
 
 def _usual(slurm: Slurm) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from stat_train.errors import UserError
+from stat_train.run import STOP
 from stat_train.run_folder import RunFolder
 from stat_train.slurm.graph import TABLE, Graph, Job, NamedRun
-from stat_train.slurm.queue import alive, sbatch, scancel
+from stat_train.slurm.queue import alive, release, sbatch, scancel
 from stat_train.slurm.render import job_script, shard_script, table_script
 from stat_train.slurm.table import SweepTable, write_table
 from stat_train.slurm.work import COMMAND_FILE, FOLDER, JOBS_FILE, SETTINGS_FILE
@@ -58,6 +59,7 @@ def submit(submission: Submission, console: Console) -> None:
         for job in submission.graph.jobs:
             ids[job.name] = _submit(job, submission, ids)
         _note(submission, ids)
+        release([ids[job.name] for job in submission.graph.jobs if not job.after])
     except BaseException as error:
         scancel(ids.values())
         if isinstance(error, UserError) and ids:
@@ -88,8 +90,9 @@ def _folders(submission: Submission) -> Iterator[Path]:
 
 
 def _prepare(run: NamedRun, command: Sequence[str]) -> None:
-    """Write down the settings of a run where its jobs find them."""
+    """Write down the settings of a run where its jobs find them; what asked an earlier run to stop is taken away."""
     RunFolder(run.folder).open(run.settings.yaml)
+    (run.folder / STOP).unlink(missing_ok=True)
     folder = run.folder / FOLDER
     folder.mkdir(exist_ok=True)
     write_text(folder / SETTINGS_FILE, run.settings.yaml)
@@ -103,7 +106,8 @@ def _submit(job: Job, submission: Submission, ids: Mapping[str, str]) -> str:
         write_text(folder / f"{name}.sbatch", script)
     condition = "afterany" if job.stage == TABLE else "afterok"
     after = f"--dependency={condition}:{':'.join(ids[name] for name in job.after)}"
-    options = [after, "--kill-on-invalid-dep=yes"] if job.after else []
+    # A job that started before all are noted would note its array in a file that is then written over.
+    options = [after, "--kill-on-invalid-dep=yes"] if job.after else ["--hold"]
     return sbatch(folder / f"{job.label}.sbatch", options)
 
 

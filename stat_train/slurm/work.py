@@ -17,7 +17,7 @@ from rich.console import Console
 from stat_train.compose import changed, saved_settings
 from stat_train.ending import exit_code_of
 from stat_train.launch_settings import Slurm
-from stat_train.rounds import carry_out
+from stat_train.rounds import carry_out, settings_of
 from stat_train.slurm.segments import is_spread
 from stat_train.slurm.shards import SHARDS, Shards
 from stat_train.training.world import JOB_OF
@@ -38,6 +38,10 @@ def main(arguments: list[str]) -> int:
         whole = saved_settings((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
         rounds = whole.config.rounds.model_copy(update={"count": int(number)})
         settings = changed(whole, until=until, rounds=rounds)
+        if whole.config.rounds.count > rounds.count == 1:
+            # A run of one round would take the names of the whole.
+            own = settings_of(whole.config, 1, None).config
+            settings = changed(settings, push_to_hub=own.push_to_hub, track=own.track)
         if is_spread(settings.config, stage):
             os.environ[SHARDS] = _shards(settings.config.slurm, folder, label).model_dump_json()
         carry_out(settings, json.loads((folder / COMMAND_FILE).read_text()), Console(width=WIDTH))

@@ -4,6 +4,7 @@ jobs/NAME.yaml    the settings of a run, as run folders hold them; its first lin
 jobs/NAME.json    what became of it: an `Outcome`
 jobs/NAME.log     what it said
 launcher/         what Hydra's launcher said and keeps: log.txt, and submitit's files
+sweep.lease       held by the sweep that is at work
 STOP              put there by whoever wants the sweep to stop; each run saves its state first
 """
 

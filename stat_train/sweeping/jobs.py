@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import threading
 from pathlib import Path
 
 import hydra
@@ -16,5 +20,12 @@ def main(config: DictConfig) -> None:
     start_job(Path(config.folder), str(config.job), int(config.at_once))
 
 
+def _end_with_sweep() -> None:
+    """Tell all that was started here to end when the sweep that holds the pipe is gone, however it went."""
+    os.read(sys.stdin.fileno(), 1)
+    os.killpg(os.getpgrp(), signal.SIGTERM)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=_end_with_sweep, daemon=True).start()
     main()

@@ -91,7 +91,8 @@ def _check(arguments: Sequence[str]) -> None:
 def launched(launcher: Launcher, folder: Path, names: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     """Have the launcher carry out the jobs of these names; whoever leaves before it has ended ends it.
 
-    Its processes have a group of their own, so that Ctrl-C reaches the sweep alone, which then ends them in order.
+    Its processes have a group of their own, so that Ctrl-C reaches the sweep alone, which then ends them in order. When
+    the sweep is killed or its terminal goes, its end of their pipe closes, and they end too.
     """
     jobs = ",".join(f"'{name}'" for name in names)
     command = [sys.executable, "-m", "stat_train.sweeping.jobs", "--multirun", f"job={jobs}"]
@@ -103,15 +104,16 @@ def launched(launcher: Launcher, folder: Path, names: Sequence[str]) -> Iterator
     log = launcher_log(folder)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as words:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=words, stderr=words, start_new_session=True
-        )
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=words, stderr=words, start_new_session=True)
     try:
         yield process
     except BaseException:
         signal_all(process, signal.SIGKILL)
         process.wait()
         raise
+    finally:
+        if process.stdin:
+            process.stdin.close()
 
 
 def signal_all(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

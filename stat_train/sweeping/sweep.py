@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from stat_train.errors import StatTrainError
-from stat_train.store import make_folder
+from stat_train.store import lease, make_folder
 from stat_train.sweeping.expand import Plan, SweepJob, jobs_of
 from stat_train.sweeping.files import (
     JOBS,
@@ -40,17 +40,19 @@ ON_SLURM = "jobs that Slurm has go on"
 def sweep(arguments: Sequence[str], console: Console) -> int:
     """Carry out the runs of `stat-train -m` that are not done yet, and say what came of all; return the exit code.
 
-    Raises ConfigError when a job's settings are wrong, before any is started, and whatever ends the sweep early, after
-    the jobs on this machine have ended.
+    One that is given again while it is at work waits for it. Raises ConfigError when a job's settings are wrong, before
+    any is started, and whatever ends the sweep early, after the jobs on this machine have ended.
     """
     launcher, settings = take_launcher(arguments)
     plan = jobs_of(settings)
     make_folder(_place(plan) / JOBS, "sweep.folder")
-    waiting = [job for job in plan.jobs if not is_complete(job.settings)]
-    _say_start(plan, waiting, launcher, console)
-    if waiting:
-        _launch(plan, waiting, launcher, console)
-    rows = _rows(plan, waiting)
+    # Another sweep in this folder would take what this one's jobs write down for its own.
+    with lease(_place(plan) / "sweep.lease"):
+        waiting = [job for job in plan.jobs if not is_complete(job.settings)]
+        _say_start(plan, waiting, launcher, console)
+        if waiting:
+            _launch(plan, waiting, launcher, console)
+        rows = _rows(plan, waiting)
     print_rows(rows, console)
     print_comparison_of(plan, rows, console)
     return exit_code(rows)

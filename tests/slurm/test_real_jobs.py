@@ -162,7 +162,8 @@ def test_a_training_that_is_requeued_twice_ends_as_an_undisturbed_one(
     wait_until_done(*jobs.values())
     require_completed(jobs, folder / "again")
     log = (folder / "again" / "slurm" / f"train-{train}.log").read_text()
-    assert "removed" in log and f"of {STEPS}, as asked; the same command goes on from there" in log
+    assert f"of {STEPS}, as asked; the same command goes on from there" in log
+    assert not (folder / "again" / "STOP").exists()
     models = [folder / name / "checkpoint" / "model.safetensors" for name in ("whole", "again")]
     assert models[0].resolve() != models[1].resolve()
     assert models[0].read_bytes() == models[1].read_bytes()
