@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -169,10 +170,19 @@ def test_a_training_that_is_requeued_twice_ends_as_an_undisturbed_one(
 
 
 def started_again(job_id: str, times: int) -> None:
-    """Wait until a job is back in the queue, and let it start at once: Slurm keeps it there for two minutes."""
-    wait_for(lambda: told(job_id)["Restarts"] == str(times) and told(job_id)["JobState"] == "PENDING", 60)
+    """Wait until a job runs again, without the two minutes that Slurm would keep it in the queue.
+
+    A node takes a job for killed that is back in the second in which it was ended.
+    """
+
+    def shown() -> tuple[str, str]:
+        about = told(job_id)
+        return about["Restarts"], about["JobState"]
+
+    wait_for(lambda: shown() == (str(times), "PENDING"), 60)
+    time.sleep(3)
     subprocess.run(["scontrol", "update", f"JobId={job_id}", "StartTime=now"], check=True)
-    wait_for(lambda: told(job_id)["JobState"] == "RUNNING", 60)
+    wait_for(lambda: shown() == (str(times), "RUNNING"), 60)
 
 
 # -- shared by an array -----------------------------------------------------------------------------------------------
