@@ -69,7 +69,7 @@ def states(run: Path, capsys: pytest.CaptureFixture[str]) -> dict[tuple[str, str
     """Return what `status` says of a run's jobs, by id and stage."""
     capsys.readouterr()
     assert main(["status", str(run)]) == 0
-    said = re.findall(r"^ +job (\d+) \((\w+).*?\): (\w+)", capsys.readouterr().out, re.MULTILINE)
+    said = re.findall(r"^ +job (\d+) \((\w+).*?\): (.*?)(?:,| \(|$)", capsys.readouterr().out, re.MULTILINE)
     return {(job_id, stage): state for job_id, stage, state in said}
 
 
@@ -199,7 +199,7 @@ def test_what_a_lost_task_of_an_array_left_is_given_out_again(
     array = read(next(folder.glob("shared_cache/artifacts/answer-*.partial/array.json")))
     victim = claims(folder, chunks)[-1]
     at_work = states(folder / "shared", capsys)
-    assert (at_work[jobs["answer"], "answer"], at_work[array["job_id"], "answer"]) == ("RUNNING", "RUNNING")
+    assert at_work[jobs["answer"], "answer"] == "RUNNING" and "RUNNING" in at_work[array["job_id"], "answer"]
     subprocess.run(["scancel", f"{array['job_id']}_{victim}"], check=True)
     assert array["tasks"] == 4
     wait_until_done(*jobs.values())
