@@ -220,7 +220,8 @@ Settings
                                       what every job asks for
   slurm.stages.train.time=72:00:00    the same for one stage
   slurm.network.partition=NAME        for stages that ask a server
-  slurm.shards=N                      answers and scores by an array of N tasks, each with one GPU
+  slurm.shards=N                      answers, scores and labels by an array of N tasks, with one GPU each
+                                      where they load weights
 
 Jobs: label answer [grade score] profile curate train rl evaluate report; each does the stages before it that
 no other does. Scripts, logs and job ids are in RUN_DIR/slurm/.

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,15 +120,10 @@ def test_an_interrupted_sweep_goes_on_and_its_table_is_that_of_one_that_was_not(
 
 def test_a_job_that_fails_or_exits_leaves_the_others_running(command: Command) -> None:
     """One finds a foreign file in its folder, one is ended by SystemExit(0), one has nothing in its way."""
-    row = {"question": "1 + 1?", "answer": "2", "solution": "2", "skills": ["addition"]}
-    for name in ("pool", "benchmark"):
-        rows = [row | {"id": f"{name}{index}", "question": f"{index} + {len(name)}?"} for index in range(6)]
-        (command.place / f"{name}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
     (command.place / "ends_all.py").write_text("raise SystemExit(0)\n")
     (command.place / "failing" / "gradernumeric").mkdir(parents=True)
     (command.place / "failing" / "gradernumeric" / "notes.txt").touch()
-    given = ["task=jsonl", "task.pool=pool.jsonl", "task.benchmark=benchmark.jsonl", "task.validation=2"]
-    given += ["teacher=labels", "difficulty=gold", "until=label", "sweep.folder=failing"]
+    given = [*questions_of_files(command.place), "sweep.folder=failing"]
     graders = "task.grader=ends_all:grade,numeric,exact"
     code, words = command.finish(*given, graders, "hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=1")
     assert code == 1
@@ -141,6 +137,35 @@ def test_a_job_that_fails_or_exits_leaves_the_others_running(command: Command) -
     # What a run of a sweep writes down is the command that does the same alone.
     alone = [*given[:-1], "cache_dir=cache", "task.grader=exact", "run_dir=failing/graderexact"]
     assert manifest["command"] == ["stat-train", *alone]
+
+
+def questions_of_files(place: Path) -> list[str]:
+    """Return the settings of runs that only label a few questions, after writing these."""
+    row = {"question": "1 + 1?", "answer": "2", "solution": "2", "skills": ["addition"]}
+    for name in ("pool", "benchmark"):
+        rows = [row | {"id": f"{name}{index}", "question": f"{index} + {len(name)}?"} for index in range(6)]
+        (place / f"{name}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    given = ["task=jsonl", "task.pool=pool.jsonl", "task.benchmark=benchmark.jsonl", "task.validation=2"]
+    return [*given, "teacher=labels", "difficulty=gold", "until=label"]
+
+
+def test_a_sweep_that_is_killed_leaves_nothing_running_and_until_then_no_other_begins(command: Command) -> None:
+    """Its first run would take ten minutes."""
+    (command.place / "sleeps.py").write_text("import time\n\ntime.sleep(600)\n")
+    given = [*questions_of_files(command.place), "task.grader=sleeps:grade,exact", "sweep.folder=killed"]
+    first = command.start(*given)
+    read_until(first, "^gradersleeps_grade  started; ")
+    second = command.start(*given)
+    assert f"waiting for process {first.pid}" in read_until(second, "waiting for process .*, which makes sweep")
+    second.kill()
+    first.kill()
+    assert not finished(second)[1]
+    finished(first)
+    end = time.monotonic() + 60
+    while (state := command.outcome("killed", "gradersleeps_grade")["state"]) == "running" and time.monotonic() < end:
+        time.sleep(0.2)
+    assert state == "stopped"
+    assert not (command.place / "killed" / "jobs" / "graderexact.json").exists()
 
 
 def test_a_stop_file_stops_all_runs_and_the_next_start_takes_it_away(command: Command) -> None:
