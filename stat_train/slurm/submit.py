@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from stat_train.slurm.graph import TABLE, Graph, Job, NamedRun
 from stat_train.slurm.queue import alive, release, sbatch, scancel
 from stat_train.slurm.render import job_script, shard_script, table_script
 from stat_train.slurm.table import SweepTable, write_table
-from stat_train.slurm.work import COMMAND_FILE, FOLDER, JOBS_FILE, SETTINGS_FILE
+from stat_train.slurm.work import COMMAND_FILE, FOLDER, JOBS_FILE, SETTINGS_FILE, noted_jobs
 from stat_train.store import make_folder, write_json, write_text
 
 WORK, PRINT_TABLE = ["-m", "stat_train.slurm.work"], ["-m", "stat_train.slurm.table"]
@@ -75,12 +74,6 @@ def _refuse_twice(submission: Submission) -> None:
             f"these runs have jobs in the queue: {', '.join(running)}; wait for them (squeue), or cancel them: "
             f"scancel {' '.join(running)}"
         )
-
-
-def noted_jobs(folder: Path) -> list[dict[str, Any]]:
-    """Return the jobs that the folder `slurm` of a run or a sweep knows of."""
-    place = folder / JOBS_FILE
-    return list(json.loads(place.read_text())) if place.is_file() else []
 
 
 def _folders(submission: Submission) -> Iterator[Path]:

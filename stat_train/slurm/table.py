@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from rich.console import Console
 
 from stat_train.compose import saved_settings
 from stat_train.ending import exit_code_of
-from stat_train.slurm.work import FOLDER, JOBS_FILE, SETTINGS_FILE, WIDTH
+from stat_train.slurm.work import FOLDER, SETTINGS_FILE, WIDTH, noted_jobs
 from stat_train.store import make_folder, write_json
 from stat_train.sweeping.expand import Plan, SweepJob
 from stat_train.sweeping.files import is_complete
@@ -61,7 +60,7 @@ def _row(name: str, folder: Path) -> JobRow:
 
 def _last_words(folder: Path) -> str:
     """Return the last line of the last job that said something, of those that the run needs."""
-    logs = [Path(row["log"]) for row in json.loads((folder / FOLDER / JOBS_FILE).read_text())]
+    logs = [Path(row["log"]) for row in noted_jobs(folder / FOLDER)]
     said = [log for log in logs if log.is_file() and log.read_text(errors="replace").strip()]
     if not said:
         return "none of its jobs has said anything"

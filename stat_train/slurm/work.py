@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -48,6 +49,12 @@ def main(arguments: list[str]) -> int:
         return 0
 
     return exit_code_of(work)
+
+
+def noted_jobs(folder: Path) -> list[dict[str, Any]]:
+    """Return the jobs that the folder `slurm` of a run or a sweep knows of."""
+    place = folder / JOBS_FILE
+    return list(json.loads(place.read_text())) if place.is_file() else []
 
 
 def _shards(slurm: Slurm, folder: Path, label: str) -> Shards:

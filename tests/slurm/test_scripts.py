@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stat_train.compose import Settings, changed, read_settings
+from stat_train.compose import changed, read_settings, saved_settings
 from stat_train.errors import UserError
 from stat_train.run_folder import RUN_MARK
 from stat_train.slurm import work
@@ -107,25 +107,37 @@ def test_a_job_that_gets_no_further_comes_to_an_end(tmp_path: Path) -> None:
 # -- a user's STOP in a chain of jobs ---------------------------------------------------------------------------------
 
 
-def small(place: Path) -> Settings:
-    size = ["task.pool=40", "task.validation=5", "task.benchmark=5", "until=label"]
-    return changed(read_settings(size), run_dir=str(place / "run"), cache_dir=str(place / "cache"))
+def submitted(place: Path, *settings: str) -> Path:
+    """Return the folder of a small run that was submitted with these settings."""
+    size = ["task.pool=40", "task.validation=5", "task.benchmark=5"]
+    run = place / "run"
+    given = changed(read_settings([*size, *settings]), run_dir=str(run), cache_dir=str(place / "cache"))
+    (run / work.FOLDER).mkdir(parents=True)
+    (run / "config.yaml").write_text(RUN_MARK)
+    (run / work.FOLDER / work.SETTINGS_FILE).write_text(given.yaml)
+    write_json(run / work.FOLDER / work.COMMAND_FILE, ["stat-train"])
+    return run
 
 
 def test_a_stop_file_that_was_put_there_before_a_job_started_ends_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(JOB_OF, "")
-    folder = tmp_path / "run" / "slurm"
-    folder.mkdir(parents=True)
-    settings = small(tmp_path)
-    (folder.parent / "config.yaml").write_text(RUN_MARK)
-    (folder / work.SETTINGS_FILE).write_text(settings.yaml)
-    write_json(folder / work.COMMAND_FILE, ["stat-train"])
-    (folder.parent / "STOP").touch()
-    assert work.main([str(folder.parent), "label", "label", "1"]) == 75
+    run = submitted(tmp_path)
+    (run / "STOP").touch()
+    assert work.main([str(run), "label", "label", "1"]) == 75
     assert "stopped before stage questions, as asked" in capsys.readouterr().err
-    assert (folder.parent / "STOP").exists()
+    assert (run / "STOP").exists()
+
+
+def test_the_first_of_several_rounds_is_published_under_its_own_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when one process carries out all of them."""
+    monkeypatch.setenv(JOB_OF, "")
+    several = submitted(tmp_path, "rounds=2", "push_to_hub=lab/rows")
+    assert work.main([str(several), "label", "label", "1"]) == 0
+    assert saved_settings((several / "config.yaml").read_text()).config.push_to_hub == "lab/rows-round_1"
 
 
 # -- how long a job has -----------------------------------------------------------------------------------------------
