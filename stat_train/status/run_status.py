@@ -59,9 +59,12 @@ class RunStatus(NamedTuple):
 
 def read_status(run_dir: Path) -> RunStatus:
     """Read how far a run is; in several rounds, how far the one is that was begun last."""
-    rounds = [each for each in run_dir.glob("round_*") if is_begun(each)]
+    settings = _settings(run_dir)
+    count = (settings.get("rounds") or {}).get("count", 1)
+    # Those of an earlier run in this folder that had more of them are no part of this one.
+    rounds = [each for each in run_dir.glob("round_*") if count > 1 and _number(each) <= count and is_begun(each)]
     folder = max(rounds, key=lambda each: (_began(each), _number(each)), default=run_dir)
-    settings, state = _settings(run_dir), _state(folder)
+    state = _state(folder)
     manifest = _json(run_dir / "manifest.json")
     how, about = _how_it_is(state, manifest is not None)
     if rounds and how == "done" and manifest is None:
@@ -80,7 +83,7 @@ def read_status(run_dir: Path) -> RunStatus:
         state_file=state,
         jobs=jobs_of(run_dir),
         round=_number(folder) if rounds else None,
-        rounds=(settings.get("rounds") or {}).get("count", 1),
+        rounds=count,
         paid=costs.get("paid"),
     )
 
