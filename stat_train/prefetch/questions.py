@@ -90,10 +90,10 @@ def places_of(config: Config) -> list[tuple[str, str]]:
         given += [*(("rounds.validation", place) for place in later), ("task.pool", task.pool)]
         found += [(key, place) for key, place in given if isinstance(place, str)]
     found += [(f"benchmark.{name}.path", each.path) for name, each in config.benchmark.items() if each.path]
-    if isinstance(rl, GrpoTraining) and rl.prompts not in PROMPTS and config.reaches("rl"):
-        found.append(("rl.prompts", rl.prompts))
     if config.reaches("curate"):
         found += [("decontaminate.against", place) for place in config.decontaminate.against]
+    if isinstance(rl, GrpoTraining) and rl.prompts not in PROMPTS and config.reaches("rl"):
+        found.append(("rl.prompts", rl.prompts))
     return found
 
 

@@ -68,7 +68,7 @@ def _print_run(status: RunStatus, console: Console) -> None:
     for job in status.jobs:
         tasks = f", {job.array} tasks" if job.array else ""
         log = f", log {job.log}" if job.log else ""
-        _print(f"  job {job.job_id} ({job.stage}{tasks}): {job.state or 'no Slurm here to ask'}{log}", console)
+        _print(f"  job {job.job_id} ({job.stage}{tasks}): {job.state or 'no Slurm here that answers'}{log}", console)
     if status.about:
         _print(f"{'' if state and state.error else 'the run '}{status.about}", console)
     if status.paid and status.paid["calls"]:
