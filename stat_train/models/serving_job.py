@@ -10,7 +10,7 @@ from typing import Any
 from stat_train.launch_settings import Server, Slurm
 from stat_train.store import write_text
 
-# Runs until the cluster says that the job is gone, not until it fails to answer, and cancels the job when it ends itself.
+# Runs until the cluster says that the job is gone, not until it fails to answer, and cancels the job as it ends itself.
 # sbatch is not to be ended with the shell: nobody would know the job that it made.
 WATCH = """\
 asked=
