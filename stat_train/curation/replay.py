@@ -1,10 +1,11 @@
-"""Rows of the pool for skills that the student does not miss, trained on beside the training set to protect them."""
+"""Rows of the pool for skills that the student can do, trained on beside the training set to protect them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from random import Random
+from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stat_train.config import Prompt
@@ -41,11 +42,12 @@ def make_replay(
 ) -> Replay:
     """Return pool questions with their own solutions, as many for one skill that is not missing as for another.
 
-    A question that needs a missing skill, or that is trained on already, is none of them. Where there are fewer than
-    the share asks for, all are taken; raises UserError where there is none.
+    A student that misses each skill now and then is protected in those that it misses least. A question that needs a
+    missing skill, or that is trained on already, is none of them. Where there are fewer than the share asks for, all
+    are taken; raises UserError where there is none.
     """
     asked = replay_rows(len(training_set), share)
-    missing = {gap.skill for gap in profile.skills if gap.missing}
+    missing = _missing(profile, source)
     by_skill = _kept_skills(source, missing, {example.question for example in training_set})
     if asked and not by_skill:
         raise UserError(
@@ -58,6 +60,14 @@ def make_replay(
     summary: dict[str, Any] = {"asked": asked, "rows": len(drawn), "usable_pool_questions": different}
     summary |= {"rows_drawn_for_skill": dict(Counter(drawn.values()).most_common())}
     return Replay(_examples(source, drawn, prompt), summary)
+
+
+def _missing(profile: SkillProfile, source: Source) -> set[str]:
+    """Return the skills that are missing at all; where all are, those that are missing more often than half of them."""
+    rates = {gap.skill: gap.rate for gap in profile.skills if gap.missing}
+    if source.rows_by_skill.keys() - rates.keys():
+        return set(rates)
+    return {skill for skill, rate in rates.items() if rate > median(rates.values())}
 
 
 def _kept_skills(source: Source, missing: Collection[str], trained_on: Collection[str]) -> dict[str, Integers]:

@@ -197,30 +197,34 @@ class EndpointGenerator:
         """Return the completion of a request after the calls that it takes; a call is made by one task at a time."""
         key, paid = self.key(request), 0
         async with self.ready:
-            while not (kept := self._kept(request, key, cached=not paid)):
+            while True:
+                # Counted before the look: a reply that another process writes after it makes the claim void.
+                attempt = self.ledger.attempts(key) + 1
+                if kept := self._kept(request, key, cached=not paid):
+                    break
                 if other := self.flights.get(key):
                     await asyncio.wait([other])
                     continue
                 self.flights[key] = self.loop.create_future()
                 try:
-                    paid += await self._attempt(request, key)
+                    paid += await self._attempt(request, key, attempt)
                 finally:
                     self.flights.pop(key).set_result(None)
         last = self.ledger.last(key)
         self.tally.add(kept, last.usd if last and paid else 0.0)
         return kept
 
-    async def _attempt(self, request: Request, key: str) -> bool:
+    async def _attempt(self, request: Request, key: str, attempt: int) -> bool:
         """Make a call once more; False when another process makes it, after a moment's wait."""
         if request.schema is not None and not self.schema_known:
             async with self.schema_probe:
                 # The first to get here finds out whether the server takes a schema.
                 if not self.schema_known:
-                    return await self._claimed_attempt(request, key)
-        return await self._claimed_attempt(request, key)
+                    return await self._claimed_attempt(request, key, attempt)
+        return await self._claimed_attempt(request, key, attempt)
 
-    async def _claimed_attempt(self, request: Request, key: str) -> bool:
-        call = _Call(request, key, self.ledger.attempts(key) + 1)
+    async def _claimed_attempt(self, request: Request, key: str, attempt: int) -> bool:
+        call = _Call(request, key, attempt)
         reserved = await self._charge(call)
         try:
             undo = [self.budget.settle_row(call.charge, Spent())] if call.charge else []

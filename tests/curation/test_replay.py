@@ -98,6 +98,14 @@ def test_where_there_are_too_few_all_are_taken_and_it_is_said() -> None:
     )
 
 
+def test_a_student_that_misses_every_skill_is_protected_in_those_that_it_misses_least() -> None:
+    """Missed in 2 of 2, 1 of 4, 1 of 2 and 1 of 3 questions, of which half lie above 5/12: b and d are protected."""
+    missed = {"a1": ["a"], "a2": ["a"], "b1": ["b"], "c1": ["c"], "d1": ["d"]}
+    required = {"b2": ["b"], "b3": ["b"], "b4": ["b"], "c2": ["c"], "d2": ["d"], "d3": ["d"]}
+    found = make_replay(source_of(pool()), diagnosed_of(missed, required).profile, trained_on("a0"), 0.25, PROMPT, 0)
+    assert Counter(example.origin.skill for example in found.examples) == {"b": 5, "d": 5}
+
+
 def test_where_there_is_none_the_run_is_refused() -> None:
     everything = [question.id for question in pool()]
     with pytest.raises(UserError, match=r"train.replay_fraction = 0.5: no pool question is left .* \(1 are missing\)"):

@@ -265,6 +265,16 @@ def test_a_schema_is_sent_where_it_is_taken(chat_server: Start, tmp_path: Path) 
     assert all(row["schema"] for row in server.log())
 
 
+def test_what_another_process_has_paid_for_meanwhile_is_not_asked_again(chat_server: Start, tmp_path: Path) -> None:
+    """The later one waits for its first request, which finds out about schemas, and reads the other's replies then."""
+    server = chat_server()
+    with asking(tmp_path, teacher(server.url)) as late:
+        with asking(tmp_path, teacher(server.url)) as early:
+            paid = {c.id: c.text for c in early.generate(ask(range(10), schema=SCHEMA, format_hint="Use tags."))}
+        given = {c.id: c.text for c in late.generate(ask(range(10), schema=SCHEMA, format_hint="Use tags."))}
+    assert (given, len(server.log())) == (paid, 10)
+
+
 @pytest.mark.parametrize(("schema", "asked_in_vain"), [("refused", 1), ("ignored", 1)])
 def test_a_server_without_schemas_is_found_out_once(
     schema: str, asked_in_vain: int, chat_server: Start, tmp_path: Path
