@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,10 @@ SECONDS = 10.0
 UNKNOWN = "Invalid job id"
 # The cluster has no more to do for a job in these.
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", GONE)
+
+
+# A job in these has been put back, and comes again.
+AGAIN = ("PENDING", "REQUEUE")
 
 
 class Job(NamedTuple):
@@ -39,6 +44,12 @@ def jobs_of(run_dir: Path) -> list[Job]:
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
+
+
+def job_to_come(jobs: Sequence[Job], own: str | None) -> Job | None:
+    """Return a job that the cluster has yet to do; the `own` one of a run that has ended is not, unless put back."""
+    known = ((job, job.state) for job in jobs if job.state and not job.state.startswith(ENDED))
+    return next((job for job, state in known if job.job_id != own or state.startswith(AGAIN)), None)
 
 
 def job_state(job_id: str) -> str | None:

@@ -251,6 +251,48 @@ def test_a_cluster_that_does_not_answer_has_not_lost_the_job(
     assert read_status(write_run(tmp_path / "run", mine)).state == state
 
 
+@pytest.mark.parametrize(
+    ("own", "next_job", "status", "expected"),
+    [
+        (
+            "COMPLETED",
+            "PENDING (Dependency)",
+            "done",
+            ("waiting", "the run waits for job 42 (profile), which is PENDING"),
+        ),
+        ("COMPLETED", "CANCELLED", "done", ("lost", "the run has jobs that were to come and are gone")),
+        ("COMPLETED", "", "done", ("waiting", "no Slurm here tells")),
+        # One that was preempted comes again; what failed does not.
+        ("PENDING (BeginTime)", "PENDING (Dependency)", "stopped", ("waiting", "waits for job 41 (answer)")),
+        ("FAILED", "PENDING (Dependency)", "failed", ("failed", "no such file")),
+    ],
+)
+def test_a_run_between_two_of_its_jobs_waits(
+    own: str,
+    next_job: str,
+    status: str,
+    expected: tuple[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each job has settings that go as far as itself; what is to come is of those that were submitted."""
+    folder = write_run(tmp_path / "run", None, "until: answer\n")
+    error = {"failed": "no such file", "stopped": "stopped, as asked"}.get(status)
+    ended = {"status": status, "job": "41", "error": error, "partial": None}
+    (folder / STATE_FILE).write_text(running(tmp_path).model_copy(update=ended).model_dump_json())
+    (folder / "manifest.json").write_text("{}")
+    (folder / "slurm").mkdir()
+    (folder / "slurm" / "settings.yaml").write_text("until: profile\n")
+    rows = [{"stage": stage, "job_id": id} for stage, id in (("answer", "41"), ("profile", "42"))]
+    (folder / "slurm" / "jobs.json").write_text(json.dumps(rows))
+    states = {"41": own, "42": next_job or None}
+    monkeypatch.setattr("stat_train.status.jobs.job_state", states.__getitem__)
+    text = said(capsys, str(folder))
+    assert text.startswith(f"{folder}: {expected[0]}") and expected[1] in text
+    assert lines(text)["profile"] == "waiting"
+
+
 def test_what_is_no_run_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(tmp_path / "math", None)
     assert main(["status", str(tmp_path / "maths")]) == 2
