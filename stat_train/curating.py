@@ -186,8 +186,11 @@ def training_set(
 ) -> Artifact:
     """Return the rows that the recipe makes, none of them a held-out question."""
     recipe, seed = run.config.data_recipe, run.config.seed
+    embedder = getattr(recipe, "embedder", TFIDF)
 
     def build(folder: Path) -> Counts:
+        if embedder != TFIDF:
+            run.free_gpus()
         diagnosed = read_diagnosed(questions, diagnoses, profiled)
         left_out = left_out_rows(run, overlapping)
         source, unusable = make_source(open_pool(questions.folder), open_pool_skills(skill_map.folder), left_out)
@@ -209,7 +212,6 @@ def training_set(
         "recipe": recipe.identity(),
         "teacher": run.teacher_identity(*PROMPTS.get(recipe.name, ("rewrite",))),
     }
-    embedder = getattr(recipe, "embedder", TFIDF)
     identity |= {
         "embedder": embedder if embedder == TFIDF else run.fingerprint(embedder),
         "near_copy_similarity": near_copy_similarity(run),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def _carry_out_one(whole: Run, number: int, before: Sequence[Finished]) -> Finis
         earlier=tuple(_made(each, "curate") for each in before) if from_first else (),
         others=others_of(config, number),
         whole=folder,
-        beside=(folder, *(_folder(folder, other) for other in range(1, config.rounds.count + 1) if other != number)),
+        beside=_accounts(folder, [other for other in range(1, config.rounds.count + 1) if other != number]),
     )
 
     def ends(now: Path) -> Ending | None:
@@ -99,6 +99,11 @@ def settings_of(config: Config, number: int, student: Weights | None) -> Setting
 
 def _folder(whole: Path, number: int) -> Path:
     return whole / f"round_{number}"
+
+
+def _accounts(whole: Path, numbers: Iterable[int]) -> tuple[Path, ...]:
+    """Return the folders as which rounds pay, in the way of `Run.pays_as`."""
+    return tuple(whole if number == 1 else _folder(whole, number) for number in numbers)
 
 
 def _model(finished: Finished) -> Weights:

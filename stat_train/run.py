@@ -207,8 +207,12 @@ class Run:
 
     @property
     def pays_as(self) -> str:
-        """Return what the run is called where calls are charged: the same over all its restarts."""
-        return str(self.folder.folder.absolute())
+        """Return what the run is called where calls are charged: the same over all its restarts.
+
+        The first of several rounds is called as the whole: a batch job that carries it out knows of no other.
+        """
+        first = self.round.whole if self.round.number == 1 else None
+        return str((first or self.folder.folder).absolute())
 
     def spent_beside(self) -> Spent:
         """Return what the other rounds of the run spent."""

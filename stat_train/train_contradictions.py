@@ -137,11 +137,8 @@ def check_rounds(config: Config) -> list[str]:
 
 
 def _check_validation_of_rounds(config: Config) -> list[str]:
-    validation, count, arithmetic = (
-        config.rounds.validation,
-        config.rounds.count,
-        isinstance(config.task, ArithmeticTask),
-    )
+    validation, count = config.rounds.validation, config.rounds.count
+    arithmetic = isinstance(config.task, ArithmeticTask)
     given = f"rounds.validation = {validation}"
     if validation == "new" and not arithmetic:
         return [f"{given}: only task=arithmetic can make questions; give a list of files or hub names, or use same"]

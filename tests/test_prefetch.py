@@ -138,8 +138,12 @@ def test_every_model_and_every_file_of_questions_of_a_run_is_known(
         ("train.checkpoint", "o/trained", None),
         ("teacher.model", "o/teacher", "v1"),
     ]
-    known = ["task.pool", "task.benchmark", "task.validation", "benchmark.aime24.path", "benchmark.mine.path"]
-    assert [key for key, _ in places_of(config)] == [*known, "rl.prompts", "decontaminate.against"]
+    known = ["task.benchmark", "task.validation", "task.pool", "benchmark.aime24.path", "benchmark.mine.path"]
+    assert [key for key, _ in places_of(config)] == [*known, "decontaminate.against", "rl.prompts"]
+    rounds = ["train=sft", "rounds=3", "rounds.validation=[o/second,o/third]"]
+    later = read_settings([*(each for each in FULL if not each.startswith("train")), *rounds]).config
+    listed = [place for key, place in places_of(later) if key == "rounds.validation"]
+    assert listed == ["o/second", "o/third"]
     # A run that ends before needs less.
     early = read_settings([*FULL, "until=answer"]).config
     assert [key for key, _, _ in models_of(early)] == ["student.model", "teacher.model"]

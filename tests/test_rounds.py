@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from stat_train import rounds
+from stat_train import pipeline, rounds
 from stat_train.cli import main
-from stat_train.compose import read_settings
+from stat_train.compose import Settings, read_settings
 from stat_train.errors import BudgetReached
 from stat_train.evaluation.round_gain import Ending
 from stat_train.models.budget import Budget
 from stat_train.models.ledger import Ledger, Spent
-from stat_train.models.places import model_name
+from stat_train.models.places import Weights, model_name
+from stat_train.pipeline import Finished
 from stat_train.records import Question, TrainingExample
 from stat_train.run import Round, Run
 from stat_train.store import read_records
@@ -259,6 +260,27 @@ def test_the_whole_is_asked_to_stop(tmp_path: Path) -> None:
     settings = read_settings([f"run_dir={tmp_path / 'whole/round_2'}", f"cache_dir={tmp_path / 'cache'}"])
     run = Run(settings, [], Console(quiet=True), Round(number=2, whole=tmp_path / "whole"))
     assert run.stop_file == tmp_path / "whole" / "STOP"
+
+
+def test_the_first_round_pays_as_the_whole_which_a_job_of_its_own_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch job carries the first round out as a run that is alone; both rounds have the same accounts in all."""
+    begun = list[Run]()
+
+    def begin(settings: Settings, command: list[str], console: Console, round: Round, ends: object) -> Finished:
+        begun.append(Run(settings, command, console, round))
+        return Finished(begun[-1].folder.folder, [], {"base": Weights("m", None, "m")}, {}, None)
+
+    monkeypatch.setattr(pipeline, "run", begin)
+    for name in ("_show", "_show_result", "_tell"):
+        monkeypatch.setattr(rounds, name, lambda *_: None)
+    given = read_settings([f"run_dir={tmp_path / 'run'}", f"cache_dir={tmp_path / 'cache'}", "rounds=2"])
+    rounds.carry_out(given, [], Console(quiet=True))
+    first, second = begun
+    assert first.pays_as == Run(given, [], Console(quiet=True)).pays_as != second.pays_as
+    assert [str(each) for each in first.round.beside] == [second.pays_as]
+    assert [str(each) for each in second.round.beside] == [first.pays_as]
 
 
 def test_rounds_have_names_of_their_own_where_they_are_shown_to_others(tmp_path: Path) -> None:

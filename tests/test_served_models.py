@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ from stat_train.config import OpenAITeacher
 from stat_train.doctor.endpoints import teacher_checks
 from stat_train.launch_settings import Server
 from stat_train.models.serving import serve_command
-from stat_train.models.serving_job import address_of, write_script
+from stat_train.models.serving_job import address_of, job_command, write_script
 from stat_train.plan.show import make_plan
 
 ROOT = Path(__file__).parents[1]
@@ -69,8 +70,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_both_models_are_served_one_at_a_time_and_not_at_all_when_the_ledger_has_all(here: Path) -> None:
+def test_both_models_are_served_one_at_a_time_and_not_at_all_when_the_ledger_has_all(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The teacher labels, the student answers, the teacher diagnoses: three servers, each gone before the next."""
+    monkeypatch.setenv("VLLM_API_KEY", "of-another-server")
     vllm = here / "vllm"
     asked = [*BOTH, *served("teacher", TEACHER, vllm), *served("student", STUDENT, vllm), "teacher.server.gpus=[3]"]
     assert main([*asked, "run_dir=runs/one"]) == 0
@@ -82,8 +86,8 @@ def test_both_models_are_served_one_at_a_time_and_not_at_all_when_the_ledger_has
     assert not any(is_there(row["pid"]) for row in noted)
     begun = noted[0]["arguments"]
     assert begun[:2] == ["serve", TEACHER] and begun[begun.index("--served-model-name") + 1] == TEACHER
-    # Its environment is its own: the path of our packages is not passed on, the GPUs of the settings are.
-    assert (noted[0]["gpus"], noted[0]["path"]) == ("3", None)
+    # Its environment is its own: our packages' path and a key that it was not given are not passed on, its GPUs are.
+    assert (noted[0]["gpus"], noted[0]["path"], noted[0]["key"]) == ("3", None, None)
     answers = [json.loads(line) for line in (here / "runs/one/answers.jsonl").read_text().splitlines()]
     assert len(answers) == QUESTIONS and all(answer["final"] in ("0", "1", "2") for answer in answers)
 
@@ -234,3 +238,47 @@ def test_the_script_of_a_job_asks_for_what_the_settings_say(tmp_path: Path) -> N
     done = subprocess.run(["bash", "-c", stand_in], env=environment, capture_output=True, text=True, check=True)
     assert f"serve {TEACHER} --host 0.0.0.0 --port 20041" in done.stdout
     assert (address_of(tmp_path / "teacher_server.log") or "").endswith(":20041")
+
+
+def cluster_of(folder: Path, **programs: str) -> dict[str, str]:
+    """Return an environment in which these shell scripts are programs; each notes how it is called in `calls`."""
+    for name, script in ({"sleep": "exec /bin/sleep 0.01", "scancel": ""} | programs).items():
+        (folder / name).write_text(f'#!/bin/bash\necho "{name} $*" >> {folder}/calls\n{script}\n')
+        (folder / name).chmod(0o755)
+    return os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+def test_a_job_that_was_just_submitted_is_cancelled_when_the_server_is_stopped(tmp_path: Path) -> None:
+    """All of the watch's processes are asked to end while sbatch is at work, which has the job when it returns."""
+    environment = cluster_of(tmp_path, sbatch=f"touch {tmp_path}/begun; /bin/sleep 0.5; echo 77", squeue="echo RUNNING")
+    watch = subprocess.Popen(job_command(tmp_path / "job.sh"), env=environment, start_new_session=True)
+    end = time.monotonic() + 20
+    while not (tmp_path / "begun").exists():
+        assert time.monotonic() < end and watch.poll() is None
+        time.sleep(0.01)
+    os.killpg(watch.pid, signal.SIGTERM)
+    assert watch.wait(20) == 143
+    assert (tmp_path / "calls").read_text().splitlines()[-1] == "scancel 77"
+
+
+def test_a_cluster_that_does_not_answer_for_a_moment_ends_no_server(tmp_path: Path) -> None:
+    """It is asked until it does not know the job any more."""
+    words = ["RUNNING", "slurm_load_jobs error: Unable to contact slurm controller", "RUNNING", "Invalid job id"]
+    (tmp_path / "words").write_text("".join(f"{line}\n" for line in words))
+    squeue = f"head -n 1 {tmp_path}/words >&2; sed -i 1d {tmp_path}/words"
+    environment = cluster_of(tmp_path, sbatch="echo 77", squeue=squeue)
+    done = subprocess.run(job_command(tmp_path / "job.sh"), env=environment, capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "job 77 has ended")
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert sum(call.startswith("squeue") for call in calls) == len(words)
+
+
+def test_another_program_at_the_servers_port_is_not_asked(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        asked = [*TASK, "teacher=served", "student=tiny", "until=label", *served("teacher", TEACHER, here / "vllm")]
+        assert main([*asked, f"teacher.server.port={port}"]) == 2
+    assert f"teacher.server.port = {port}: another program listens there" in capsys.readouterr().err
+    assert not (here / "vllm" / "lives.jsonl").exists()

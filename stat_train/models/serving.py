@@ -30,9 +30,10 @@ from stat_train.models import keeper
 from stat_train.models.servers import api_key
 from stat_train.models.serving_job import address_of, job_command, write_script
 
-# What is ours and would lead another Python environment astray, or tell it that it is one of several processes.
+# What is ours and would lead another Python environment astray, or tell it that it is one of several processes; and a
+# key that the settings do not name.
 OURS = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"}
-OURS |= {"MASTER_ADDR", "MASTER_PORT"}
+OURS |= {"MASTER_ADDR", "MASTER_PORT", "VLLM_API_KEY"}
 STOP_SECONDS = 20.0
 SECONDS_BETWEEN_LOOKS = 0.2
 HEALTH_SECONDS = 5.0
@@ -139,6 +140,11 @@ class ServedModel:
         host, port = self.server.host or "127.0.0.1", str(self.server.port or _free_port())
         # A server that listens everywhere is asked here.
         shown = "127.0.0.1" if host == "0.0.0.0" else host
+        if self.server.port and _is_taken(shown, self.server.port):
+            raise UserError(
+                f"{self.role}.server.port = {port}: another program listens there, and would be asked in the server's "
+                "place; end it, or give another port or null"
+            )
         return lambda: f"{shown}:{port}", serve_command(self.endpoint, host, port)
 
     def _as_job(self) -> tuple[Callable[[], str | None], list[str]]:
@@ -213,6 +219,14 @@ def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
+
+
+def _is_taken(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), HEALTH_SECONDS):
+            return True
+    except OSError:
+        return False
 
 
 def _of_a_job(name: str) -> bool:

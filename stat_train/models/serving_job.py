@@ -10,13 +10,20 @@ from typing import Any
 from stat_train.launch_settings import Server, Slurm
 from stat_train.store import write_text
 
-# Runs for as long as the job is known to the cluster, and cancels it when it is asked to end.
+# Runs until the cluster says that the job is gone, not until it fails to answer, and cancels the job as it ends itself.
+# sbatch is not to be ended with the shell: nobody would know the job that it made.
 WATCH = """\
-job=$(sbatch --parsable "$1") || exit 1
+asked=
+trap 'asked=yes' TERM
+job=$(trap '' TERM; exec sbatch --parsable "$1") || exit 1
 job=${job%%;*}
-trap 'scancel "$job"; exit 143' TERM
+trap 'scancel "$job" 2>/dev/null' EXIT
+trap 'exit 143' TERM
+[ -z "$asked" ] || exit 143
 echo "submitted as job $job"
-while squeue -h -j "$job" -o %T 2>/dev/null | grep -q .; do sleep 5 & wait $!; done
+while said=$(squeue -h -j "$job" -o %T 2>&1); [ -n "$said" ] && [[ $said != *"Invalid job id"* ]]; do
+    sleep 5 & wait $!
+done
 echo "job $job has ended"
 exit 1
 """

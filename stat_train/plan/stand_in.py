@@ -51,7 +51,7 @@ def look_at(settings: Settings) -> Iterator[tuple[Look, list[str]]]:
         return
     with TemporaryDirectory() as folder:
         made = _with_stand_ins(settings, Path(folder))
-        with Look(made, artifacts=Path(folder)) as look:
+        with Look(made, apart=Path(folder)) as look:
             yield look, [_in_words(settings.config)]
 
 

@@ -56,7 +56,7 @@ def _new(stage: StageEstimate, config: Config, seen: dict[str, int]) -> StageEst
     """Return the part of a stage that no run before has; `seen` counts the calls so far, and is brought up to date."""
     own = _hash(config, stage, _depends_on(config, stage.stage))
     if own in seen:
-        return stage.part(0)
+        return stage.part(0)._replace(in_ledger=0)
     seen[own] = calls = stage.calls
     if stage.different is not None:
         # Rewrites of the pool: another recipe draws others, of which there are only so many.

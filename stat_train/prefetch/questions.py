@@ -44,16 +44,16 @@ def fetch_questions(settings: Settings) -> Iterator[Item]:
             if settings.config.reaches("curate"):
                 pipeline.decontaminate(look, questions)
         except StatTrainError as error:
-            key = next((key for key, place in places if str(error).startswith(f"{key} = {place}")), None)
-            if key is None:
+            named = next((each for each in places if str(error).startswith(" = ".join(each))), None)
+            if named is None:
                 # It is no matter of one place, so the run would end of it too.
                 raise
-            failed = {key: " ".join(str(error).partition(": ")[2].split())}
+            failed = {named: " ".join(str(error).partition(": ")[2].split())}
         seen = look.seen
     reached = True
     for key, place in places:
-        reached = reached and key not in failed
-        why = failed.get(key, "" if reached else "not tried: what is above failed")
+        reached = reached and (key, place) not in failed
+        why = failed.get((key, place), "" if reached else "not tried: what is above failed")
         yield _item(key, place, seen, why)
 
 
@@ -75,7 +75,7 @@ def _item(key: str, place: str, seen: dict[str, Artifact], why: str) -> Item:
 
 def _kept_in(key: str) -> str | None:
     """Return the stage that keeps the questions of a setting."""
-    if key.startswith("task."):
+    if key.startswith(("task.", "rounds.")):
         return "questions"
     return {"benchmark": "benchmark_questions", "decontaminate": "decontaminate"}.get(key.partition(".")[0])
 
@@ -85,13 +85,15 @@ def places_of(config: Config) -> list[tuple[str, str]]:
     task, rl = config.task, config.rl
     found: list[tuple[str, str]] = []
     if isinstance(task, TextTask):
-        given = {"task.pool": task.pool, "task.benchmark": task.benchmark, "task.validation": task.validation}
-        found += [(key, place) for key, place in given.items() if isinstance(place, str)]
+        later = config.rounds.validation if isinstance(config.rounds.validation, list) else []
+        given = [("task.benchmark", task.benchmark), ("task.validation", task.validation)]
+        given += [*(("rounds.validation", place) for place in later), ("task.pool", task.pool)]
+        found += [(key, place) for key, place in given if isinstance(place, str)]
     found += [(f"benchmark.{name}.path", each.path) for name, each in config.benchmark.items() if each.path]
-    if isinstance(rl, GrpoTraining) and rl.prompts not in PROMPTS and config.reaches("rl"):
-        found.append(("rl.prompts", rl.prompts))
     if config.reaches("curate"):
         found += [("decontaminate.against", place) for place in config.decontaminate.against]
+    if isinstance(rl, GrpoTraining) and rl.prompts not in PROMPTS and config.reaches("rl"):
+        found.append(("rl.prompts", rl.prompts))
     return found
 
 

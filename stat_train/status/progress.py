@@ -40,7 +40,7 @@ def progress_of(partial: Path) -> Progress | None:
         if (partial / "metrics.jsonl").exists():
             return _of_steps(partial, json.loads(text)["settings"]["epochs"], launched)
         return next((_of_chunks(read(text), launched) for name, read in _CHUNKED if _begun(partial, name)), None)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
         # The stage may end, and its folder be renamed, while it is looked at.
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,15 +17,17 @@ from stat_train.errors import UserError, did_you_mean
 from stat_train.launch_settings import STAGES
 from stat_train.run_folder import is_run
 from stat_train.run_state import STATE_FILE, RunState
-from stat_train.status.jobs import ENDED, FILE, Job, job_state, jobs_of
+from stat_train.status.jobs import ENDED, FILE, Job, job_state, job_to_come, jobs_of
 from stat_train.status.progress import Progress, progress_of
 from stat_train.store import LEASE_EXPIRES_SECONDS, may_run, this_host
 
-State = Literal["running", "done", "failed", "stopped", "lost", "not begun"]
+State = Literal["running", "waiting", "done", "failed", "stopped", "lost", "not begun"]
 StageState = Literal["done", "done before", "running", "waiting", "failed", "stopped", "lost"]
 LOST = "ended without a word (killed?); the same command goes on"
 # Where a sweep keeps the settings of its jobs, and what became of each.
 JOBS = "jobs"
+# What a run was submitted with, where jobs carry it out.
+SUBMITTED = "slurm/settings.yaml"
 ENDS: dict[str, State] = {"failed": "failed", "stopped": "stopped", "budget spent": "stopped"}
 WITHOUT_WEIGHTS = ("recorded", "endpoint", "served")
 
@@ -59,15 +62,22 @@ class RunStatus(NamedTuple):
 
 def read_status(run_dir: Path) -> RunStatus:
     """Read how far a run is; in several rounds, how far the one is that was begun last."""
-    rounds = [each for each in run_dir.glob("round_*") if is_begun(each)]
+    settings, jobs = _settings(run_dir), jobs_of(run_dir)
+    count = _rounds(settings)
+    # Those of an earlier run in this folder that had more of them are no part of this one.
+    rounds = [each for each in run_dir.glob("round_*") if count > 1 and _number(each) <= count and is_begun(each)]
     folder = max(rounds, key=lambda each: (_began(each), _number(each)), default=run_dir)
-    settings, state = _settings(run_dir), _state(folder)
+    state = _state(folder)
     manifest = _json(run_dir / "manifest.json")
     how, about = _how_it_is(state, manifest is not None)
     if rounds and how == "done" and manifest is None:
         how, about = _between_rounds(state)
     if state is None and how == "not begun":
         how, about = _outcome(run_dir) or (how, about)
+    elif jobs and state and how != "running":
+        whole = _yaml(run_dir / SUBMITTED) or settings
+        how, about = _between_jobs(how, about, state, jobs, _end(settings) == _end(whole))
+        settings = whole if how == "waiting" or _is_of(state, jobs) else settings
     partial = Path(state.partial) if state and state.partial and how == "running" else None
     costs = (manifest or {}).get("costs") or {}
     return RunStatus(
@@ -78,9 +88,9 @@ def read_status(run_dir: Path) -> RunStatus:
         stages=_stages(settings, state, how),
         progress=progress_of(partial) if partial else None,
         state_file=state,
-        jobs=jobs_of(run_dir),
+        jobs=jobs,
         round=_number(folder) if rounds else None,
-        rounds=(settings.get("rounds") or {}).get("count", 1),
+        rounds=_rounds(settings),
         paid=costs.get("paid"),
     )
 
@@ -116,6 +126,33 @@ def _between_rounds(state: RunState | None) -> tuple[State, str]:
     return "lost", LOST
 
 
+def _between_jobs(how: State, about: str, state: RunState, jobs: Sequence[Job], last: bool) -> tuple[State, str]:
+    """Return how a run is whose process has ended, where jobs carry it out; `last`: that was to go to the end."""
+    if how == "failed" and _is_of(state, jobs):
+        return how, about
+    if job := job_to_come(jobs, state.job):
+        return "waiting", f"waits for job {job.job_id} ({job.stage}), which is {job.state}"
+    if how == "done" and not last and _is_of(state, jobs):
+        if any(job.state is None for job in jobs):
+            return "waiting", "is between two of its jobs, or they are gone: no Slurm here tells"
+        return "lost", "has jobs that were to come and are gone; the same command goes on"
+    return how, about
+
+
+def _is_of(state: RunState, jobs: Sequence[Job]) -> bool:
+    """Tell whether the process of a state is one of these jobs."""
+    return state.job in {job.job_id for job in jobs}
+
+
+def _rounds(settings: dict[str, Any]) -> int:
+    return int((settings.get("rounds") or {}).get("count", 1))
+
+
+def _end(settings: dict[str, Any]) -> tuple[int, Any]:
+    """Return how far a run goes: a job of it has settings of its own, which go as far as that job does."""
+    return _rounds(settings), settings.get("until")
+
+
 def _outcome(run_dir: Path) -> tuple[State, str] | None:
     """Return what became of a job of a sweep that came to its end before its run began."""
     told = _json(run_dir.parent / JOBS / f"{run_dir.name}.json")
@@ -141,11 +178,14 @@ def _state(folder: Path) -> RunState | None:
 
 def _settings(folder: Path) -> dict[str, Any]:
     """Return the settings as they were written down, whichever version did; for a run, or for its job in a sweep."""
-    for place in (folder / "config.yaml", folder.parent / JOBS / f"{folder.name}.yaml"):
-        with suppress(OSError, yaml.YAMLError):
-            found = yaml.safe_load(place.read_text(encoding="utf-8"))
-            return found if isinstance(found, dict) else {}
-    return {}
+    return _yaml(folder / "config.yaml") or _yaml(folder.parent / JOBS / f"{folder.name}.yaml") or {}
+
+
+def _yaml(file: Path) -> dict[str, Any] | None:
+    with suppress(OSError, yaml.YAMLError):
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else None
+    return None
 
 
 def _json(file: Path) -> Any:

@@ -68,9 +68,9 @@ def _print_run(status: RunStatus, console: Console) -> None:
     for job in status.jobs:
         tasks = f", {job.array} tasks" if job.array else ""
         log = f", log {job.log}" if job.log else ""
-        _print(f"  job {job.job_id} ({job.stage}{tasks}): {job.state or 'no Slurm here to ask'}{log}", console)
+        _print(f"  job {job.job_id} ({job.stage}{tasks}): {job.state or 'no Slurm here that answers'}{log}", console)
     if status.about:
-        _print(f"{'' if state and state.error else 'the run '}{status.about}", console)
+        _print(f"{'' if state and status.about == state.error else 'the run '}{status.about}", console)
     if status.paid and status.paid["calls"]:
         usd = "at a price that is not known" if status.paid["usd"] is None else f"${status.paid['usd']:.2f}"
         _print(f"paid for {status.paid['calls']:,} calls: {usd}", console)
@@ -78,7 +78,7 @@ def _print_run(status: RunStatus, console: Console) -> None:
 
 def _where(status: RunStatus) -> str:
     state = status.state_file
-    if state is None or status.state == "done":
+    if state is None or status.state in ("done", "waiting"):
         return ""
     job = f", job {state.job}" if state.job else ""
     return f" (until {status.until}; process {state.pid} on {state.host.partition(' ')[0]}{job})"

@@ -55,7 +55,8 @@ async def main(given: argparse.Namespace) -> None:
     """Serve until asked to end."""
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    known = {"gpus": os.environ.get("CUDA_VISIBLE_DEVICES"), "path": os.environ.get("PYTHONPATH")}
+    names = {"gpus": "CUDA_VISIBLE_DEVICES", "path": "PYTHONPATH", "key": "VLLM_API_KEY"}
+    known = {what: os.environ.get(name) for what, name in names.items()}
     note(given.folder, {"event": "begins", "arguments": sys.argv[1:], "name": given.served_model_name} | known)
     if given.behaviour == "dies":
         print(f"Loading weights ...\n{WORDS}", file=sys.stderr)

@@ -9,6 +9,11 @@ from typing import Any
 import pytest
 
 from stat_train.cli import main
+from stat_train.compose import read_settings
+from stat_train.plan.estimate import NOTHING, StageEstimate
+from stat_train.plan.show import Plan
+from stat_train.plan.sweep import plan_sweep
+from stat_train.sweeping.expand import SweepJob
 
 HUB = ["task=math", "student=local", "student.model=o/m", "teacher=openai", "teacher.model=t", "difficulty=gold"]
 HUB += ["teacher.usd_per_million_input_tokens=1.0", "teacher.usd_per_million_output_tokens=2.0", "until=curate"]
@@ -37,6 +42,10 @@ def of_sweep(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, t
 
 def calls_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, int]:
     return {stage["stage"]: stage["calls"] for stage in planned(capsys, *HUB, *SIZES, *arguments)["stages"]}
+
+
+def label_stage(calls: int, in_ledger: int) -> StageEstimate:
+    return StageEstimate("label", "teacher", calls, in_ledger, NOTHING, NOTHING, NOTHING, 0.0, "")
 
 
 def test_labels_and_diagnoses_are_paid_for_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,6 +81,14 @@ def test_dollars_are_those_of_the_new_calls(capsys: pytest.CaptureFixture[str]) 
     made = planned(capsys, "-m", *HUB, *SIZES, "train.epochs=1,2")
     alone = planned(capsys, *HUB, *SIZES)["total"]["usd"]
     assert made["total"]["usd"] == alone and made["jobs"][1]["total"]["usd"] == {"low": 0, "expected": 0, "high": 0}
+
+
+def test_what_the_ledger_has_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan({}, [stage := label_stage(calls=20, in_ledger=50)], stage, [], [], None)
+    jobs = [SweepJob(name, read_settings([*HUB, *SIZES]), []) for name in ("a", "b")]
+    monkeypatch.setattr("stat_train.plan.sweep.make_plan", lambda settings: plan)
+    found = plan_sweep(jobs)
+    assert [(each.total.calls, each.total.in_ledger, each.shared) for each in found] == [(20, 50, 0), (0, 0, 20)]
 
 
 def test_it_is_shown_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -106,3 +106,6 @@ def test_a_stage_that_tells_nothing_has_no_progress(tmp_path: Path) -> None:
     assert progress_of(tmp_path) is None
     touch(tmp_path / "metrics.jsonl", 5, "half a ro")
     assert progress_of(tmp_path) is None
+    touch(tmp_path / "job.json", 5, json.dumps({"settings": {"epochs": 3}}))
+    touch(tmp_path / "metrics.jsonl", 5, '{"step": 1, "epoch": 0.0, "loss": 1.0}\n')
+    assert progress_of(tmp_path) is None

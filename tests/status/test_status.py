@@ -179,6 +179,20 @@ def test_the_round_that_was_begun_last_is_shown(tmp_path: Path, capsys: pytest.C
     assert (status.state, status.round, status.folder) == ("running", 10, folder)
 
 
+@pytest.mark.parametrize(("count", "round"), [(1, None), (2, 2)])
+def test_rounds_of_an_earlier_run_with_more_of_them_are_not_shown(
+    count: int, round: int | None, tmp_path: Path
+) -> None:
+    """Three rounds were begun in the folder, the third last; a run of fewer has taken their place."""
+    mine = running(tmp_path) if count == 1 else None
+    folder = write_run(tmp_path / "run", mine, f"until: profile\nrounds: {{count: {count}}}\n")
+    for number in (1, 2, 3):
+        later = {"status": "failed", "started": f"2026-01-0{number}T00:00:00+00:00"}
+        write_run(folder / f"round_{number}", running(tmp_path).model_copy(update=later if number == 3 else {}))
+    status = read_status(folder)
+    assert (status.state, status.round) == ("running", round)
+
+
 def test_a_round_that_is_done_is_not_the_end(tmp_path: Path) -> None:
     """Its process goes on with the next round, or is gone; the end of all has a manifest of its own."""
     folder = write_run(tmp_path / "run", None, "rounds: {count: 3}\n")
@@ -218,7 +232,65 @@ def test_jobs_are_named_though_no_cluster_can_be_asked(
     (tmp_path / "run" / "slurm" / "jobs.json").write_text(json.dumps(rows))
     text = said(capsys, str(tmp_path / "run"))
     assert "not begun" in text
-    assert "job 41 (answer, 4 tasks): no Slurm here to ask, log slurm/answer-%a.out" in text
+    assert "job 41 (answer, 4 tasks): no Slurm here that answers, log slurm/answer-%a.out" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "state"),
+    [("Unable to contact slurm controller", "running"), ("slurm_load_jobs error: Invalid job id specified", "lost")],
+)
+def test_a_cluster_that_does_not_answer_has_not_lost_the_job(
+    words: str, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run is on another host and has written no heartbeat yet: its job is what tells."""
+    for name in ("squeue", "scontrol"):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho '{words}' >&2\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    mine = running(tmp_path, silent_seconds=None).model_copy(update={"job": "41"})
+    assert read_status(write_run(tmp_path / "run", mine)).state == state
+
+
+@pytest.mark.parametrize(
+    ("own", "next_job", "status", "expected"),
+    [
+        (
+            "COMPLETED",
+            "PENDING (Dependency)",
+            "done",
+            ("waiting", "the run waits for job 42 (profile), which is PENDING"),
+        ),
+        ("COMPLETED", "CANCELLED", "done", ("lost", "the run has jobs that were to come and are gone")),
+        ("COMPLETED", "", "done", ("waiting", "no Slurm here tells")),
+        # One that was preempted comes again; what failed does not.
+        ("PENDING (BeginTime)", "PENDING (Dependency)", "stopped", ("waiting", "waits for job 41 (answer)")),
+        ("FAILED", "PENDING (Dependency)", "failed", ("failed", "no such file")),
+    ],
+)
+def test_a_run_between_two_of_its_jobs_waits(
+    own: str,
+    next_job: str,
+    status: str,
+    expected: tuple[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each job has settings that go as far as itself; what is to come is of those that were submitted."""
+    folder = write_run(tmp_path / "run", None, "until: answer\n")
+    error = {"failed": "no such file", "stopped": "stopped, as asked"}.get(status)
+    ended = {"status": status, "job": "41", "error": error, "partial": None}
+    (folder / STATE_FILE).write_text(running(tmp_path).model_copy(update=ended).model_dump_json())
+    (folder / "manifest.json").write_text("{}")
+    (folder / "slurm").mkdir()
+    (folder / "slurm" / "settings.yaml").write_text("until: profile\n")
+    rows = [{"stage": stage, "job_id": id} for stage, id in (("answer", "41"), ("profile", "42"))]
+    (folder / "slurm" / "jobs.json").write_text(json.dumps(rows))
+    states = {"41": own, "42": next_job or None}
+    monkeypatch.setattr("stat_train.status.jobs.job_state", states.__getitem__)
+    text = said(capsys, str(folder))
+    assert text.startswith(f"{folder}: {expected[0]}") and expected[1] in text
+    assert lines(text)["profile"] == "waiting"
 
 
 def test_what_is_no_run_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
