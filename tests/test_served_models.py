@@ -1,6 +1,6 @@
 """Models that a run serves itself: a small server in vLLM's place is started, asked, stopped, and never left behind.
 
-The server is given what `vllm serve` is given; vLLM itself is not run. Nor is a server as a Slurm job.
+The server is given what `vllm serve` is given; vLLM itself is not run. As a Slurm job: tests/slurm.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ ORDER = (
         "evaluation_contradictions",
         "contradictions",
         "store",
+        "sbatch",
         "run_state",
         "run_folder",
         "launch_settings",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stat_train.launch_settings import Server, Slurm
+from stat_train.sbatch import in_log_names, option, sbatch_options
 from stat_train.store import write_text
 
 # Runs until the cluster says that the job is gone, not until it fails to answer, and cancels the job as it ends itself.
@@ -27,8 +28,6 @@ done
 echo "job $job has ended"
 exit 1
 """
-OPTIONS = {"partition": "partition", "account": "account", "qos": "qos", "constraint": "constraint", "time": "time"}
-OPTIONS |= {"cpus": "cpus-per-task", "gpus_per_node": "gpus-per-node"}
 
 
 def job_command(script: Path) -> list[str]:
@@ -43,10 +42,8 @@ def write_script(log: Path, role: str, server: Server, cluster: Slurm, command: 
     """
     asked: dict[str, Any] = cluster.model_dump() | {"gpus_per_node": server.tensor_parallel_size} | server.slurm
     _address(log).unlink(missing_ok=True)
-    options = [f"--{OPTIONS[name]}={asked[name]}" for name in OPTIONS if asked[name] is not None]
-    options += [f"--mem={asked['memory_gb']}G"] if asked["memory_gb"] else []
-    options += [f"--job-name=stat-train-{role}", "--nodes=1", "--ntasks=1", f"--output={log.absolute()}"]
-    options += ["--open-mode=append", *asked["options"]]
+    options = [option("job-name", f"stat-train-{role}"), *sbatch_options({"nodes": 1} | asked)]
+    options += [option("output", in_log_names(log)), "--open-mode=append"]
     place = shlex.quote(str(_address(log).absolute()))
     # Where the port is the job's, the shell is to put it in.
     words = " ".join(word if word == "$port" else shlex.quote(word) for word in command)

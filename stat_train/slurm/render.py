@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from stat_train.run import STOP
+from stat_train.sbatch import in_log_names, option, quoted, sbatch_options
 from stat_train.slurm.graph import TABLE, Job
-from stat_train.slurm.resources import Resources, option, quoted, sbatch_options
+from stat_train.slurm.resources import Resources
 
 PACKAGE = Path(__file__).parents[1]
 # What of the time between the signal and the end is left for what ends on SIGTERM: a training saves its state.
@@ -67,12 +68,10 @@ def _rendered(
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    # In the name of a log file, % has a meaning to sbatch.
-    place = str(log.absolute()).replace("%", "%%")
     return templates.get_template(f"{template}.sbatch.j2").render(
         title=quoted(name),
-        options=[option("job-name", name), *sbatch_options(asked)],
-        log=quoted(f"{place}-{number}.log"),
+        options=[option("job-name", name), *sbatch_options(asked.model_dump())],
+        log=quoted(f"{in_log_names(log)}-{number}.log"),
         directory=quoted(os.getcwd()),
         setup=asked.setup,
         command=command,

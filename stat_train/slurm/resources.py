@@ -1,8 +1,7 @@
-"""What a job asks the cluster for, and the same as options of sbatch."""
+"""What a job asks the cluster for."""
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 from pydantic import ValidationError
@@ -101,35 +100,3 @@ def _changed(usual: dict[str, Any], slurm: Slurm, stages: tuple[str, ...], netwo
     except ValidationError as error:
         wrong = {str(one["loc"][0]): one["msg"].removeprefix("Input should be ") for one in error.errors()}
         raise ConfigError([f"{given.get(name, name)}: expected {text}" for name, text in wrong.items()]) from error
-
-
-def sbatch_options(asked: Resources) -> list[str]:
-    """Return the options of sbatch, each as it stands after `#SBATCH`; raises UserError when one has several lines."""
-    memory = f"{asked.memory_gb}G" if asked.memory_gb else None
-    named = {
-        "partition": asked.partition,
-        "account": asked.account,
-        "qos": asked.qos,
-        "constraint": asked.constraint,
-        "time": asked.time,
-        "nodes": asked.nodes,
-        "ntasks-per-node": 1,
-        "cpus-per-task": asked.cpus,
-        "mem": memory,
-        "gpus-per-node": asked.gpus_per_node or None,
-    }
-    return [option(name, value) for name, value in named.items() if value is not None] + [
-        quoted(text) for text in asked.options
-    ]
-
-
-def option(name: str, value: object) -> str:
-    """Return one option of sbatch, quoted as sbatch reads it."""
-    return f"--{name}={quoted(str(value))}"
-
-
-def quoted(text: str) -> str:
-    """Return a text quoted for a shell or a line of sbatch options, which must be one line."""
-    if any(ord(letter) < 32 for letter in text):
-        raise UserError(f"slurm: {text!r} goes into a line of a batch script; expected a text without line breaks")
-    return shlex.quote(text)

@@ -7,11 +7,13 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import play_vllm
 import pytest
 from chat_server import ChatServer
 from cluster import queue, wait_for
@@ -281,3 +283,30 @@ def test_an_array_asks_the_teacher_and_the_job_that_waits_for_it_asks_nothing_ag
     labelled = [json.loads(line) for line in (place / "run" / "skill_map.jsonl").read_text().splitlines()]
     assert len(labelled) == 400 and all(row["call_ids"] for row in labelled)
     assert not list(place.glob("cache/artifacts/label-*/*chunks*"))
+
+
+# -- a model that is served -------------------------------------------------------------------------------------------
+
+
+def test_a_teacher_is_served_by_a_job_of_its_own_which_ends_with_the_run(
+    folder: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = folder / "served"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    rows = [{"id": f"q{n}", "question": f"What is {n} + 1?", "answer": str(n + 1)} for n in range(30)]
+    for name, part in (("pool", rows[:15]), ("test", rows[15:])):
+        Path(f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+    Path("skills.json").write_text(json.dumps(["adding", "carrying"]))
+    given = ["task=jsonl", "task.pool=pool.jsonl", "task.benchmark=test.jsonl", "task.skills=skills.json"]
+    given += ["task.validation=5", "difficulty=gold", "until=label", "teacher=served", "teacher.model=Big/Teacher"]
+    given += [f"teacher.server.command=['{sys.executable}','{play_vllm.__file__}',serve]"]
+    given += ["teacher.server.arguments=[--folder,lives,--behaviour,serves]", "teacher.server.where=slurm"]
+    Path("lives").mkdir()
+    assert main([*given, "teacher.server.slurm={gpus_per_node: 0, cpus: 1}", "run_dir=run", "cache_dir=cache"]) == 0
+    begins, ends = map(json.loads, Path("lives/lives.jsonl").read_text().splitlines())
+    assert (begins["event"], ends["event"], begins["pid"]) == ("begins", "ends", ends["pid"])
+    (job_id,) = re.findall(r"submitted as job (\d+)", "".join(log.read_text() for log in Path("run").glob("*.log")))
+    assert told(job_id)["JobState"] == "CANCELLED" and job_id not in queue()
+    labelled = [json.loads(line) for line in Path("run/skill_map.jsonl").read_text().splitlines()]
+    assert len(labelled) == 20 and all(row["call_ids"] for row in labelled)
