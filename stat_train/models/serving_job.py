@@ -25,7 +25,7 @@ echo "submitted as job $job"
 while said=$(squeue -h -j "$job" -o %T 2>&1); [ -n "$said" ] && [[ $said != *"Invalid job id"* ]]; do
     sleep 5 & wait $!
 done
-echo "job $job has ended"
+echo "job $job has ended" $(scontrol show job --oneliner "$job" 2>/dev/null | grep -oE '(JobState|ExitCode)=[^ ]*')
 exit 1
 """
 
@@ -52,7 +52,10 @@ def write_script(log: Path, role: str, server: Server, cluster: Slurm, command: 
     lines = ["#!/bin/bash", *(f"#SBATCH {option}" for option in options)]
     lines += ["unset PYTHONPATH PYTHONHOME VIRTUAL_ENV", *asked["setup"]]
     lines += ["port=$((20000 + SLURM_JOB_ID % 20000))"] if port == "$port" else []
-    lines += [f'echo "$(hostname):{port}" > {place}.new && mv {place}.new {place}', f"{image}{words}"]
+    lines += [
+        f'echo "${{SLURMD_NODENAME:-$(hostname)}}:{port}" > {place}.new && mv {place}.new {place}',
+        f"{image}{words}",
+    ]
     script = log.with_suffix(".sh")
     write_text(script, "\n".join(lines) + "\n")
     return script.absolute()

@@ -303,7 +303,17 @@ def test_a_teacher_is_served_by_a_job_of_its_own_which_ends_with_the_run(
     given += [f"teacher.server.command=['{sys.executable}','{play_vllm.__file__}',serve]"]
     given += ["teacher.server.arguments=[--folder,lives,--behaviour,serves]", "teacher.server.where=slurm"]
     Path("lives").mkdir()
-    assert main([*given, "teacher.server.slurm={gpus_per_node: 0, cpus: 1}", "run_dir=run", "cache_dir=cache"]) == 0
+    assert (
+        main(
+            [
+                *given,
+                'teacher.server.slurm={gpus_per_node: 0, cpus: 1, time: "00:10:00"}',
+                "run_dir=run",
+                "cache_dir=cache",
+            ]
+        )
+        == 0
+    )
     begins, ends = map(json.loads, Path("lives/lives.jsonl").read_text().splitlines())
     assert (begins["event"], ends["event"], begins["pid"]) == ("begins", "ends", ends["pid"])
     (job_id,) = re.findall(r"submitted as job (\d+)", "".join(log.read_text() for log in Path("run").glob("*.log")))
