@@ -36,6 +36,7 @@ def job_script(job: Job, folder: Path, command: Sequence[str]) -> str:
         job.resources,
         folder / job.label,
         _started(command, job.resources, [config.run_dir, config.cache_dir]),
+        exit_file=quoted(str((folder / job.label).absolute())),
         stop=quoted(str(job.run.folder.absolute() / STOP)),
         requeues=config.slurm.requeues,
         signal_seconds=signal_seconds,
