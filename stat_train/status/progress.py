@@ -93,7 +93,7 @@ def _reference(partial: Path, launched: _Mark) -> _Mark:
 
 
 def seconds_left(reference: _Mark, newest: _Mark, total: int) -> float | None:
-    """Return how long the rest takes at the rate between two marks; None when nothing was done between them, or nothing is left."""
+    """Return how long the rest takes at the rate between two marks; None without steps between, or to come."""
     done, seconds = newest.done - reference.done, newest.seconds - reference.seconds
     if done < 1 or seconds <= 0 or newest.done >= total:
         return None
