@@ -291,7 +291,7 @@ def _restore(values: Any, usual: Any, path: Sequence[int | str]) -> None:
         if not isinstance(values.get(part), dict):
             path = [part]
             break
-        values, usual = values[part], usual[part]
+        values, usual = values[part], usual.get(part) or {}
     if path[-1] in usual:
         values[path[-1]] = usual[path[-1]]
     else:
@@ -305,6 +305,9 @@ def _schema_problems(error: ValidationError, values: Any) -> list[str]:
     problems: dict[str, list[str]] = {}
     for one in found:
         key = _key(one, values)
+        if one["loc"][-1] == "[key]":
+            problems[key] = [f"no such setting; expected {_expectation(one)}"]
+            continue
         # A group that was given in the place of one setting is named setting by setting, as it was given.
         for full_key, value in leaves(one["input"], key):
             if one["type"] == "extra_forbidden":

@@ -216,7 +216,8 @@ LAUNCH_MORE = """\
 Settings
   nodes=N                             short for train.nodes=N and rl.nodes=N
   gpus_per_node=N                     short for slurm.gpus_per_node=N, and a process of training for each
-  slurm.partition, .account, .qos, .constraint, .time, .cpus, .memory_gb, .container, .setup, .options
+  slurm.partition, .account, .qos, .constraint, .time, .cpus, .memory_gb, .container, .container_mounts,
+  .setup, .options
                                       what every job asks for
   slurm.stages.train.time=72:00:00    the same for one stage
   slurm.network.partition=NAME        for stages that ask a server
@@ -228,7 +229,7 @@ no other does. Scripts, logs and job ids are in RUN_DIR/slurm/.
 
 Examples
   stat-train launch slurm student=local student.model=NAME task=math nodes=2 gpus_per_node=8 deepspeed=zero3
-  stat-train launch slurm ... slurm.partition=gpu slurm.account=lab 'slurm.setup=[module load cuda]' --dry-run
+  stat-train launch slurm ... slurm.partition=gpu slurm.account=lab 'slurm.setup=["module load cuda"]' --dry-run
   stat-train launch slurm -m data_recipe=stat_sel,pool seed=0,1,2
 
 Exit codes: 0 submitted, 2 the settings are wrong, the cluster refused a job, or the run's jobs are in the queue."""

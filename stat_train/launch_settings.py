@@ -50,6 +50,7 @@ Resource = Literal[
     "nodes",
     "gpus_per_node",
     "container",
+    "container_mounts",
     "setup",
     "options",
 ]
@@ -80,11 +81,12 @@ class Slurm(Node):
     account: Text | None
     qos: Text | None
     constraint: Text | None
-    time: WallTime
+    time: WallTime | None
     cpus: Positive
     memory_gb: Positive | None
     gpus_per_node: Count
     container: Text | None
+    container_mounts: list[Text]
     setup: list[Text]
     options: list[Text]
     signal_seconds: Positive

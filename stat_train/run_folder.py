@@ -32,6 +32,25 @@ class RunFolder:
 
         Raises UserError when the folder cannot be made, or when it is no run's: its files could be overwritten.
         """
+        present = self._make()
+        for half_written in self.folder.glob(f".{STATE_FILE}.*"):
+            half_written.unlink(missing_ok=True)
+        for name, path in present.items():
+            if path.is_symlink() or name in WRITTEN:
+                path.unlink()
+        write_text(self.folder / "config.yaml", RUN_MARK + settings_yaml)
+
+    def claim(self, settings_yaml: str) -> None:
+        """Create the folder as that of a run to come; of one that is there, what it shows stays.
+
+        Raises UserError as `open` does.
+        """
+        self._make()
+        if not is_run(self.folder / "config.yaml"):
+            write_text(self.folder / "config.yaml", RUN_MARK + settings_yaml)
+
+    def _make(self) -> dict[str, Path]:
+        """Create the folder, if it is not there, and return what it holds."""
         make_folder(self.folder, "run_dir")
         present = {path.name: path for path in self.folder.iterdir() if not TEMPORARY.fullmatch(path.name)}
         if present and not is_run(self.folder / "config.yaml"):
@@ -39,12 +58,7 @@ class RunFolder:
                 f"run_dir = {self.folder}: holds {min(present)} and is no run's folder; expected an empty folder, a "
                 "run's, or a name that is free"
             )
-        for half_written in self.folder.glob(f".{STATE_FILE}.*"):
-            half_written.unlink(missing_ok=True)
-        for name, path in present.items():
-            if path.is_symlink() or name in WRITTEN:
-                path.unlink()
-        write_text(self.folder / "config.yaml", RUN_MARK + settings_yaml)
+        return present
 
     def add(self, artifact: Artifact, names: Iterable[str]) -> None:
         """Count an artifact in, link its files of these names, and gather what was left out so far."""

@@ -19,7 +19,8 @@ from stat_train.sweeping.expand import jobs_of
 from stat_train.sweeping.files import is_complete
 from stat_train.train_settings import Processes
 
-SHORT = ("nodes", "gpus_per_node")
+# Numbers, and the settings that each is short for.
+SHORT = {"nodes": ("train.nodes", "rl.nodes"), "gpus_per_node": ("slurm.gpus_per_node",)}
 
 
 class Arguments(NamedTuple):
@@ -36,6 +37,9 @@ def launch(given: Sequence[str], console: Console) -> None:
     arguments = _read(given)
     command = ["stat-train", "launch", "slurm", *given]
     submission = (_of_a_sweep if arguments.sweep else _of_a_run)(arguments, command)
+    if not submission.graph.jobs:
+        console.print("everything is made; nothing to submit", highlight=False)
+        return
     (show if arguments.dry_run else submit)(submission, console)
 
 
@@ -52,14 +56,23 @@ def _read(given: Sequence[str]) -> Arguments:
             numbers[key] = int(value)
         elif argument not in options:
             settings.append(argument)
+    _require_no_other_number(settings, numbers)
     return Arguments(settings, numbers, bool({"-m", "--multirun"} & set(options)), "--dry-run" in options)
+
+
+def _require_no_other_number(settings: Sequence[str], numbers: dict[str, int]) -> None:
+    for setting in settings:
+        key, _, value = setting.lstrip("+").partition("=")
+        for short, number in numbers.items():
+            if key in SHORT[short] and value != str(number):
+                raise UserError(f"{short}={number} and {setting}: the first is short for {key}; expected one of them")
 
 
 def _of_a_run(arguments: Arguments, command: Sequence[str]) -> Submission:
     settings = with_numbers(read_settings(arguments.settings), arguments.numbers)
     require_one_run(settings)
     run = NamedRun(Path(settings.config.run_dir).name, settings)
-    return Submission(jobs_of_runs([run]), command)
+    return Submission(jobs_of_runs([] if is_complete(settings) else [run]), command)
 
 
 def _of_a_sweep(arguments: Arguments, command: Sequence[str]) -> Submission:

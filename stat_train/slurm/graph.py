@@ -77,6 +77,7 @@ def jobs_of_runs(runs: Sequence[NamedRun], base_folder: Path | None = None) -> G
             if segment.name == "evaluate" and base_folder and (base := _base(run, curated, base_folder, made)):
                 before = (*before, base.name)
                 needed.setdefault(base.name.partition(".")[0], [base.name])
+                needed.setdefault(run.name, []).append(base.name)
             job = made.setdefault(key, _job(run, segment, before))
             before = (job.name,)
             needed.setdefault(run.name, []).append(job.name)

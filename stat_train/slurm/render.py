@@ -36,6 +36,7 @@ def job_script(job: Job, folder: Path, command: Sequence[str]) -> str:
         job.resources,
         folder / job.label,
         _started(command, job.resources, [config.run_dir, config.cache_dir]),
+        exit_file=quoted(str((folder / job.label).absolute())),
         stop=quoted(str(job.run.folder.absolute() / STOP)),
         requeues=config.slurm.requeues,
         signal_seconds=signal_seconds,
@@ -83,8 +84,11 @@ def _started(arguments: Sequence[str], asked: Resources, folders: Sequence[str])
     """Return the command that starts Python with these arguments, in the container if there is one."""
     if asked.container is None:
         return shlex.join([sys.executable, *arguments])
-    seen = dict.fromkeys([os.getcwd(), *(str(Path(folder).expanduser().absolute()) for folder in folders)])
-    mounts = ",".join(f"{place}:{place}" for place in seen)
+    # Models and data sets that were fetched before are there: compute nodes often have no network.
+    fetched = [home] if (home := os.environ.get("HF_HOME")) else []
+    seen = [os.getcwd(), *(str(Path(folder).expanduser().absolute()) for folder in [*folders, *fetched])]
+    given = [mount if ":" in mount else f"{mount}:{mount}" for mount in asked.container_mounts]
+    mounts = ",".join(dict.fromkeys([*(f"{place}:{place}" for place in seen), *given]))
     inside = [
         f"--container-image={asked.container}",
         f"--container-mounts={mounts}",

@@ -23,20 +23,22 @@ class Resources(Node):
     account: Text | None
     qos: Text | None
     constraint: Text | None
-    time: WallTime
+    time: WallTime | None
     cpus: Positive
     memory_gb: Positive | None
     nodes: Positive
     gpus_per_node: Count
     container: Text | None
+    container_mounts: list[Text]
     setup: list[Text]
     options: list[Text]
 
     def words(self) -> str:
         """Return in words how large a job is, where it runs and for how long."""
         gpus = f"{self.gpus_per_node} GPU{'s' if self.gpus_per_node > 1 else ''}, " if self.gpus_per_node else ""
-        size = f"{self.nodes} x ({gpus}{self.cpus} CPUs)" if self.nodes > 1 else f"{gpus}{self.cpus} CPUs"
-        return f"{size}, {self.time}" + (f", {self.partition}" if self.partition else "")
+        each = f"{gpus}{self.cpus} CPU{'s' if self.cpus > 1 else ''}"
+        size = f"{self.nodes} x ({each})" if self.nodes > 1 else each
+        return ", ".join(filter(None, [size, self.time, self.partition]))
 
 
 def resources_of(config: Config, segment: Segment) -> Resources:
@@ -54,7 +56,7 @@ def resources_of(config: Config, segment: Segment) -> Resources:
             f"slurm.stages.{segment.name}.nodes = {found.nodes}: the training is to run on "
             f"{segment.name}.nodes = {nodes(config, segment.name)}; give the number there, or nodes={found.nodes}"
         )
-    if _seconds(found.time) <= config.slurm.signal_seconds + SIGNAL_EARLY_SECONDS:
+    if found.time and _seconds(found.time) <= config.slurm.signal_seconds + SIGNAL_EARLY_SECONDS:
         raise UserError(
             f"slurm.signal_seconds = {config.slurm.signal_seconds}: job {segment.name} has {found.time} and would be "
             f"asked to save its state when it starts; expected more than {SIGNAL_EARLY_SECONDS} seconds less than that"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,25 +47,41 @@ def show(submission: Submission, console: Console) -> None:
 def submit(submission: Submission, console: Console) -> None:
     """Submit every job after those that it needs, and print them as a table.
 
-    Raises UserError when jobs of these runs are still in the queue, or when the cluster refuses one: then none is left.
+    Raises UserError when jobs of these runs are still in the queue, or when the cluster refuses one: then none is left,
+    nor a folder that was not there before. What a folder shows of an earlier run stays until the first job opens it.
     """
     _refuse_twice(submission)
-    for run in submission.graph.runs:
-        _prepare(run, submission.command)
-    if submission.sweep_folder and submission.table:
-        write_table(submission.sweep_folder, submission.table)
-    ids: dict[str, str] = {}
+    ids = _submit_all(submission)
     try:
-        for job in submission.graph.jobs:
-            ids[job.name] = _submit(job, submission, ids)
         _note(submission, ids)
         release([ids[job.name] for job in submission.graph.jobs if not job.after])
-    except BaseException as error:
+    except BaseException:
         scancel(ids.values())
-        if isinstance(error, UserError) and ids:
-            raise UserError(f"{error}; the {len(ids)} jobs submitted before were cancelled") from error
         raise
-    console.print(_table(submission.graph.jobs, ids, submission))
+    console.print(_table(submission.graph.jobs, ids))
+    console.print("logs")
+    for job in submission.graph.jobs:
+        # In one line each, however long: they are there to be copied.
+        log = _folder(job, submission) / f"{job.label}-{ids[job.name]}.log"
+        console.print(f"  {log}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _submit_all(submission: Submission) -> dict[str, str]:
+    """Submit the jobs, none of which can start yet, and return their ids by name."""
+    places = [folder.parent for folder in _folders(submission)]
+    fresh = [place for place in places if not place.exists()]
+    ids: dict[str, str] = {}
+    try:
+        for run in submission.graph.runs:
+            RunFolder(run.folder).claim(run.settings.yaml)
+        for job in submission.graph.jobs:
+            ids[job.name] = _submit(job, submission, ids)
+    except BaseException:
+        scancel(ids.values())
+        for place in fresh:
+            shutil.rmtree(place, ignore_errors=True)
+        raise
+    return ids
 
 
 def _refuse_twice(submission: Submission) -> None:
@@ -84,10 +101,8 @@ def _folders(submission: Submission) -> Iterator[Path]:
 
 def _prepare(run: NamedRun, command: Sequence[str]) -> None:
     """Write down the settings of a run where its jobs find them; what asked an earlier run to stop is taken away."""
-    RunFolder(run.folder).open(run.settings.yaml)
     (run.folder / STOP).unlink(missing_ok=True)
     folder = run.folder / FOLDER
-    folder.mkdir(exist_ok=True)
     write_text(folder / SETTINGS_FILE, run.settings.yaml)
     write_json(folder / COMMAND_FILE, list(command))
 
@@ -101,7 +116,11 @@ def _submit(job: Job, submission: Submission, ids: Mapping[str, str]) -> str:
     after = f"--dependency={condition}:{':'.join(ids[name] for name in job.after)}"
     # A job that started before all are noted would note its array in a file that is then written over.
     options = [after, "--kill-on-invalid-dep=yes"] if job.after else ["--hold"]
-    return sbatch(folder / f"{job.label}.sbatch", options)
+    try:
+        return sbatch(folder / f"{job.label}.sbatch", options)
+    except UserError as error:
+        before = f"; the {len(ids)} jobs submitted before were cancelled" if ids else ""
+        raise UserError(f"job {job.name} ({job.resources.words()}): {error}{before}") from error
 
 
 def _scripts(job: Job, submission: Submission) -> Iterator[tuple[str, str]]:
@@ -122,12 +141,14 @@ def _folder(job: Job, submission: Submission) -> Path:
 
 
 def _note(submission: Submission, ids: Mapping[str, str]) -> None:
-    """Write down the jobs of each run: also those that another run has, which it shares."""
+    """Write down the settings and jobs of each run: also jobs that another run has, which it shares."""
     by_name = {job.name: job for job in submission.graph.jobs}
     rows = {name: _row(job, ids[name], submission) for name, job in by_name.items()}
     for run in submission.graph.runs:
+        _prepare(run, submission.command)
         write_json(run.folder / FOLDER / JOBS_FILE, [rows[name] for name in submission.graph.needed[run.name]])
-    if submission.sweep_folder:
+    if submission.sweep_folder and submission.table:
+        write_table(submission.sweep_folder, submission.table)
         write_json(submission.sweep_folder / FOLDER / JOBS_FILE, [rows[n] for n, job in by_name.items() if not job.run])
 
 
@@ -136,12 +157,11 @@ def _row(job: Job, job_id: str, submission: Submission) -> dict[str, Any]:
     return {"stage": job.stage, "job_id": job_id, "array": None, "log": str(log)}
 
 
-def _table(jobs: Sequence[Job], ids: Mapping[str, str], submission: Submission) -> Table:
+def _table(jobs: Sequence[Job], ids: Mapping[str, str]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("job", "id", "after", "asks for", "log"):
+    for heading in ("job", "id", "after", "asks for"):
         table.add_column(heading, overflow="fold")
     for job in jobs:
         words = job.resources.words() + (f"; array of {job.shard.words()}" if job.shard else "")
-        log = _folder(job, submission) / f"{job.label}-{ids[job.name]}.log"
-        table.add_row(job.name, ids[job.name], " ".join(ids[name] for name in job.after) or "-", words, str(log))
+        table.add_row(job.name, ids[job.name], " ".join(ids[name] for name in job.after) or "-", words)
     return table

@@ -10,7 +10,10 @@ from rich.console import Console
 
 from stat_train.compose import saved_settings
 from stat_train.ending import exit_code_of
-from stat_train.slurm.work import FOLDER, SETTINGS_FILE, WIDTH, noted_jobs
+from stat_train.slurm.work import FOLDER, SETTINGS_FILE, WIDTH
+from stat_train.status.jobs import failed_job, how_ended
+from stat_train.status.jobs import jobs_of as jobs_in
+from stat_train.status.run_status import read_status
 from stat_train.store import make_folder, write_json
 from stat_train.sweeping.expand import Plan, SweepJob
 from stat_train.sweeping.files import is_complete
@@ -54,17 +57,17 @@ def _row(name: str, folder: Path) -> JobRow:
     # A run that was done before has no jobs.
     place = submitted if submitted.is_file() else folder / "config.yaml"
     settings = saved_settings(place.read_text(encoding="utf-8"))
-    done = is_complete(settings)
-    return JobRow(SweepJob(name, settings, []), "done" if done else "failed", None, "" if done else _last_words(folder))
+    if is_complete(settings):
+        return JobRow(SweepJob(name, settings, []), "done", None, "")
+    return JobRow(SweepJob(name, settings, []), *_why_not(folder))
 
 
-def _last_words(folder: Path) -> str:
-    """Return the last line of the last job that said something, of those that the run needs."""
-    logs = [Path(row["log"]) for row in noted_jobs(folder / FOLDER)]
-    said = [log for log in logs if log.is_file() and log.read_text(errors="replace").strip()]
-    if not said:
-        return "none of its jobs has said anything"
-    return f"{said[-1].read_text(errors='replace').strip().splitlines()[-1]} ({said[-1]})"
+def _why_not(folder: Path) -> tuple[str, None, str]:
+    """Return how a run ended that is not complete, and why: by the job that failed, where one did."""
+    if job := failed_job(jobs_in(folder)):
+        return "failed", None, how_ended(job)
+    status = read_status(folder)
+    return "stopped" if status.state == "stopped" else "failed", None, status.about or "its last job did not come to it"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from stat_train.diagnosis.step_rewards import ScoreJob, rewards_file
 from stat_train.evaluation.log_probabilities import LogProbabilityJob, log_probabilities_file
 
 JOB_FILE = "job.json"
+# Written by a training as it begins to make steps: after which step.
+BEGUN = "begun.json"
 
 
 class Progress(NamedTuple):
@@ -83,23 +85,16 @@ def _of_steps(partial: Path, epochs: int, launched: _Mark) -> Progress | None:
 
 
 def _reference(partial: Path, launched: _Mark) -> _Mark:
-    """Return a step of which it is known when this launch had it: the one that it went on from, or an early one.
-
-    Two states are kept, so a launch that went on has the state that it went on from until it has saved two itself.
-    """
-    places = [
-        place for place in (partial / "trainer").glob("*/checkpoint-*") if (place / "trainer_state.json").exists()
-    ]
-    states = sorted(_Mark(int(p.name.rpartition("-")[2]), (p / "trainer_state.json").stat().st_mtime) for p in places)
-    before = [state for state in states if state.seconds < launched.seconds]
-    if before:
-        return launched._replace(done=before[-1].done)
-    return states[0] if len(states) > 1 else launched
+    """Return the step at which this process began, and when it did: after it had loaded the model."""
+    begun = partial / "trainer" / BEGUN
+    if not begun.is_file() or begun.stat().st_mtime < launched.seconds:
+        return launched
+    return _Mark(json.loads(begun.read_text(encoding="utf-8"))["step"], begun.stat().st_mtime)
 
 
 def seconds_left(reference: _Mark, newest: _Mark, total: int) -> float | None:
-    """Return how long the rest takes at the rate between two marks; None when nothing was done between them."""
+    """Return how long the rest takes at the rate between two marks; None without steps between, or to come."""
     done, seconds = newest.done - reference.done, newest.seconds - reference.seconds
-    if done < 1 or seconds <= 0:
+    if done < 1 or seconds <= 0 or newest.done >= total:
         return None
     return max(0.0, (total - newest.done) * seconds / done - (time.time() - newest.seconds))

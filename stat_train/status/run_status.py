@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,7 +18,7 @@ from stat_train.errors import UserError, did_you_mean
 from stat_train.launch_settings import STAGES
 from stat_train.run_folder import is_run
 from stat_train.run_state import STATE_FILE, RunState
-from stat_train.status.jobs import ENDED, FILE, Job, job_state, job_to_come, jobs_of
+from stat_train.status.jobs import ENDED, FILE, Job, failed_job, how_ended, job_state, job_to_come, jobs_of, stuck
 from stat_train.status.progress import Progress, progress_of
 from stat_train.store import LEASE_EXPIRES_SECONDS, may_run, this_host
 
@@ -57,6 +58,7 @@ class RunStatus(NamedTuple):
     jobs: list[Job]
     round: int | None
     rounds: int
+    rounds_file: dict[str, Any] | None
     paid: dict[str, Any] | None
 
 
@@ -74,10 +76,10 @@ def read_status(run_dir: Path) -> RunStatus:
         how, about = _between_rounds(state)
     if state is None and how == "not begun":
         how, about = _outcome(run_dir) or (how, about)
-    elif jobs and state and how != "running":
+    if jobs and how != "running" and not _is_later(state, jobs, run_dir / SUBMITTED):
         whole = _yaml(run_dir / SUBMITTED) or settings
         how, about = _between_jobs(how, about, state, jobs, _end(settings) == _end(whole))
-        settings = whole if how == "waiting" or _is_of(state, jobs) else settings
+        settings = whole if how in ("waiting", "failed", "lost") or _is_of(state, jobs) else settings
     partial = Path(state.partial) if state and state.partial and how == "running" else None
     costs = (manifest or {}).get("costs") or {}
     return RunStatus(
@@ -90,7 +92,8 @@ def read_status(run_dir: Path) -> RunStatus:
         state_file=state,
         jobs=jobs,
         round=_number(folder) if rounds else None,
-        rounds=_rounds(settings),
+        rounds=count,
+        rounds_file=_json(run_dir / "rounds.json") if count > 1 else None,
         paid=costs.get("paid"),
     )
 
@@ -100,6 +103,10 @@ def runs_in(folder: Path) -> list[Path]:
     if is_begun(folder) or any(map(is_begun, folder.glob("round_*"))):
         return [folder]
     begun = {path for path in folder.glob("*") if path.is_dir() and is_begun(path)}
+    if begun and not ((folder / JOBS).is_dir() or (folder / FILE).is_file()):
+        names = sorted(str(path) for path in begun)
+        more = f", ... ({len(names)} in all)" if len(names) > 5 else ""
+        raise UserError(f"{folder}: no run folder, but holds some; give one or more of {', '.join(names[:5])}{more}")
     if inside := begun | {folder / path.stem for path in (folder / JOBS).glob("*.yaml")}:
         return sorted(inside)
     if (folder / FILE).is_file():
@@ -126,12 +133,16 @@ def _between_rounds(state: RunState | None) -> tuple[State, str]:
     return "lost", LOST
 
 
-def _between_jobs(how: State, about: str, state: RunState, jobs: Sequence[Job], last: bool) -> tuple[State, str]:
-    """Return how a run is whose process has ended, where jobs carry it out; `last`: that was to go to the end."""
+def _between_jobs(how: State, about: str, state: RunState | None, jobs: Sequence[Job], last: bool) -> tuple[State, str]:
+    """Return how a run is that no process is at work on, where jobs carry it out; `last`: that was to go to the end."""
     if how == "failed" and _is_of(state, jobs):
         return how, about
-    if job := job_to_come(jobs, state.job):
-        return "waiting", f"waits for job {job.job_id} ({job.stage}), which is {job.state}"
+    if job := failed_job(jobs):
+        return "failed", f"failed at {how_ended(job)}; the same command goes on"
+    if job := job_to_come(jobs, state.job if state else None):
+        return "waiting", f"waits for job {job.job_id} ({job.stage}), which is {job.state}{stuck(job)}"
+    if (state is None or not _is_of(state, jobs)) and (ended := [job for job in jobs if _is_over(job)]):
+        return "stopped", f"ended before it was done: {how_ended(ended[0])}; the same command goes on"
     if how == "done" and not last and _is_of(state, jobs):
         if any(job.state is None for job in jobs):
             return "waiting", "is between two of its jobs, or they are gone: no Slurm here tells"
@@ -139,9 +150,20 @@ def _between_jobs(how: State, about: str, state: RunState, jobs: Sequence[Job], 
     return how, about
 
 
-def _is_of(state: RunState, jobs: Sequence[Job]) -> bool:
+def _is_of(state: RunState | None, jobs: Sequence[Job]) -> bool:
     """Tell whether the process of a state is one of these jobs."""
-    return state.job in {job.job_id for job in jobs}
+    return state is not None and state.job in {job.job_id for job in jobs}
+
+
+def _is_over(job: Job) -> bool:
+    return bool(job.state and job.state.startswith(ENDED) and job.state != "COMPLETED" and not job.array)
+
+
+def _is_later(state: RunState | None, jobs: Sequence[Job], submitted: Path) -> bool:
+    """Tell whether a run was started without these jobs after they were submitted."""
+    if state is None or _is_of(state, jobs) or not submitted.is_file():
+        return False
+    return datetime.fromisoformat(state.started).timestamp() > submitted.stat().st_mtime
 
 
 def _rounds(settings: dict[str, Any]) -> int:

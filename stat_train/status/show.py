@@ -10,10 +10,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from stat_train.evaluation.rounds_table import in_one_line
+from stat_train.status.jobs import GONE, Job, stuck
 from stat_train.status.progress import Progress
 from stat_train.status.run_status import RunStatus, Stage, in_words, read_status, runs_in
 
 STYLES = {"running": "cyan", "failed": "bold red", "lost": "bold red", "stopped": "yellow", "waiting": "dim"}
+DONE = ("done", "done before")
 STYLES |= {"not begun": "dim", "done before": "dim", "done": "green"}
 
 
@@ -63,17 +66,31 @@ def _print_run(status: RunStatus, console: Console) -> None:
     console.print(f"{status.folder}: [{STYLES[status.state]}]{status.state}[/]{_where(status)}", highlight=False)
     if status.round:
         console.print(f"round {status.round} of {status.rounds} at most", highlight=False)
+    told = status.rounds_file or {}
+    for row in told.get("rounds", []):
+        _print(f"  {in_one_line(row)}", console)
+    if told.get("ended"):
+        _print(f"  the rounds ended: {told['ended']}", console)
     for stage in status.stages:
         console.print(f"  {stage.name:<21} [{STYLES[stage.state]}]{_line(stage, status)}[/]", highlight=False)
     for job in status.jobs:
         tasks = f", {job.array} tasks" if job.array else ""
         log = f", log {job.log}" if job.log else ""
-        _print(f"  job {job.job_id} ({job.stage}{tasks}): {job.state or 'no Slurm here that answers'}{log}", console)
+        _print(f"  job {job.job_id} ({job.stage}{tasks}): {_job_state(job, status)}{log}", console)
     if status.about:
         _print(f"{'' if state and status.about == state.error else 'the run '}{status.about}", console)
     if status.paid and status.paid["calls"]:
         usd = "at a price that is not known" if status.paid["usd"] is None else f"${status.paid['usd']:.2f}"
         _print(f"paid for {status.paid['calls']:,} calls: {usd}", console)
+
+
+def _job_state(job: Job, status: RunStatus) -> str:
+    """Return what is to be said of a job: one whose work is done may be forgotten, or cancelled as not needed."""
+    done = status.state == "done" or job.stage in {each.name for each in status.stages if each.state in DONE}
+    if done and (job.state or "").startswith((GONE, "CANCELLED", "ended")):
+        return "ended, its stage is done"
+    code = f", exit code {job.exit_code}" if job.exit_code else ""
+    return f"{job.state or 'no Slurm here that answers'}{code}{stuck(job)}"
 
 
 def _where(status: RunStatus) -> str:

@@ -13,6 +13,9 @@ from stat_train.progress import Progress
 from stat_train.store import write_text
 from stat_train.training.distributed import rank
 
+# Beside the states of a training.
+BEGUN = "begun.json"
+
 
 class ShowProgress(TrainerCallback):  # type: ignore[misc]
     """Says what is trained on, then shows the steps and `shown`, a logged number; the first process alone speaks."""
@@ -56,6 +59,10 @@ class WriteMetrics(TrainerCallback):  # type: ignore[misc]
         """Start with the steps before the state that the training goes on from: those after it come again."""
         if rank() == 0:
             write_metrics(self.file, state.log_history, self.kept)
+            # When this process began to make steps, after which: the rate is told by it.
+            begun = self.file.parent / "trainer" / BEGUN
+            begun.parent.mkdir(exist_ok=True)
+            write_text(begun, json.dumps({"step": state.global_step}))
 
     def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Add a step."""

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from stat_train.cli import main
-from stat_train.compose import Settings, changed, read_settings
+from stat_train.compose import Settings, changed, read_settings, saved_settings
 from stat_train.errors import ConfigError, UserError
+from stat_train.run_folder import RUN_MARK
 from stat_train.sbatch import option, quoted
 from stat_train.slurm.command import with_numbers
 from stat_train.slurm.graph import Graph, NamedRun, jobs_of_runs, table_job
@@ -116,7 +117,7 @@ def test_stages_that_ask_a_server_are_named_and_have_settings_of_their_own() -> 
         "profile",
         "curate",
     }
-    assert (jobs["curate"].resources.time, jobs["label"].resources.time) == ("1:00:00", "24:00:00")
+    assert (jobs["curate"].resources.time, jobs["label"].resources.time) == ("1:00:00", None)
     assert "reads questions from the hub" in jobs["label"].network
     assert {job.stage for job in graph(*SERVED).jobs if job.network} == {"answer"}
     assert not any(job.network for job in graph().jobs)
@@ -210,7 +211,7 @@ def test_a_dry_run_prints_the_scripts_and_writes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
-    more = ["slurm.setup=[module load cuda]", "slurm.options=[--exclusive]", "slurm.account=lab one"]
+    more = ['slurm.setup=["module load cuda"]', "slurm.options=[--exclusive]", "slurm.account=lab one"]
     given = ["slurm", *more, "slurm.container=i.sqsh", "nodes=2", "gpus_per_node=2", "until=train", "--dry-run"]
     assert main(["launch", *given]) == 0
     printed = capsys.readouterr().out
@@ -255,6 +256,12 @@ def test_a_value_of_two_lines_is_refused() -> None:
         (["slurm", "--verbose"], 2, "--verbose: no such option; expected -m or --dry-run"),
         (["slurm", "nodes=none"], 2, "nodes=none: expected a whole number of at least 1"),
         (["slurm", "slurm.time=soon"], 2, "slurm.time = 'soon': expected HOURS:MINUTES:SECONDS"),
+        (
+            ["slurm", "slurm.stages.train.tme=1:00:00"],
+            2,
+            "slurm.stages.train.tme: no such setting; expected 'partition'",
+        ),
+        (["slurm", "gpus_per_node=4", "slurm.gpus_per_node=8"], 2, "the first is short for slurm.gpus_per_node"),
         (["slurm"], 2, "squeue: not found; expected Slurm's commands on the PATH"),
     ],
 )
@@ -271,3 +278,72 @@ def test_what_is_wrong_is_said(
     assert main(["launch", *arguments]) == code
     printed = capsys.readouterr()
     assert words in printed.out + printed.err
+
+
+def test_a_time_limit_is_the_cluster_s_own_where_none_is_given() -> None:
+    (job, *_) = graph("slurm.cpus=1").jobs
+    assert (job.resources.time, job.resources.words()) == (None, "1 CPU")
+    with pytest.raises(UserError, match=r"slurm\.signal_seconds = 300"):
+        graph("slurm.time='00:05:00'")
+
+
+def test_a_container_sees_what_was_fetched_and_what_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HOME", "/shared/models")
+    given = ["slurm.container=i.sqsh", 'slurm.container_mounts=[/data,"/scratch/me:/scratch"]', "until=label"]
+    assert main(["launch", "slurm", *given, "--dry-run"]) == 0
+    (mounts,) = re.findall(r"--container-mounts=(\S+)", capsys.readouterr().out)
+    assert mounts.endswith(",/shared/models:/shared/models,/data:/data,/scratch/me:/scratch")
+
+
+# -- what is submitted, to commands that stand for a cluster's ---------------------------------------------------------
+
+SBATCH = """#!/bin/sh
+case "$*" in *evaluate.sbatch*) echo "sbatch: error: invalid partition" >&2; exit 1;; esac
+echo $$
+"""
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put commands of a cluster on the PATH that refuses evaluations; return a folder for runs."""
+    place = tmp_path / "bin"
+    place.mkdir()
+    for name, text in {"sbatch": SBATCH, **dict.fromkeys(("squeue", "scontrol", "scancel"), "#!/bin/sh\n")}.items():
+        (place / name).write_text(text)
+        (place / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(place), prepend=":")
+    return tmp_path
+
+
+def test_a_submission_that_is_refused_leaves_nothing_and_takes_nothing(
+    cluster: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = cluster / "run"
+    asked = ["launch", "slurm", f"run_dir={run}", f"cache_dir={cluster / 'cache'}"]
+    assert main(asked) == 2
+    assert "job run.evaluate (1 GPU, 8 CPUs): sbatch: invalid partition" in capsys.readouterr().err
+    assert not run.exists()
+    run.mkdir()
+    (run / "config.yaml").write_text(RUN_MARK + "seed: 1\n")
+    (run / "report.html").symlink_to(cluster / "bin" / "sbatch")
+    (run / "manifest.json").write_text("{}")
+    assert main(asked) == 2
+    assert (run / "config.yaml").read_text() == RUN_MARK + "seed: 1\n"
+    assert main([*asked, "until=train"]) == 0
+    assert (run / "report.html").is_symlink() and (run / "manifest.json").exists()
+    saved = saved_settings((run / "slurm" / "settings.yaml").read_text())
+    assert (saved.config.until, (run / "config.yaml").read_text()) == ("train", RUN_MARK + "seed: 1\n")
+    logs = re.findall(rf"^  {run}/slurm/(\w+)-\d+\.log$", capsys.readouterr().out, re.MULTILINE)
+    assert logs == ["label", "answer", "profile", "curate", "train"]
+
+
+def test_a_run_that_is_complete_has_nothing_to_submit(cluster: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = cluster / "run"
+    asked = [f"run_dir={run}", f"cache_dir={cluster / 'cache'}", "until=questions", "task.pool=40"]
+    assert main([*asked, "task.validation=5", "task.benchmark=5"]) == 0
+    capsys.readouterr()
+    assert main(["launch", "slurm", *asked, "task.validation=5", "task.benchmark=5"]) == 0
+    assert capsys.readouterr().out == "everything is made; nothing to submit\n"
+    assert not (run / "slurm").exists()

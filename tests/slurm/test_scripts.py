@@ -12,7 +12,7 @@ import pytest
 from stat_train.compose import changed, read_settings, saved_settings
 from stat_train.errors import UserError
 from stat_train.run_folder import RUN_MARK
-from stat_train.slurm import work
+from stat_train.slurm import table, work
 from stat_train.slurm.graph import NamedRun, jobs_of_runs
 from stat_train.slurm.render import job_script
 from stat_train.store import write_json
@@ -162,3 +162,28 @@ def test_a_job_has_more_time_than_it_is_told_of_its_end_before(time: str, signal
     else:
         with pytest.raises(UserError, match=rf"slurm\.signal_seconds = {signal_seconds}: job label has {time} and"):
             jobs_of_runs([NamedRun("r", given)])
+
+
+# -- why a run failed -------------------------------------------------------------------------------------------------
+
+
+def test_a_script_writes_down_how_it_ended_and_the_table_names_the_job_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not the last one that said something: that one went well."""
+    monkeypatch.setattr("stat_train.status.jobs.job_state", lambda job_id: "gone")
+    script = Script(tmp_path, 'slurm.setup=["echo no such module; exit 4"]')
+    script.start().wait(20)
+    assert (tmp_path / "label-7.exit").read_text() == "4\n"
+    run = submitted(tmp_path)
+    logs = {stage: run / work.FOLDER / f"{stage}-{id}.log" for stage, id in (("label", 7), ("profile", 8))}
+    logs["label"].write_text("no such module\n")
+    logs["label"].with_suffix(".exit").write_text("4\n")
+    logs["profile"].write_text("Done\n")
+    logs["profile"].with_suffix(".exit").write_text("0\n")
+    rows = [{"stage": stage, "job_id": log.stem[-1], "log": str(log)} for stage, log in logs.items()]
+    write_json(run / work.FOLDER / work.JOBS_FILE, rows)
+    table.write_table(tmp_path, table.SweepTable(runs={"run": str(run)}, over_seeds=False, published=None))
+    assert table.main([str(tmp_path)]) == 1
+    reason = f"run  failed: job 7 (label), FAILED, exit code 4: no such module (log {logs['label']})"
+    assert reason in capsys.readouterr().out

@@ -80,24 +80,22 @@ def test_steps_are_counted_and_timed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("states", "per_step"),
-    [
-        # It went on at step 20 when it was launched.
-        ({20: 300, 30: 100}, 200 / 20),
-        # The state that it went on from is gone: it was at 30 100 seconds ago.
-        ({30: 100, 35: 50}, 100 / 10),
-        # The first that it saved itself: it began at step 0.
-        ({30: 100}, 200 / 40),
-    ],
+    ("step", "seconds_ago", "per_step"), [(0, 80, 80 / 40), (20, 100, 100 / 20), (30, 900, 200 / 40)]
 )
-def test_a_training_that_goes_on_is_timed_from_where_it_did(
-    states: dict[int, float], per_step: float, tmp_path: Path
+def test_a_training_is_timed_from_where_its_process_began(
+    step: int, seconds_ago: float, per_step: float, tmp_path: Path
 ) -> None:
+    """Not from its launch, which is followed by the loading of the model; what an earlier process left says nothing."""
     training(tmp_path, 40, 3, 30, 0)
-    for step, seconds_ago in states.items():
-        touch(tmp_path / "trainer" / "whole" / f"checkpoint-{step}" / "trainer_state.json", seconds_ago)
+    touch(tmp_path / "trainer" / "begun.json", seconds_ago, json.dumps({"step": step}))
     found = progress_of(tmp_path)
     assert found and found.seconds_left == pytest.approx(50 * per_step, rel=0.05)
+
+
+def test_nothing_left_takes_no_time(answering: Path) -> None:
+    for index in range(4):
+        touch(answering / "answers.jsonl.chunks" / f"{index:06d}", 20 + index)
+    assert progress_of(answering) == Progress(4, 4, "chunks", None)
 
 
 def test_a_stage_that_tells_nothing_has_no_progress(tmp_path: Path) -> None:

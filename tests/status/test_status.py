@@ -115,7 +115,9 @@ def test_a_run_that_failed_says_why(tmp_path: Path, capsys: pytest.CaptureFixtur
     # In a table of several, the first line of it.
     beside = state.model_copy(update={"status": "done", "stage": None, "error": None})
     write_run(tmp_path / "other", beside)
-    table = said(capsys, str(tmp_path))
+    assert main(["status", str(tmp_path)]) == 2
+    assert f"give one or more of {tmp_path}/other, {tmp_path}/run" in capsys.readouterr().err
+    table = said(capsys, f"{tmp_path}/other", f"{tmp_path}/run")
     assert [line.split()[:2] for line in table.splitlines()[1:] if line[0] != " "] == [
         ["other", "done"],
         ["run", "failed"],
@@ -174,6 +176,10 @@ def test_the_round_that_was_begun_last_is_shown(tmp_path: Path, capsys: pytest.C
         write_run(folder / f"round_{number}", done)
     now = running(tmp_path).model_copy(update={"started": "2026-01-02T00:00:00+00:00"})
     write_run(folder / "round_10", now)
+    row = {"round": 1, "difficult": 20, "questions": 60, "gain": None}
+    (folder / "rounds.json").write_text(json.dumps({"rounds": [row], "ended": "the budget is reached"}))
+    told = said(capsys, str(folder))
+    assert "round 1: 20 of 60 validation questions difficult\n  the rounds ended: the budget is reached" in told
     assert "round 10 of 12 at most" in said(capsys, str(folder))
     status = read_status(folder)
     assert (status.state, status.round, status.folder) == ("running", 10, folder)
@@ -291,6 +297,58 @@ def test_a_run_between_two_of_its_jobs_waits(
     text = said(capsys, str(folder))
     assert text.startswith(f"{folder}: {expected[0]}") and expected[1] in text
     assert lines(text)["profile"] == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("code", "cluster", "state", "words"),
+    [
+        ("4", "CANCELLED", "failed", "the run failed at job 41 (label), FAILED, exit code 4: no such module (log "),
+        (None, "PENDING (PartitionTimeLimit)", "waiting", "give a smaller slurm.time"),
+        (None, "CANCELLED", "stopped", "ended before it was done: job 41 (label), CANCELLED (log "),
+    ],
+)
+def test_a_run_whose_first_job_never_began_it_says_so(
+    code: str | None,
+    cluster: str,
+    state: str,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where the script came to its end, its exit code is known though the cluster has forgotten the job."""
+    folder = write_run(tmp_path / "run", None)
+    (folder / "slurm").mkdir()
+    (folder / "slurm" / "settings.yaml").write_text("until: profile\n")
+    logs = {stage: folder / "slurm" / f"{stage}-{id}.log" for stage, id in (("label", "41"), ("answer", "42"))}
+    rows = [{"stage": stage, "job_id": log.stem[-2:], "log": str(log)} for stage, log in logs.items()]
+    (folder / "slurm" / "jobs.json").write_text(json.dumps(rows))
+    if code:
+        logs["label"].write_text("loading\nno such module\n")
+        logs["label"].with_suffix(".exit").write_text(f"{code}\n")
+    states = {"41": "gone" if code else cluster, "42": cluster}
+    monkeypatch.setattr("stat_train.status.jobs.job_state", states.__getitem__)
+    text = said(capsys, str(folder))
+    assert text.startswith(f"{folder}: {state}") and words in text
+    assert "  answer                waiting" in text
+    # It was started again without the cluster, and came to its end.
+    later = running(tmp_path).model_copy(update={"status": "done", "stage": None, "started": "2999-01-01T00:00:00"})
+    (folder / STATE_FILE).write_text(later.model_dump_json())
+    assert read_status(folder).state == "done"
+
+
+def test_an_ended_job_that_the_cluster_has_forgotten_alarms_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor a task of an array that was not needed any more."""
+    done = running(tmp_path).model_copy(update={"status": "done", "stage": None, "job": "41", "partial": None})
+    folder = write_run(tmp_path / "run", done)
+    (folder / "slurm").mkdir()
+    rows = [{"stage": "answer", "job_id": "41"}, {"stage": "answer", "job_id": "42", "array": 4}]
+    (folder / "slurm" / "jobs.json").write_text(json.dumps(rows))
+    monkeypatch.setattr("stat_train.status.jobs.job_state", {"41": "gone", "42": "CANCELLED"}.__getitem__)
+    text = said(capsys, str(folder))
+    assert text.startswith(f"{folder}: done") and text.count("ended, its stage is done") == 2
 
 
 def test_what_is_no_run_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
