@@ -134,10 +134,10 @@ def run(
     return Finished(this.folder.folder, this.folder.made, this.arms, costs, ended)
 
 
-def _skills_of(run: Run) -> Summary:
-    """Return which list of skills the run used."""
-    (labels,) = (artifact for artifact in run.folder.made if artifact.stage == "label")
-    return describe(labels.folder / "skills.json")
+def _skills_of(run: Run) -> Summary | None:
+    """Return which list of skills the run used; None when it ended before there was one."""
+    labels = next((artifact for artifact in run.folder.made if artifact.stage == "label"), None)
+    return describe(labels.folder / "skills.json") if labels else None
 
 
 def _say_cost(run: Run) -> None:
