@@ -12,9 +12,9 @@ import pytest
 from stat_train.cli import main
 from stat_train.compose import Settings, changed, read_settings
 from stat_train.errors import ConfigError, UserError
+from stat_train.sbatch import option, quoted
 from stat_train.slurm.command import with_numbers
 from stat_train.slurm.graph import Graph, NamedRun, jobs_of_runs, table_job
-from stat_train.sbatch import option, quoted
 from stat_train.slurm.segments import segments
 
 TEACHER = ["task=math", "difficulty=gold", "teacher=openai", "teacher.model=m"]
