@@ -60,6 +60,10 @@ def _verb(given: Sequence[str]) -> str:
     if first in VERBS:
         return first
     if first.isidentifier():
+        from stat_train.compose import choices
+
+        if first in choices():
+            raise UserError(f"{first}: is a setting, not a verb; give it as {first}=NAME. See stat-train --help")
         expected = f"expected {', '.join(VERBS)} or KEY=VALUE"
         raise UserError(f"{first}: no such verb; {expected}.{did_you_mean(first, VERBS)} See stat-train --help")
     return "run"
@@ -91,8 +95,10 @@ def _run_one(given: list[str], show: bool) -> int:
         print(settings.yaml, end="")
         return 0
     require_one_run(settings)
+    from stat_train.packages import require_packages_of
     from stat_train.rounds import carry_out
 
+    require_packages_of(settings.config)
     logging.getLogger("datasets").setLevel(logging.ERROR)
     carry_out(settings, ["stat-train", *given], console())
     return 0
@@ -280,8 +286,10 @@ def _plan(given: list[str]) -> int:
     if _take(given, "-m", "--multirun"):
         return _plan_of_sweep(given)
     settings, json_wanted = _settings_of("plan", given, PLAN, PLAN_MORE)
+    from stat_train.compose import require_one_run
     from stat_train.plan.show import as_json, make_plan, print_plan
 
+    require_one_run(settings)
     plan = make_plan(settings)
     if json_wanted:
         print(json.dumps(as_json(plan), indent=2))

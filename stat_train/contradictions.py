@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from stat_train.config import (
     ArithmeticTask,
     Config,
@@ -44,7 +42,6 @@ def contradictions(config: Config) -> list[str]:
         check_evaluation,
         _check_audit,
         _check_budget,
-        _check_tracking,
         _check_end,
         check_rounds,
     )
@@ -195,17 +192,9 @@ def _check_without_writer(recipe: DataRecipe) -> list[str]:
     return []
 
 
-def _check_tracking(config: Config) -> list[str]:
-    if config.track.name == "tensorboard" and find_spec("tensorboard") is None:
-        return ["track = tensorboard: needs tensorboard; pip install 'stat-train[tensorboard]', or use track=none"]
-    return []
-
-
 def _check_embedder(recipe: EmbedSelRecipe | EmbedSynRecipe) -> list[str]:
-    problems, given = [], f"data_recipe.embedder = {recipe.embedder}"
-    if recipe.embedder != "tfidf" and find_spec("sentence_transformers") is None:
-        problems.append(f"{given}: needs sentence-transformers; pip install 'stat-train[embed]', or use tfidf")
-    elif recipe.embedder.startswith((".", "/", "~")):
+    problems = []
+    if recipe.embedder.startswith((".", "/", "~")):
         problem = absent_file("data_recipe.embedder", recipe.embedder)
         problems += [problem] if problem else []
     if isinstance(recipe, EmbedSynRecipe) and recipe.references > recipe.nearest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 from stat_train.config import (
@@ -117,6 +116,4 @@ def _check_harness(config: Config) -> list[str]:
     if not isinstance(config.student, LocalStudent):
         name = config.student.name
         problems.append(f"{given}: student={name} has no weights to ask; use student=local, or evaluate.harness=[]")
-    if find_spec("lm_eval") is None:
-        problems.append(f"{given}: needs lm-evaluation-harness; pip install 'stat-train[harness]'")
     return problems

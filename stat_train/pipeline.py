@@ -135,9 +135,9 @@ def run(
 
 
 def _skills_of(run: Run) -> Summary | None:
-    """Return which list of skills the run used; None when it ended before the labels."""
-    labels = [artifact for artifact in run.folder.made if artifact.stage == "label"]
-    return describe(labels[0].folder / "skills.json") if labels else None
+    """Return which list of skills the run used; None when it ended before there was one."""
+    labels = next((artifact for artifact in run.folder.made if artifact.stage == "label"), None)
+    return describe(labels.folder / "skills.json") if labels else None
 
 
 def _say_cost(run: Run) -> None:

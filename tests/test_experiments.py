@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +31,12 @@ SMALL = ["plan.pool_questions=60", "plan.benchmark_questions=1100"]
 
 @pytest.fixture(autouse=True)
 def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every connection fail, start without any cache, and have the encoder's package look installed."""
+    """Let every connection fail, start without any cache, and without the packages that only a run needs."""
 
     def refuse(*_: Any) -> Any:
         raise AssertionError("a plan reached for the network")
 
-    package = tmp_path / "packages" / "sentence_transformers"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    monkeypatch.syspath_prepend(str(package.parent))
+    monkeypatch.setattr("stat_train.packages.find_spec", lambda name: None)
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "no-cache"))
@@ -241,13 +237,11 @@ def test_the_cost_in_the_header_is_that_of_the_plan(name: str, capsys: pytest.Ca
 
 
 @pytest.fixture(scope="module")
-def suite() -> Iterator[Plan]:
+def suite() -> Plan:
     """Return the runs of the suite's command."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stat_train.contradictions.find_spec", lambda name: object())
-        option, *arguments = command_of("paper/suite")
-        assert option == "-m"
-        yield jobs_of(arguments)
+    option, *arguments = command_of("paper/suite")
+    assert option == "-m"
+    return jobs_of(arguments)
 
 
 def test_the_suite_is_table_3(suite: Plan) -> None:
@@ -280,3 +274,23 @@ def test_the_plan_of_the_suite_is_that_of_its_header(suite: Plan) -> None:
     found = plan_sweep(few)
     # 150 questions are read for a list of 7 subjects and then labelled; there are 150 rewrites.
     assert sum(each.total.calls for each in found) == 157 + 150 + 2 * 60 + 150 + 2 * written
+
+
+def test_a_plan_names_the_packages_that_only_its_runs_need(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["plan.pool_questions=50", "plan.benchmark_questions=110", "task.validation=100"]
+    notes = planned(capsys, "experiment=paper/llama3b", "data_recipe=embed_sel", "track=tensorboard", *small)["notes"]
+    assert "pip install 'stat-train[embed]'" in notes[-1] and "pip install 'stat-train[tensorboard]'" in notes[-1]
+    assert main(["experiment=paper/llama3b", "data_recipe=embed_sel"]) == 2
+    assert "needs sentence-transformers; pip install 'stat-train[embed]'" in capsys.readouterr().err
+    assert main(["-m", "seed=0,1", "track=tensorboard"]) == 2
+    assert capsys.readouterr().err.count("needs tensorboard") == 1
+
+
+def test_a_suite_without_m_is_not_planned_as_one_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "experiment=paper/suite"]) == 2
+    assert "add -m" in capsys.readouterr().err
+
+
+def test_a_group_in_the_place_of_a_verb_is_a_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["experiment", "--help"]) == 2
+    assert "give it as experiment=NAME" in capsys.readouterr().err

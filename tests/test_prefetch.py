@@ -129,7 +129,6 @@ def test_every_model_and_every_file_of_questions_of_a_run_is_known(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.jsonl").touch()
-    monkeypatch.setattr("stat_train.contradictions.find_spec", lambda name: name)
     config = read_settings(FULL).config
     assert list(models_of(config)) == [
         ("student.model", "o/student", None),

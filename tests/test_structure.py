@@ -28,6 +28,7 @@ ORDER = (
         "train_settings",
         "track_settings",
         "config",
+        "packages",
         "train_contradictions",
         "evaluation_contradictions",
         "contradictions",

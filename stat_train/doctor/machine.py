@@ -85,6 +85,8 @@ def packages_used(config: Config) -> set[str]:
         used |= {"math-verify", "pebble"}
     if config.reaches("profile"):
         used.add("scipy")
+    if getattr(config.data_recipe, "embedder", "tfidf") != "tfidf" and config.reaches("curate"):
+        used.add("sentence-transformers")
     if config.evaluate.harness and config.reaches("evaluate"):
         used.add("lm-eval")
     if config.reaches("report"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -13,6 +13,7 @@ from stat_train.config import BudgetCaps, Endpoint, EndpointStudent
 from stat_train.diagnosis.answering import as_asked
 from stat_train.models.budget import in_dollars
 from stat_train.models.ledger import Spent
+from stat_train.packages import absent_packages
 from stat_train.plan.answers import AnswersPlan, answers_of, sizes_in, sizes_of
 from stat_train.plan.asked import asked_of
 from stat_train.plan.estimate import Between, StageEstimate, counting_for, estimate, total
@@ -24,7 +25,10 @@ PRICES = ("usd_per_million_input_tokens", "usd_per_million_output_tokens")
 
 
 class Plan(NamedTuple):
-    """What a run will ask, pay and train; `notes` say what was taken for granted, and what to look out for."""
+    """What a run will ask, pay and train; `notes` say what was taken for granted, and what to look out for.
+
+    `absent` are the settings that need a package which this machine has not.
+    """
 
     models: dict[str, str]
     stages: list[StageEstimate]
@@ -32,6 +36,7 @@ class Plan(NamedTuple):
     notes: list[str]
     training: list[TrainingPlan]
     answers: AnswersPlan | None
+    absent: list[str]
 
 
 def make_plan(settings: Settings) -> Plan:
@@ -42,7 +47,8 @@ def make_plan(settings: Settings) -> Plan:
         asked_models["audit"] = second_teacher(config).settings
     endpoints = {role: _as_called(node) for role, node in asked_models.items() if isinstance(node, Endpoint)}
     if not endpoints:
-        return Plan({}, [], total([]), [], training_of(config), answers_of(config, sizes_in(config)))
+        answers = answers_of(config, sizes_in(config))
+        return Plan({}, [], total([]), [], training_of(config), answers, absent_packages(config))
     counting = {role: counting_for(node.model) for role, node in endpoints.items()}
     speed = config.plan.output_tokens_per_second
     with look_at(settings) as (look, notes):
@@ -54,7 +60,8 @@ def make_plan(settings: Settings) -> Plan:
     notes.append("replies are taken to be half to twice as long as plan.*_tokens; second tries are not counted")
     notes += _price_notes(endpoints) + _budget_notes(config.budget, whole, spent)
     models = {role: node.model for role, node in endpoints.items()}
-    return Plan(models, stages, whole, list(dict.fromkeys(notes)), training_of(config), answers_of(config, sizes))
+    answers, notes = answers_of(config, sizes), list(dict.fromkeys(notes))
+    return Plan(models, stages, whole, notes, training_of(config), answers, absent_packages(config))
 
 
 def _as_called(endpoint: Endpoint) -> Endpoint:
@@ -65,7 +72,8 @@ def as_json(plan: Plan) -> dict[str, Any]:
     """Return the plan as plain JSON values."""
     whole = as_numbers(plan.total)
     stages = [_stage_json(stage) for stage in plan.stages]
-    return {"models": plan.models, "stages": stages, "total": whole, "notes": plan.notes} | {
+    notes = plan.notes + absent_note(plan.absent)
+    return {"models": plan.models, "stages": stages, "total": whole, "notes": notes} | {
         "training": {each.stage: each.numbers for each in plan.training},
         "answers": plan.answers and plan.answers.numbers,
     }
@@ -80,8 +88,15 @@ def print_plan(plan: Plan, console: Console) -> None:
     """Print what is paid for as a table, and a line for each training and for the answers."""
     _print_payments(plan, console)
     lines = [f"{each.stage}: {each.words}" for each in plan.training]
-    for line in [*lines, *([f"answers of the student: {plan.answers.words}"] if plan.answers else [])]:
+    lines += [f"answers of the student: {plan.answers.words}"] if plan.answers else []
+    for line in lines + absent_note(plan.absent):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def absent_note(absent: Iterable[str]) -> list[str]:
+    """Return the note that names the packages a run would need, each with its remedy; none when all are here."""
+    told = "; ".join(dict.fromkeys(absent))
+    return [f"to run it on this machine, a package is to be installed: {told}"] if told else []
 
 
 def _print_payments(plan: Plan, console: Console) -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from stat_train.config import NOT_OF_A_RUN, ArithmeticTask, Config
 from stat_train.plan.estimate import StageEstimate, total
-from stat_train.plan.show import Plan, as_numbers, in_words, make_plan
+from stat_train.plan.show import Plan, absent_note, as_numbers, in_words, make_plan
 from stat_train.store import content_hash
 from stat_train.sweeping.expand import SweepJob
 
@@ -92,7 +92,7 @@ def as_json(found: Sequence[JobPlan]) -> dict[str, Any]:
         | {"total": as_numbers(each.total), "training": {one.stage: one.numbers for one in each.plan.training}}
         for each in found
     ]
-    return {"jobs": jobs, "total": as_numbers(_in_all(found)), "notes": _notes(found)}
+    return {"jobs": jobs, "total": as_numbers(_in_all(found)), "notes": _notes(found) + _absent(found)}
 
 
 def print_sweep(found: Sequence[JobPlan], console: Console) -> None:
@@ -109,7 +109,7 @@ def print_sweep(found: Sequence[JobPlan], console: Console) -> None:
     for note in _notes(found):
         console.print(f"- {note}", highlight=False, markup=False, soft_wrap=True)
     console.print("\nNo call was made.", highlight=False)
-    for line in _trained(found):
+    for line in [*_trained(found), *_absent(found)]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -132,6 +132,10 @@ def _notes(found: Sequence[JobPlan]) -> list[str]:
     every = [set(each.plan.notes) for each in found if each.plan.models]
     alike = set.intersection(*every) if every else set()
     return notes + [note for each in found[:1] for note in each.plan.notes if note in alike]
+
+
+def _absent(found: Sequence[JobPlan]) -> list[str]:
+    return absent_note(line for each in found for line in each.plan.absent)
 
 
 def _trained(found: Sequence[JobPlan]) -> Iterator[str]:

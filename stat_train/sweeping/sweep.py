@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from stat_train.errors import StatTrainError
+from stat_train.packages import require_packages_of
 from stat_train.store import lease, make_folder
 from stat_train.sweeping.expand import Plan, SweepJob, jobs_of
 from stat_train.sweeping.files import (
@@ -45,6 +46,8 @@ def sweep(arguments: Sequence[str], console: Console) -> int:
     """
     launcher, settings = take_launcher(arguments)
     plan = jobs_of(settings)
+    if launcher.name != SLURM:
+        require_packages_of(*(job.settings.config for job in plan.jobs))
     make_folder(_place(plan) / JOBS, "sweep.folder")
     # Another sweep in this folder would take what this one's jobs write down for its own.
     with lease(_place(plan) / "sweep.lease"):

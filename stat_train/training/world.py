@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from typing import NamedTuple
 
 from stat_train.errors import UserError
 from stat_train.gpus import visible_gpus
+from stat_train.packages import absent_for_training, packages_of_training
 from stat_train.train_settings import GrpoTraining, Processes, SftTraining, Strategy
 
-# The package that computes attention so; each needs a GPU.
-FLASH = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
+# These packages work on any machine; the others that a training asks for by name need a GPU.
+WITHOUT_GPU = ("bitsandbytes",)
 # Set in a batch job that was submitted for one stage of a run: train, rl or another, which has other GPUs than they.
 JOB_OF = "STAT_TRAIN_JOB_OF"
 
@@ -64,19 +64,8 @@ def require_packages(settings: SftTraining | GrpoTraining) -> None:
 
     The training itself looks again, and closer, when it starts.
     """
-    group = "train" if isinstance(settings, SftTraining) else "rl"
-    wanted = {
-        f"{group}.attention = {settings.attention}": (FLASH.get(settings.attention), "gpu", True),
-        f"{group}.liger = true": ("liger_kernel" if settings.liger else None, "gpu", True),
-    }
-    if isinstance(settings, SftTraining):
-        eight_bits = settings.optimizer == "paged_adamw_8bit"
-        wanted["train.load_in_4bit = true"] = ("bitsandbytes" if settings.load_in_4bit else None, "qlora", False)
-        wanted["train.optimizer = paged_adamw_8bit"] = ("bitsandbytes" if eight_bits else None, "qlora", False)
-    elif settings.engine == "vllm":
-        wanted["rl.engine = vllm"] = ("vllm", "vllm", True)
-    for given, (package, extra, needs_gpu) in wanted.items():
-        if package and find_spec(package) is None:
-            raise UserError(f"{given}: needs {package}, which is not installed; pip install 'stat-train[{extra}]'")
-        if package and needs_gpu and not visible_gpus():
+    if problems := absent_for_training(settings):
+        raise UserError(problems[0])
+    for given, (package, _) in packages_of_training(settings).items():
+        if package not in WITHOUT_GPU and not visible_gpus():
             raise UserError(f"{given}: needs a GPU, and none is visible")

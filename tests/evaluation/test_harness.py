@@ -17,7 +17,7 @@ from rich.console import Console
 
 pytest.importorskip("lm_eval")
 
-from stat_train import evaluation_contradictions, stage
+from stat_train import packages, stage
 from stat_train.compose import read_settings
 from stat_train.config import Prompt
 from stat_train.device_seconds import DEVICE_SECONDS_FILE
@@ -37,6 +37,7 @@ from stat_train.evaluation.harness import (
 from stat_train.measuring import harness_results, require_harness
 from stat_train.models.generator import Request, Sampling
 from stat_train.models.places import SHIPPED
+from stat_train.packages import absent_packages
 from stat_train.run import Run
 from stat_train.store import Artifact, lease
 from stat_train.student import Weights
@@ -338,11 +339,11 @@ def problems_of(*given: str) -> list[str]:
 
 
 def test_the_extra_is_asked_for_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation_contradictions, "find_spec", lambda name: None)
-    (problem,) = problems_of("evaluate.harness=[ifeval]")
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
+    (problem,) = absent_packages(read_settings(["evaluate.harness=[ifeval]"]).config)
     assert problem == ("evaluate.harness = [ifeval]: needs lm-evaluation-harness; pip install 'stat-train[harness]'")
-    assert read_settings(["evaluate.harness=[ifeval]", "until=train"]).config.evaluate.harness == ["ifeval"]
-    assert read_settings([]).config.evaluate.harness == []
+    assert absent_packages(read_settings(["evaluate.harness=[ifeval]", "until=train"]).config) == []
+    assert absent_packages(read_settings([]).config) == []
 
 
 # -- as a stage -------------------------------------------------------------------------------------------------------

@@ -148,7 +148,7 @@ def test_what_a_user_adds_to_requests_is_not_sent() -> None:
 def test_without_its_package_tensorboard_is_refused_before_any_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stat_train.contradictions.find_spec", lambda name: None)
+    monkeypatch.setattr("stat_train.packages.find_spec", lambda name: None)
     assert main(["track=tensorboard", f"run_dir={tmp_path / 'run'}", f"cache_dir={tmp_path / 'cache'}"]) == 2
     said = capsys.readouterr().err
     assert "track = tensorboard: needs tensorboard; pip install 'stat-train[tensorboard]'" in said

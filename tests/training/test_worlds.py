@@ -148,7 +148,7 @@ def test_a_package_that_is_asked_for_by_name_is_missed_early(
 ) -> None:
     config, installed = read_settings(given).config, set[str]()
     settings = config.rl if config.train.name == "none" else config.train
-    monkeypatch.setattr("stat_train.training.world.find_spec", lambda name: name if name in installed else None)
+    monkeypatch.setattr("stat_train.packages.find_spec", lambda name: name if name in installed else None)
     monkeypatch.setattr("stat_train.training.world.visible_gpus", lambda: ["0"])
     assert isinstance(settings, SftTraining | GrpoTraining)
     with pytest.raises(UserError, match=expected):
