@@ -95,9 +95,9 @@ def read_settings(arguments: Sequence[str]) -> Settings:
 
 
 def read_sweep(arguments: Sequence[str]) -> Sweep:
-    """Return the sweep that the arguments choose; raises ConfigError with what is wrong in it, and in it alone."""
+    """Return the sweep that the arguments choose; raises ConfigError with what is wrong in it or in what brings it."""
     composed, _, problems, _ = _compose(arguments)
-    problems = [problem for problem in problems if re.match(r"\+*sweep\b", problem)]
+    problems = [problem for problem in problems if re.match(r"\+*(sweep|experiment)\b", problem)]
     try:
         values: Any = OmegaConf.to_container(composed.sweep, resolve=True)
         sweep = Sweep.model_validate(values)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
+from stat_train import packages
 from stat_train.cli import main
 from stat_train.compose import leaves, read_settings
 from stat_train.config import OPERATIONAL, Config, Node
@@ -281,10 +282,6 @@ WRONG = {
         ["data_recipe=hard", "data_recipe.levels=[]"],
         [["data_recipe.levels = []", "expected a list that is not empty"]],
     ),
-    "encoder without its package": Wrong(
-        ["data_recipe=embed_sel", "data_recipe.embedder=no/such"],
-        [["data_recipe.embedder = no/such", "pip install 'stat-train[embed]'"]],
-    ),
     "more references than nearest": Wrong(
         ["teacher=openai", "teacher.model=m", "data_recipe=embed_syn", "data_recipe.references=9"],
         [["data_recipe.references = 9", "expected at most data_recipe.nearest = 5"]],
@@ -508,6 +505,19 @@ def problems_of(*arguments: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         read_settings(arguments)
     return caught.value.problems
+
+
+def test_a_package_that_is_absent_refuses_a_run_and_not_its_settings(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
+    given = ["data_recipe=embed_sel", "data_recipe.embedder=no/such"]
+    assert main([*given, "--cfg", "job"]) == 0
+    capsys.readouterr()
+    assert main(given) == 2
+    said = capsys.readouterr().err
+    assert "data_recipe.embedder = no/such" in said and "pip install 'stat-train[embed]'" in said
+    assert list(here.iterdir()) == []
 
 
 def test_a_name_that_is_itself_unknown_is_no_suggestion() -> None:
