@@ -130,6 +130,7 @@ def test_every_file_is_a_sweep_whose_runs_are_right(choice: str) -> None:
         (["seed=interval(0,1)"], ["seed=interval(0,1)", "range(0,3)"]),
         (["sweep.params.seed=0,1"], ["sweep.params.seed=0,1", "such as seed=0,1"]),
         (["sweep=recipies"], ["sweep = recipies", 'Did you mean "recipes"?']),
+        (["experiment=suite"], ["experiment = suite", 'Did you mean "paper/suite"?']),
         (["sweep.params={seed: 1}"], ["sweep.params.seed = 1", "expected a text"]),
         (["seed=0,1", "sweep.published=paper_table4"], ["sweep.published = paper_table4", '"paper_table3"']),
         (["seed=0,1", "hydra.sweep.dir=x"], ["hydra.sweep.dir=x", "no such setting"]),
