@@ -53,12 +53,21 @@ def load_run(run_dir: Path) -> RunResult:
     names = (EVALUATION_FILE, SCORES_FILE)
     if absent := [name for name in names if not (run_dir / name).is_file()]:
         raise UserError(
-            f"{run_dir}: has no {absent[0]}, so there is nothing to compare; {rounds_of(run_dir) or REMEDY}"
+            f"{run_dir}: has no {absent[0]}, so there is nothing to compare; "
+            f"{rounds_of(run_dir) or _ended_here(run_dir) or REMEDY}"
         )
     try:
         return _read_run(run_dir)
     except DAMAGED as error:
         raise UserError(f"{run_dir}: its results cannot be read ({error}); run it again with until=evaluate") from error
+
+
+def _ended_here(run_dir: Path) -> str | None:
+    """Return what to do where several rounds ended at this one, before it trained."""
+    whole = run_dir.absolute().parent / "rounds.json"
+    if not whole.is_file() or not json.loads(whole.read_text(encoding="utf-8")).get("ended"):
+        return None
+    return f"the rounds ended here, before this one trained; give the rounds before it, or {whole.parent}"
 
 
 def load_runs(run_dirs: Sequence[Path]) -> list[RunResult]:

@@ -12,7 +12,7 @@ from stat_train.evaluation.compare_runs import EVALUATION_FILE, RunResult, load_
 from stat_train.evaluation.pages import page_template
 from stat_train.evaluation.report import duration, percent, points
 from stat_train.evaluation.summary import BASE, as_numbers, difference, headline_benchmark
-from stat_train.evaluation.tables import WIDE, add_columns, add_row, fit_names, new_table
+from stat_train.evaluation.tables import WIDE, add_columns, add_row, fit_names, new_table, say
 from stat_train.models.budget import in_dollars
 from stat_train.records import TrainingExample
 from stat_train.store import read_records
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 SKILLS_NAMED = 2
+COST_NOTE = "cost: of the stages that no round before had made; what an earlier run had made counts in full"
 
 
 def round_row(number: int, folder: Path, first: Path, seconds: float) -> dict[str, Any]:
@@ -88,6 +89,8 @@ def print_rounds(rows: Sequence[Row], console: Console) -> None:
         more = [change_words(row["gain_from_first"]), cost_words(row)] if last else []
         add_row(table, f"{row['round']}: {_missing(row)}", *cells, *more)
     console.print(fit_names(table, console.width))
+    if last:
+        say(console, COST_NOTE, "dim")
 
 
 def in_one_line(row: Row) -> str:
@@ -107,7 +110,7 @@ def result_words(result: int | None) -> str:
 def rounds_html(about: Mapping[str, Any], run_dir: str) -> str:
     """Return the rounds as a page; `about` is the content of `rounds.json`."""
     filters = {"percent": percent, "change": change_words, "cost": cost_words, "result": result_words}
-    return page_template("rounds.html.j2", filters).render(about=about, title=Path(run_dir).name)
+    return page_template("rounds.html.j2", filters).render(about=about, cost_note=COST_NOTE, title=Path(run_dir).name)
 
 
 def change_words(change: Mapping[str, Any] | None) -> str:

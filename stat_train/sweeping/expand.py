@@ -31,6 +31,8 @@ NO_NAMES = ("jobs", "launcher", "slurm")
 NO_SWEEP = Sweep(params={}, also=[], folder=None, published=None)
 # Nobody reads more of a folder's name.
 MAX_VALUE_CHARACTERS = 40
+# Of jobs with the same problem, so many are named.
+MAX_NAMES = 3
 # No identity of a stage, and yet a sweep with others is another sweep.
 MADE_OF_STAGES = ("experiment", "rounds")
 
@@ -200,7 +202,9 @@ def _composed(fixed: Sequence[str], jobs: Mapping[str, Values]) -> list[Settings
 
 
 def _whose(names: Sequence[str], count: int) -> str:
-    return f"all {count} jobs" if len(names) == count > 1 else ", ".join(names)
+    if len(names) == count > 1:
+        return f"all {count} jobs"
+    return ", ".join(names) if len(names) <= MAX_NAMES else f"{len(names)} of {count} jobs (first: {names[0]})"
 
 
 # -- their names ------------------------------------------------------------------------------------------------------

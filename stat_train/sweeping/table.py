@@ -112,8 +112,9 @@ def say_caps(plan: Plan, count: int, console: Console) -> None:
         caps = [cap for budget in budgets if (cap := getattr(budget, name)) is not None]
         if caps:
             total = in_dollars(sum(caps)) if name == "max_usd" else f"{sum(caps):,}"
-            open_end = "" if len(caps) == len(budgets) else f"; {len(budgets) - len(caps)} jobs have none"
+            without = len(budgets) - len(caps)
+            open_end = f"; {without} without a cap" if without else ""
             say_line(
                 console,
-                f"budget.{name} holds for each job, over all its restarts: {total} for {len(caps)} jobs{open_end}",
+                f"budget.{name} holds for each job, over all its restarts: {total} for {len(caps)} of them{open_end}",
             )

@@ -186,7 +186,7 @@ def test_the_runs_can_be_listed_and_what_they_may_cost_together(
     assert rows[1] == ["pool-seed1", "to", "run", "data_recipe=pool", "seed=1"]
     assert len(rows) == 4
     assert "all: until=curate budget.max_usd=1.5" in said
-    assert "$6.00 for 4 jobs" in said
+    assert "$6.00 for 4 of them" in said
     assert list(tmp_path.iterdir()) == []
 
 
