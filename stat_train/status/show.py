@@ -63,7 +63,9 @@ def print_statuses(found: Sequence[RunStatus], console: Console) -> None:
 
 def _print_run(status: RunStatus, console: Console) -> None:
     state = status.state_file
-    console.print(f"{status.folder}: [{STYLES[status.state]}]{status.state}[/]{_where(status)}", highlight=False)
+    console.print(
+        f"{status.folder}: [{STYLES[status.state]}]{status.state}[/]{_where(status)}", highlight=False, soft_wrap=True
+    )
     if status.round:
         console.print(f"round {status.round} of {status.rounds} at most", highlight=False)
     told = status.rounds_file or {}

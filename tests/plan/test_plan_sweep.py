@@ -84,7 +84,7 @@ def test_dollars_are_those_of_the_new_calls(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_what_the_ledger_has_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = Plan({}, [stage := label_stage(calls=20, in_ledger=50)], stage, [], [], None)
+    plan = Plan({}, [stage := label_stage(calls=20, in_ledger=50)], stage, [], [], None, [])
     jobs = [SweepJob(name, read_settings([*HUB, *SIZES]), []) for name in ("a", "b")]
     monkeypatch.setattr("stat_train.plan.sweep.make_plan", lambda settings: plan)
     found = plan_sweep(jobs)
