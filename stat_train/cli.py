@@ -144,13 +144,18 @@ def _wrapped(group: str, names: Sequence[str]) -> str:
     return textwrap.fill(", ".join(names), 96, initial_indent=f"  {group:<14} ", subsequent_indent=" " * 17)
 
 
-def _compare(given: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="stat-train compare",
-        description=COMPARE,
-        epilog=COMPARE_MORE,
+def _parser(verb: str, description: str, more: str) -> argparse.ArgumentParser:
+    """Return the parser of a verb; its texts are shown as they are written."""
+    return argparse.ArgumentParser(
+        prog=f"stat-train {verb}",
+        description=description,
+        epilog=more,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def _compare(given: list[str]) -> int:
+    parser = _parser("compare", COMPARE, COMPARE_MORE)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder")
     parser.add_argument("--benchmark", metavar="NAME", help="another benchmark than the runs' first, or: all")
     parser.add_argument("--over-seeds", action="store_true", help="one row for runs that differ in the seed alone")
@@ -181,12 +186,7 @@ def _compare(given: list[str]) -> int:
 
 
 def _profiles(given: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="stat-train profiles",
-        description=PROFILES,
-        epilog=PROFILES_MORE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = _parser("profiles", PROFILES, PROFILES_MORE)
     parser.add_argument("first", type=Path, metavar="A", help="a run folder, at least up to its profile")
     parser.add_argument("second", type=Path, metavar="B", help="another one")
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
@@ -202,12 +202,7 @@ def _profiles(given: list[str]) -> int:
 
 
 def _trace(given: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="stat-train trace",
-        description=TRACE,
-        epilog=TRACE_MORE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = _parser("trace", TRACE, TRACE_MORE)
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, at least up to its training set")
     parser.add_argument("row", nargs="?", metavar="ROW_ID", help="the id of a row of its training_set.jsonl")
     parser.add_argument("--skill", metavar="NAME", help="list the rows drawn for a missing skill")
@@ -228,12 +223,7 @@ def _trace(given: list[str]) -> int:
 
 
 def _status(given: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="stat-train status",
-        description=STATUS,
-        epilog=STATUS_MORE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = _parser("status", STATUS, STATUS_MORE)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="a run folder, or that of a sweep")
     parser.add_argument("--json", action="store_true", help="print what is known as JSON, a list of runs")
     arguments = parser.parse_args(given)
@@ -257,12 +247,7 @@ def _settings_of(verb: str, given: list[str], description: str, more: str) -> tu
 
 def _arguments_of(verb: str, given: list[str], description: str, more: str) -> tuple[list[str], bool]:
     """Return the arguments that are settings, and whether the result is wanted as JSON."""
-    parser = argparse.ArgumentParser(
-        prog=f"stat-train {verb}",
-        description=description,
-        epilog=more,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = _parser(verb, description, more)
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="the settings of the run, as you would run it")
     parser.add_argument("--json", action="store_true", help="print the result as JSON, when it is whole")
     arguments = parser.parse_intermixed_args(given)

@@ -5,26 +5,12 @@ The defaults and their meaning are in `conf/config.yaml`, `conf/sweep/`, `conf/s
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
 from stat_train.setting_types import Count, Node, Positive, Text, WallTime
 
-STAGES = (
-    "questions",
-    "label",
-    "answer",
-    "grade",
-    "score",
-    "diagnose",
-    "profile",
-    "curate",
-    "train",
-    "rl",
-    "evaluate",
-    "report",
-)
 Stage = Literal[
     "questions",
     "label",
@@ -39,6 +25,7 @@ Stage = Literal[
     "evaluate",
     "report",
 ]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 Resource = Literal[
     "partition",
     "account",
@@ -74,8 +61,8 @@ class Sweep(Node):
     published: Text | None
 
 
-class Slurm(Node):
-    """What a job asks the cluster for; `network` changes it for stages that call a server, `stages` for one stage."""
+class Asked(Node):
+    """What a job asks the cluster for; None: the cluster's own default."""
 
     partition: Text | None
     account: Text | None
@@ -89,6 +76,11 @@ class Slurm(Node):
     container_mounts: list[Text]
     setup: list[Text]
     options: list[Text]
+
+
+class Slurm(Asked):
+    """What jobs ask for, and how they go on; `network` changes it for stages that call a server, `stages` for one."""
+
     signal_seconds: Positive
     requeues: Count
     shards: Positive

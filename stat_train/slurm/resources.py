@@ -8,30 +8,18 @@ from pydantic import ValidationError
 
 from stat_train.config import Config
 from stat_train.errors import ConfigError, UserError
-from stat_train.launch_settings import Slurm
-from stat_train.setting_types import Count, Node, Positive, Text, WallTime
+from stat_train.launch_settings import Asked, Slurm
+from stat_train.setting_types import Positive
 from stat_train.slurm.segments import BASE, ON_GPUS, Segment, needs_gpus, needs_network, nodes
 
 # Slurm looks now and then who is near the end, and signals so much earlier than it is asked to.
 SIGNAL_EARLY_SECONDS = 60
 
 
-class Resources(Node):
-    """What one job asks for; None: the cluster's own default."""
+class Resources(Asked):
+    """What one job asks for, on how many nodes."""
 
-    partition: Text | None
-    account: Text | None
-    qos: Text | None
-    constraint: Text | None
-    time: WallTime | None
-    cpus: Positive
-    memory_gb: Positive | None
     nodes: Positive
-    gpus_per_node: Count
-    container: Text | None
-    container_mounts: list[Text]
-    setup: list[Text]
-    options: list[Text]
 
     def words(self) -> str:
         """Return in words how large a job is, where it runs and for how long."""
