@@ -2,7 +2,8 @@
 
 The student is a standard Llama-architecture checkpoint with tokenizer and chat template. Its skill gaps come from its
 training mix alone: skills are weak because they are rare in the mix, or because they are hard. Each process takes its
-share of every batch; two processes of one thread are faster on two cores than one of two.
+share of every batch; two processes of one thread are faster on two cores than one of two. Where there is a GPU, it is
+used; `--hidden-size` and `--layers` make larger students of the same family.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ pipeline_tag: text-generation
 ---
 # A tiny student for the `arithmetic` task (mix {mix}, seed {seed})
 
-A Llama-architecture model of about 0.7 million parameters, trained from scratch on chains of 1 to 3 named arithmetic
+A Llama-architecture model of {parameters} parameters, trained from scratch on chains of 1 to 3 named arithmetic
 skills. Its gaps come from its training mix alone. Made by
 
     torchrun --nproc-per-node {processes} -m stat_train.training.pretrain {options} --output DIR
 
-in {seconds} seconds with {processes} processes of one thread on a CPU. On the way: {points}.
+in {seconds} seconds {machine}. On the way: {points}.
 
 Greedy accuracy on single-skill questions ({card_questions} a skill, none trained on):
 
@@ -54,6 +55,8 @@ Greedy accuracy on single-skill questions ({card_questions} a skill, none traine
 """
 SPECIAL_TOKENS = ["<|pad|>", "<|end|>", "<|unknown|>", "<|user|>", "<|assistant|>"]
 RANK, PROCESSES = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+HEAD_SIZE = 32
 WORD = Regex(r" ?[A-Za-z]+| ?\d|\n\n| ?[^\sA-Za-z\d]|\s")
 
 
@@ -82,15 +85,15 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def make_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """Return an untrained student of about 0.7 million parameters."""
+def make_model(tokenizer: PreTrainedTokenizerFast, hidden_size: int = 128, layers: int = 3) -> LlamaForCausalLM:
+    """Return an untrained student, of about 0.7 million parameters where no other size is given."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=384,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=4,
+        hidden_size=hidden_size,
+        intermediate_size=3 * hidden_size,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden_size // HEAD_SIZE,
+        num_key_value_heads=hidden_size // HEAD_SIZE,
         max_position_embeddings=512,
         tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id,
@@ -128,14 +131,14 @@ def batches(
             tokens, prompt = encoded[j]
             ids[row, : len(tokens)] = torch.tensor(tokens)
             labels[row, prompt : len(tokens)] = torch.tensor(tokens[prompt:])
-        yield {"input_ids": ids, "labels": labels}
+        yield {"input_ids": ids.to(DEVICE), "labels": labels.to(DEVICE)}
 
 
 def pretrain(arguments: argparse.Namespace) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, list[dict[str, float]]]:
     """Train a student and return it with its tokenizer and its curve (step, loss, accuracy in percent, seconds)."""
     torch.manual_seed(arguments.seed)
     tokenizer = make_tokenizer()
-    model = make_model(tokenizer)
+    model = make_model(tokenizer, arguments.hidden_size, arguments.layers).to(DEVICE)
     encoded = encode(tokenizer, arguments.seed, arguments.mix, arguments.examples)
     steps = math.ceil(len(encoded) / arguments.batch_size)
     optimizer = torch.optim.AdamW(model.parameters(), lr=arguments.learning_rate, betas=(0.9, 0.98), weight_decay=0.05)
@@ -184,17 +187,20 @@ def skill_accuracies(model: Any, tokenizer: Any, per_skill: int) -> dict[str, fl
 @torch.inference_mode()
 def _accuracy(model: Any, tokenizer: Any, asked: list[Any]) -> float:
     prompts = [f"<|user|>{question.question}<|assistant|>" for question in asked]
-    inputs = tokenizer(prompts, return_tensors="pt", padding=True, return_token_type_ids=False)
+    inputs = tokenizer(prompts, return_tensors="pt", padding=True, return_token_type_ids=False).to(DEVICE)
     output = model.generate(**inputs, max_new_tokens=64, do_sample=False)
     texts = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     right: int = sum(text.endswith(f"The answer is {q.answer}.") for text, q in zip(texts, asked, strict=True))
     return right / len(asked)
 
 
-def model_card(arguments: argparse.Namespace, scores: dict[str, float], curve: list[dict[str, float]]) -> str:
+def model_card(
+    arguments: argparse.Namespace, parameters: int, scores: dict[str, float], curve: list[dict[str, float]]
+) -> str:
     """Return the student's model card as Markdown."""
     mix, total = MIXES[arguments.mix], sum(MIXES[arguments.mix].values())
-    names = ("mix", "seed", "examples", "batch_size", "learning_rate")
+    names = ("mix", "seed", "examples", "batch_size", "learning_rate", "hidden_size", "layers")
+    on_cpu = f"with {PROCESSES} processes of one thread on a CPU"
     options = " ".join(f"--{name.replace('_', '-')} {getattr(arguments, name)}" for name in names)
     points = "; ".join(f"step {row['step']}: loss {row['loss']:.3f}, accuracy {row['accuracy']:.1f} %" for row in curve)
     rows = [f"| {name} | {100 * mix[name] / total:.1f} % | {scores[name]:.1f} % |" for name in SKILL_NAMES]
@@ -202,6 +208,8 @@ def model_card(arguments: argparse.Namespace, scores: dict[str, float], curve: l
         **vars(arguments),
         options=options,
         processes=PROCESSES,
+        parameters=f"{parameters:,}",
+        machine="on one GPU" if DEVICE == "cuda" else on_cpu,
         seconds=round(curve[-1]["seconds"]),
         points=points,
         rows="\n".join(rows),
@@ -217,6 +225,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--examples", type=int, default=320_000, help="training examples, each seen once")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--hidden-size", type=int, default=128, help=f"a multiple of {HEAD_SIZE}")
+    parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--card-questions", type=int, default=300, help="questions per skill for the model card")
     return parser.parse_args()
 
@@ -233,7 +243,7 @@ def main() -> None:
     tokenizer.save_pretrained(arguments.output)
     scores = skill_accuracies(model, tokenizer, arguments.card_questions)
     (arguments.output / "curve.json").write_text(json.dumps(curve) + "\n")
-    (arguments.output / "README.md").write_text(model_card(arguments, scores, curve))
+    (arguments.output / "README.md").write_text(model_card(arguments, model.num_parameters(), scores, curve))
     print(json.dumps(scores, indent=1))
 
 

@@ -1,0 +1,1 @@
+"""What many runs show together: raw results, one file a run, and the tables, figures and verdicts made from them."""

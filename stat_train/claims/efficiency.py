@@ -1,0 +1,82 @@
+"""Data efficiency: how many pairs of one recipe reach what another reaches with few."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from stat_train.claims.measures import Training
+
+PAIRS, REFERENCE, REFERENCE_PAIRS = "data_recipe.pairs", "stat_sel", 1000
+
+
+class Reached(NamedTuple):
+    """At how many pairs a recipe reaches the reference, for each seed; infinity where it does not within the sweep."""
+
+    recipe: str
+    pairs: list[float]
+    most: int
+
+
+def efficiency(every: Sequence[Training]) -> str:
+    """Return in words how many pairs of each other recipe reach what STAT-Sel does with 1,000; "" without a curve."""
+    curves = curves_of(every)
+    if REFERENCE_PAIRS not in curves.get(REFERENCE, {}) or len(curves) < 2:
+        return ""
+    lines = [_in_words(each) for recipe in curves if recipe != REFERENCE for each in [reached(curves, recipe)]]
+    return (
+        f"Pairs that reach what `{REFERENCE}` reaches with {REFERENCE_PAIRS:,}, straight lines between sizes (on a "
+        f"logarithmic scale), seed by seed:\n\n" + "\n".join(lines)
+    )
+
+
+def curves_of(every: Sequence[Training]) -> dict[str, dict[int, Training]]:
+    """Return the trainings of each recipe by their number of pairs, of a sweep that varies it."""
+    found: dict[str, dict[int, Training]] = {}
+    for each in every:
+        if PAIRS in each.first.varies:
+            found.setdefault(each.recipe, {})[int(each.first.varies[PAIRS])] = each
+    return {recipe: dict(sorted(sizes.items())) for recipe, sizes in found.items() if len(sizes) > 1}
+
+
+def reached(curves: Mapping[str, Mapping[int, Training]], recipe: str) -> Reached:
+    """Return at how many pairs a recipe reaches the reference, seed by seed."""
+    reference, sizes = curves[REFERENCE][REFERENCE_PAIRS], curves[recipe]
+    seeds = [seed for seed in reference.runs if all(seed in each.runs for each in sizes.values())]
+    goal = {seed: _accuracy(reference, seed) for seed in seeds}
+    found = [_crossing({pairs: _accuracy(each, seed) for pairs, each in sizes.items()}, goal[seed]) for seed in seeds]
+    return Reached(recipe, found, max(sizes))
+
+
+def _accuracy(training: Training, seed: int) -> float:
+    run = training.runs[seed]
+    known = [score for score in run.scores[training.arm][run.headline] if score is not None]
+    return sum(known) / len(known)
+
+
+def _crossing(curve: Mapping[int, float], goal: float) -> float:
+    """Return the pairs at which a curve first reaches the goal; infinity where it never does."""
+    points = list(curve.items())
+    if points[0][1] >= goal:
+        return float(points[0][0])
+    for (low, before), (high, after) in itertools.pairwise(points):
+        if after >= goal:
+            share = (goal - before) / (after - before)
+            return math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+    return math.inf
+
+
+def _in_words(found: Reached) -> str:
+    each = ", ".join(_size(pairs, found.most) for pairs in found.pairs)
+    middle = sorted(found.pairs)[len(found.pairs) // 2]
+    low, high = _size(min(found.pairs), found.most), _size(max(found.pairs), found.most)
+    times = (
+        f"{middle / REFERENCE_PAIRS:.1f} times" if math.isfinite(middle) else f"more than {found.most / 1000:g} times"
+    )
+    return f"- `{found.recipe}`: {each}; median {times} as many, from {low} to {high}"
+
+
+def _size(pairs: float, most: int) -> str:
+    return f"{pairs:,.0f}" if math.isfinite(pairs) else f"more than {most:,}"

@@ -1,0 +1,108 @@
+"""Pictures of a sweep's results, drawn by matplotlib from the raw results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stat_train.claims.measures import Training, gain, trainings
+from stat_train.claims.results import read_results
+from stat_train.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MISSING = "figures need matplotlib; pip install 'stat-train[figures]'"
+TARGETED_COLOUR, OTHER_COLOUR = "#0b6e99", "#9aa5ad"
+# Colours that stay apart for the colour-blind (Okabe and Ito).
+LINE_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+
+
+def can_draw() -> bool:
+    """Tell whether the library that draws is installed."""
+    return find_spec("matplotlib") is not None
+
+
+def draw(folder: Path, places: Path) -> list[Path]:
+    """Draw what the raw results in a folder show to files beside `places`; return those files.
+
+    Where a setting takes several numbers the gain is drawn against it, one line a recipe; else a bar for each training.
+    Raises UserError without matplotlib.
+    """
+    if not can_draw():
+        raise UserError(MISSING)
+    every = trainings(read_results(folder))
+    numeric = _numeric(every)
+    return [_save(places, every, key) for key in numeric] if numeric else [_save(places, every, None)]
+
+
+def _numeric(every: Sequence[Training]) -> list[str]:
+    """Return the settings that take at least three different numbers over the trainings."""
+    keys = dict.fromkeys(key for each in every for key in each.first.varies if key != "train.learning_rate")
+    return [key for key in keys if len({_number(each, key) for each in every} - {None}) >= 3]
+
+
+def _number(each: Training, key: str) -> float | None:
+    try:
+        return float(each.first.varies[key])
+    except (KeyError, ValueError):
+        return None
+
+
+def _save(places: Path, every: Sequence[Training], key: str | None) -> Path:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    # The same drawing from the same numbers, whoever makes it.
+    pyplot.rcParams.update({"svg.hashsalt": "stat_train", "svg.fonttype": "none", "font.size": 9})
+    height = 3.4 if key else 1.0 + 0.28 * len(every)
+    figure, axes = pyplot.subplots(figsize=(6.4, height), layout="constrained")
+    (_lines if key else _bars)(axes, every, key)
+    axes.spines[["top", "right"]].set_visible(False)
+    name = places.name if key is None else f"{places.name}_{key.rpartition('.')[2]}"
+    place = places.with_name(f"{name}.svg")
+    figure.savefig(place, metadata={"Date": None})
+    pyplot.close(figure)
+    return place
+
+
+def _bars(axes: Axes, every: Sequence[Training], _: Any) -> None:
+    headline = every[0].first.headline
+    ordered = sorted(every, key=lambda each: gain(each, headline).points)
+    changes = [gain(each, headline) for each in ordered]
+    colours = [TARGETED_COLOUR if each.recipe.startswith("stat_") else OTHER_COLOUR for each in ordered]
+    reach = [[c.points - (c.points if c.low is None else c.low) for c in changes]]
+    reach += [[(c.points if c.high is None else c.high) - c.points for c in changes]]
+    axes.barh([each.name for each in ordered], [c.points for c in changes], xerr=reach, color=colours, capsize=2)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_xlabel(f"points gained on {headline} (95 % intervals)")
+
+
+def _lines(axes: Axes, every: Sequence[Training], key: str | None) -> None:
+    assert key
+    headline = every[0].first.headline
+    for colour, recipe in zip(LINE_COLOURS, dict.fromkeys(each.recipe for each in every), strict=False):
+        shown = [
+            (x, gain(each, headline))
+            for each in every
+            if each.recipe == recipe and (x := _number(each, key)) is not None
+        ]
+        shown.sort(key=lambda pair: pair[0])
+        xs = [x for x, _ in shown]
+        axes.plot(xs, [change.points for _, change in shown], marker="o", markersize=4, color=colour, label=recipe)
+        bounded = [(x, c.low, c.high) for x, c in shown if c.low is not None and c.high is not None]
+        if bounded:
+            low, high = [low for _, low, _ in bounded], [high for _, _, high in bounded]
+            axes.fill_between([x for x, _, _ in bounded], low, high, color=colour, alpha=0.15, linewidth=0)
+    if key.endswith("pairs"):
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sorted({x for each in every if (x := _number(each, key))}), minor=False)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_xlabel(key)
+    axes.set_ylabel(f"points gained on {headline}")
+    axes.legend(frameon=False)

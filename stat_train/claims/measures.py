@@ -1,0 +1,131 @@
+"""What runs changed, over their seeds: raw results side by side, one row for each training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from stat_train.claims.results import Result
+from stat_train.evaluation.over_seeds import over_seeds
+from stat_train.evaluation.summary import BASE, FINE_TUNED, REINFORCED
+from stat_train.intervals import TAIL
+
+# The recipes that draw for what the profile has missing; the others are baselines.
+TARGETED = ("stat_sel", "stat_syn", "skillmix")
+
+
+class Change(NamedTuple):
+    """A mean change in points over seeds, with its 95 % bounds (None for one seed) and the change of each seed."""
+
+    points: float
+    low: float | None
+    high: float | None
+    per_seed: list[float]
+
+    @property
+    def is_above_zero(self) -> bool:
+        """Tell whether the whole interval is above 0."""
+        return self.low is not None and self.low > 0
+
+
+class Training(NamedTuple):
+    """The runs that differ in nothing but their seed (and what goes with it), by their seed."""
+
+    name: str
+    arm: str
+    runs: dict[int, Result]
+
+    @property
+    def first(self) -> Result:
+        """Return the run of the first seed."""
+        return next(iter(self.runs.values()))
+
+    @property
+    def recipe(self) -> str:
+        """Return the training set's recipe."""
+        return self.first.recipe
+
+    @property
+    def benchmarks(self) -> list[str]:
+        """Return the benchmarks that all its runs have."""
+        return [name for name in self.first.questions if all(name in run.questions for run in self.runs.values())]
+
+    def accuracy(self, benchmark: str, arm: str | None = None) -> float:
+        """Return the mean accuracy over the seeds, in percent."""
+        every = [_mean(run.scores[arm or self.arm][benchmark]) for run in self.runs.values()]
+        return sum(every) / len(every)
+
+
+def trainings(results: Sequence[Result]) -> list[Training]:
+    """Return the trainings of a sweep in its order, each with a run for each seed."""
+    found: dict[tuple[str, ...], Training] = {}
+    for result in results:
+        key = tuple(f"{name}={value}" for name, value in result.varies.items())
+        made = found.setdefault((*key, result.arm), Training(_name(result), result.arm, {}))
+        made.runs[result.seed] = result
+    return list(found.values())
+
+
+def _name(result: Result) -> str:
+    """Return what tells a training from the others of its sweep: the recipe, and what else varies."""
+    told = {key: value for key, value in result.varies.items() if key not in ("data_recipe", "train.learning_rate")}
+    trained = "" if result.varies.get("train") == "none" else result.recipe
+    steps = [trained or BASE, *(["GRPO"] if result.arm == REINFORCED else [])]
+    more = [f"{key}={value}" for key, value in told.items() if key not in ("rl", "train")]
+    return ", ".join([" + ".join(steps), *more])
+
+
+def gain(training: Training, benchmark: str) -> Change:
+    """Return what a training gained over the students as they were."""
+    return _change([(run, BASE, run, training.arm) for run in training.runs.values()], benchmark)
+
+
+def against(first: Training, second: Training, benchmark: str) -> Change | None:
+    """Return by how much the second training is above the first, seed by seed; None where they share no seed."""
+    shared = [seed for seed in second.runs if seed in first.runs]
+    pairs = [(first.runs[seed], first.arm, second.runs[seed], second.arm) for seed in shared]
+    return _change(pairs, benchmark) if pairs else None
+
+
+def added_by_rl(training: Training, benchmark: str) -> Change | None:
+    """Return what reinforcement learning added to the fine-tuned model, or to the student where none was fine-tuned."""
+    if training.arm != REINFORCED:
+        return None
+    start = FINE_TUNED if FINE_TUNED in training.first.scores else BASE
+    return _change([(run, start, run, REINFORCED) for run in training.runs.values()], benchmark)
+
+
+def best_baseline(every: Iterable[Training], benchmark: str) -> Training | None:
+    """Return the fine-tuned model with the highest mean accuracy whose recipe targets no missing skill."""
+    baselines = [each for each in every if each.recipe not in TARGETED and each.arm == FINE_TUNED]
+    return max(baselines, key=lambda each: each.accuracy(benchmark), default=None)
+
+
+def _change(pairs: Sequence[tuple[Result, str, Result, str]], benchmark: str) -> Change:
+    scores = [(a.scores[arm][benchmark], b.scores[other][benchmark]) for a, arm, b, other in pairs]
+    if len({run.questions[benchmark] for a, _, b, _ in pairs for run in (a, b)}) == 1:
+        found = over_seeds(scores)
+        assert found.difference is not None
+        low, high = (None if bound is None else 100 * bound for bound in (found.low, found.high))
+        return Change(100 * found.difference, low, high, [100 * each for each in found.per_seed])
+    # Each seed has questions of its own, such as those that its student found difficult.
+    return student_t([_mean(after) - _mean(before) for before, after in scores])
+
+
+def student_t(per_seed: Sequence[float]) -> Change:
+    """Return the mean of the seeds' changes with the bounds of Student's t."""
+    from scipy.stats import t
+
+    count = len(per_seed)
+    mean = sum(per_seed) / count
+    if count < 2:
+        return Change(mean, None, None, list(per_seed))
+    error = (sum((each - mean) ** 2 for each in per_seed) / (count - 1) / count) ** 0.5
+    reach = float(t.ppf(1 - TAIL, count - 1)) * error
+    return Change(mean, mean - reach, mean + reach, list(per_seed))
+
+
+def _mean(scores: Iterable[float | None]) -> float:
+    """Return the mean of the scores that there are, in percent."""
+    known = [score for score in scores if score is not None]
+    return 100 * sum(known) / len(known)

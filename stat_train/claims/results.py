@@ -1,0 +1,159 @@
+"""The raw results of a run as one small file, so that a table can be made again without the run.
+
+A file holds what each arm scored on every question, in the order of the questions' ids, packed: `1` right, `0` wrong,
+`.` not scored, a character a question, deflated, in base 64. Scores in between are a list of numbers.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from stat_train import __version__
+from stat_train.errors import UserError
+from stat_train.evaluation.compare_runs import RunResult, load_run
+from stat_train.evaluation.summary import BASE, headline_benchmark
+from stat_train.records import Question
+from stat_train.store import read_records, write_text
+
+Scores = list[float | None]
+# A skill counts as one that was not missing when the profile has it missing in fewer of the questions that need it.
+NOT_MISSING_BELOW = 0.1
+# The questions of the benchmark `retention` that need no skill which was missing.
+RETAINED, RETENTION = "not_missing", "retention"
+CHARACTERS: dict[float | None, str] = {1.0: "1", 0.0: "0", None: "."}
+VALUES = {character: score for score, character in CHARACTERS.items()}
+
+
+class Result(NamedTuple):
+    """What one run of a sweep came to.
+
+    `varies` are the settings in which it differs from other runs than those of other seeds, `place` is its place among
+    the runs. `questions` identifies the questions of each benchmark, `scores` holds an arm's score on each of them (arm
+    -> benchmark -> scores). Tokens are those trained on, over all epochs.
+    """
+
+    name: str
+    place: int
+    varies: dict[str, str]
+    seed: int
+    student: str
+    recipe: str
+    pairs: int
+    learning_rate: float | None
+    fine_tuning_tokens: int | None
+    reinforcement_tokens: int | None
+    difficult: int
+    questions: dict[str, str]
+    scores: dict[str, dict[str, Scores]]
+
+    @property
+    def arm(self) -> str:
+        """Return the arm that the run is judged by, the last that was trained."""
+        return list(self.scores)[-1]
+
+    @property
+    def headline(self) -> str:
+        """Return the benchmark that the run is judged by."""
+        return next(iter(self.questions))
+
+
+def result_of(run_dir: Path, name: str, place: int, varies: Mapping[str, str]) -> Result:
+    """Return what a finished run came to; raises UserError when the folder holds none."""
+    run = load_run(run_dir)
+    ids = _questions_of(run)
+    arms = [BASE, *reversed(run.arms)]
+    profile = json.loads((run_dir / "profile.json").read_text(encoding="utf-8"))
+    costs = run.costs or {}
+    return Result(
+        name=name,
+        place=place,
+        varies=dict(varies),
+        seed=int(run.config["seed"]),
+        student=f"{Path(run.config['student']['model']).name}",
+        recipe=str(run.config["data_recipe"]["name"]),
+        pairs=run.pairs,
+        learning_rate=run.config["train"].get("learning_rate"),
+        fine_tuning_tokens=costs.get("fine_tuning_tokens"),
+        reinforcement_tokens=costs.get("reinforcement_tokens"),
+        difficult=int(profile["difficult"]),
+        questions={key: _hash(each) for key, each in ids.items()},
+        scores={arm: {key: _scores(run, arm, key, each) for key, each in ids.items()} for arm in arms},
+    )
+
+
+def _questions_of(run: RunResult) -> dict[str, list[str]]:
+    """Return the ids of the questions of each benchmark, the one that the run is judged by first."""
+    scored = run.scores[BASE]
+    names = [name for name in scored if all(name in run.scores[arm] for arm in run.arms)]
+    first = headline_benchmark(run.config, names)
+    found = {name: sorted(scored[name]) for name in sorted(names, key=lambda name: name != first)}
+    if RETENTION in found:
+        found[RETAINED] = sorted(_retained(run))
+    return found
+
+
+def _retained(run: RunResult) -> list[str]:
+    profile = json.loads((run.folder / "profile.json").read_text(encoding="utf-8"))
+    missing = {gap["skill"] for gap in profile["skills"] if gap["rate"] >= NOT_MISSING_BELOW}
+    questions = read_records(run.folder / "benchmark_questions" / f"{RETENTION}.jsonl", Question)
+    return [question.id for question in questions if not missing & set(question.skills or [])]
+
+
+def _scores(run: RunResult, arm: str, benchmark: str, ids: Sequence[str]) -> Scores:
+    scores = run.scores[arm][RETENTION if benchmark == RETAINED else benchmark]
+    return [scores.get(id) for id in ids]
+
+
+def _hash(ids: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+
+
+# -- the file ---------------------------------------------------------------------------------------------------------
+
+
+def write_result(folder: Path, result: Result) -> None:
+    """Write a run's raw results to a file of its name."""
+    packed = {arm: {key: pack(each) for key, each in found.items()} for arm, found in result.scores.items()}
+    values = {"stat_train": __version__, **result._asdict(), "scores": packed}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / f"{result.name}.json", json.dumps(values, indent=1) + "\n")
+
+
+def read_results(folder: Path) -> list[Result]:
+    """Return the raw results in a folder, in the order of the sweep; raises UserError when there are none."""
+    found = [_read(file) for file in sorted(folder.glob("*.json"))]
+    if not found:
+        raise UserError(f"{folder}: holds no raw results (*.json) of a sweep; expected those that sweep.results names")
+    return sorted(found, key=lambda result: (result.place, result.name))
+
+
+def _read(file: Path) -> Result:
+    try:
+        values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        values.pop("stat_train")
+        packed = values.pop("scores")
+        scores = {arm: {key: unpack(each) for key, each in found.items()} for arm, found in packed.items()}
+        return Result(**values, scores=scores)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file}: no raw results of a run ({error})") from error
+
+
+def pack(scores: Scores) -> str | Scores:
+    """Return scores as they are written: a short text where each is right, wrong or absent."""
+    if any(score not in CHARACTERS for score in scores):
+        return scores
+    text = "".join(CHARACTERS[score] for score in scores)
+    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+
+
+def unpack(written: str | Scores) -> Scores:
+    """Return the scores that were written."""
+    if not isinstance(written, str):
+        return list(written)
+    return [VALUES[character] for character in zlib.decompress(base64.b64decode(written)).decode()]

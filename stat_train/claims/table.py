@@ -1,0 +1,107 @@
+"""The results of a sweep as Markdown, made from its raw results alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from stat_train.claims.efficiency import efficiency
+from stat_train.claims.measures import Change, Training, added_by_rl, against, best_baseline, gain, trainings
+from stat_train.claims.results import RETAINED, Result, read_results
+from stat_train.claims.verdicts import points, verdicts
+from stat_train.evaluation.summary import BASE, FINE_TUNED, REINFORCED
+
+DASH = "–"
+
+
+def markdown(folder: Path, figures: Sequence[str] = ()) -> str:
+    """Return the tables of the raw results in a folder; `figures` are the files of pictures to show below them."""
+    results = read_results(folder)
+    every = trainings(results)
+    parts = [_opening(folder, results), _gains(every), *_elsewhere(every), *_reinforced(every)]
+    parts += [_verdicts(every), efficiency(every), _per_seed(every)]
+    parts += [f"![{Path(name).stem.replace('_', ' ')}]({name})" for name in figures]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _opening(folder: Path, results: Sequence[Result]) -> str:
+    seeds = {result.seed: result.student for result in results}
+    told = ", ".join(f"{seed} ({student})" for seed, student in sorted(seeds.items()))
+    return (
+        f"# {folder.name.replace('_', ' ').capitalize()}\n\n"
+        f"{len(results)} runs; seeds (and the student of each): {told}. Accuracy in %, changes in points with 95 % "
+        "intervals: over seeds and questions, the wider of a bootstrap and Student's t; where each seed has questions "
+        "of its own, Student's t. Everything is paired by seed and question."
+    )
+
+
+def _gains(every: Sequence[Training]) -> str:
+    """Return the main table: each training against the students as they were, the pool, and the best baseline."""
+    headline = every[0].first.headline
+    pool = next((each for each in every if each.recipe == "pool" and each.arm == FINE_TUNED), None)
+    best = best_baseline(every, headline)
+    head = ["", headline, "gain", "against `pool`", "against the best baseline", "pairs", "tokens, M", "rate"]
+    rows = [[BASE, f"{every[0].accuracy(headline, BASE):.1f}", *[DASH] * 6]]
+    for each in every:
+        others = [
+            _cell(against(other, each, headline)) if other and other is not each else DASH for other in (pool, best)
+        ]
+        rows.append(
+            [_bold(each, best), f"{each.accuracy(headline):.1f}", points(gain(each, headline)), *others, *_cost(each)]
+        )
+    note = f"\n\nThe best baseline on {headline} is `{best.name}`." if best else ""
+    return _table(head, rows) + note
+
+
+def _bold(each: Training, best: Training | None) -> str:
+    return f"`{each.name}`" + (" (best baseline)" if each is best else "")
+
+
+def _cost(each: Training) -> list[str]:
+    """Return what a training was given: pairs, tokens over all epochs, learning rate; the first seed's."""
+    first = each.first
+    tokens = (first.fine_tuning_tokens or 0) + (first.reinforcement_tokens or 0)
+    rate = DASH if first.learning_rate is None or not first.pairs else f"{first.learning_rate:g}"
+    return [f"{first.pairs:,}", f"{tokens / 1e6:.2f}", rate]
+
+
+def _elsewhere(every: Sequence[Training]) -> Iterator[str]:
+    """Yield a table of the gains on the other benchmarks, where there are some."""
+    others = [name for name in every[0].benchmarks if name != every[0].first.headline]
+    if others:
+        base = [BASE, *(f"{every[0].accuracy(name, BASE):.1f}" for name in others)]
+        rows = [[f"`{each.name}`", *(points(gain(each, name)) for name in others)] for each in every]
+        yield "Gains on the other benchmarks:\n\n" + _table(["", *others], [base, *rows])
+
+
+def _reinforced(every: Sequence[Training]) -> Iterator[str]:
+    """Yield what reinforcement learning added to each model that it started from."""
+    after = [each for each in every if each.arm == REINFORCED]
+    if after:
+        names = [name for name in after[0].benchmarks if name != RETAINED]
+        rows = [[f"`{each.name}`", *(_cell(added_by_rl(each, name)) for name in names)] for each in after]
+        yield "What GRPO added to the model that it started from:\n\n" + _table(["", *names], rows)
+
+
+def _verdicts(every: Sequence[Training]) -> str:
+    rows = [[each.claim, each.measured, "yes" if each.holds else "**no**"] for each in verdicts(every)]
+    return _table(["claim", "measured", "holds"], rows) if rows else ""
+
+
+def _per_seed(every: Sequence[Training]) -> str:
+    headline = every[0].first.headline
+    seeds = sorted({seed for each in every for seed in each.runs})
+    rows = []
+    for each in every:
+        gained = dict(zip(each.runs, gain(each, headline).per_seed or [gain(each, headline).points], strict=True))
+        rows.append([f"`{each.name}`", *(f"{gained[seed]:+.1f}" if seed in gained else DASH for seed in seeds)])
+    return f"Gain on {headline}, seed by seed:\n\n" + _table(["", *map(str, seeds)], rows)
+
+
+def _cell(change: Change | None) -> str:
+    return points(change) if change else DASH
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

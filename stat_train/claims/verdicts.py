@@ -1,0 +1,70 @@
+"""The claims of the suite, each with what was measured and whether it holds; what does not is said as plainly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from stat_train.claims.measures import Change, Training, added_by_rl, against, best_baseline, gain
+from stat_train.claims.results import RETAINED
+from stat_train.evaluation.summary import FINE_TUNED, REINFORCED
+
+LONGER = "longer_chains"
+ABOVE_BEST, ABOVE_BASE, LOST, ADDED = 1.5, 6.0, 1.0, 5.0
+TARGETED, NAIVE = ("stat_sel", "stat_syn"), ("pool", "augment")
+
+
+class Verdict(NamedTuple):
+    """A claim in words, what was measured, and whether it holds."""
+
+    claim: str
+    measured: str
+    holds: bool
+
+
+def verdicts(every: Sequence[Training]) -> list[Verdict]:
+    """Return the claims that the trainings there are can decide."""
+    tuned = {each.recipe: each for each in every if each.arm == FINE_TUNED}
+    found = [verdict for recipe in TARGETED if recipe in tuned for verdict in _of_targeted(tuned[recipe], every)]
+    gains = [gain(tuned[recipe], tuned[recipe].first.headline).points for recipe in TARGETED if recipe in tuned]
+    if gains:
+        found += [_naive(tuned[recipe], min(gains)) for recipe in NAIVE if recipe in tuned]
+    reinforced = [each for each in every if each.arm == REINFORCED and each.recipe == "stat_sel"]
+    return found + [verdict for each in reinforced for verdict in _of_reinforced(each)]
+
+
+def _of_targeted(training: Training, every: Sequence[Training]) -> Iterator[Verdict]:
+    name, headline = training.name, training.first.headline
+    best = best_baseline(every, headline)
+    if best and (above := against(best, training, headline)):
+        holds = above.points >= ABOVE_BEST and above.is_above_zero
+        claim = f"`{name}` is at least {ABOVE_BEST} points above the best baseline (`{best.name}`), interval above 0"
+        yield Verdict(claim, points(above), holds)
+    gained = gain(training, headline)
+    yield Verdict(f"`{name}` gains at least {ABOVE_BASE:g} points", points(gained), gained.points >= ABOVE_BASE)
+    if RETAINED in training.benchmarks:
+        kept = gain(training, RETAINED)
+        claim = f"`{name}` loses less than {LOST:g} point on skills that were not missing"
+        yield Verdict(claim, points(kept), kept.points > -LOST)
+
+
+def _naive(training: Training, targeted: float) -> Verdict:
+    gained = gain(training, training.first.headline)
+    claim = f"`{training.name}` gains less than half of what the targeted sets gain"
+    return Verdict(claim, f"{points(gained)}, half is {targeted / 2:+.1f}", gained.points < targeted / 2)
+
+
+def _of_reinforced(training: Training) -> Iterator[Verdict]:
+    changes = {name: added_by_rl(training, name) for name in training.benchmarks}
+    if longer := changes.pop(LONGER, None):
+        claim = f"`{training.name}`: GRPO adds at least {ADDED:g} points on longer chains"
+        yield Verdict(claim, points(longer), longer.points >= ADDED)
+    lowered = {name: each for name, each in changes.items() if each and each.high is not None and each.high < 0}
+    told = ", ".join(f"{name} {points(each)}" for name, each in changes.items() if each)
+    yield Verdict(f"`{training.name}`: GRPO lowers no other benchmark beyond its interval", told, not lowered)
+
+
+def points(change: Change) -> str:
+    """Return a change with its bounds, in points."""
+    bounds = "" if change.low is None else f" ({change.low:+.1f} to {change.high:+.1f})"
+    return f"{change.points:+.1f}{bounds}"
