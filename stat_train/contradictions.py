@@ -114,7 +114,13 @@ def _untrainable(config: Config, why: str) -> list[str]:
 def _check_difficulty(config: Config) -> list[str]:
     difficulty, student = config.difficulty, config.student
     if isinstance(difficulty, StepRewardDifficulty):
-        return _check_reward_model(difficulty.step_rewarder, difficulty.prm)
+        problems = _check_reward_model(difficulty.step_rewarder, difficulty.prm)
+        if difficulty.step_rewarder != "checker" and difficulty.checker_error_rate:
+            given = f"difficulty.checker_error_rate = {difficulty.checker_error_rate}"
+            asked = f"difficulty.step_rewarder={difficulty.step_rewarder} asks a model"
+            why = f"is how often the checker of task=arithmetic errs, and {asked}"
+            problems.append(f"{given}: {why}; leave it at 0.0, or use difficulty=step_rewards")
+        return problems
     if isinstance(student, RecordedStudent):
         return []
     if isinstance(difficulty, LengthDifficulty) and difficulty.min_words > student.max_new_tokens:

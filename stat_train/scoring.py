@@ -9,7 +9,7 @@ from stat_train import stage
 from stat_train.config import ArithmeticTask, StepRewardDifficulty
 from stat_train.counts import Count, Counts
 from stat_train.diagnosis.difficulty import find_difficult
-from stat_train.diagnosis.step_rewards import ExactChecker, ScoreJob, step_rewards
+from stat_train.diagnosis.step_rewards import ExactChecker, ScoreJob, step_rewards, with_errors
 from stat_train.models.places import model_place
 from stat_train.records import Answer, Difficulty, Dropped, Question, StepRewards
 from stat_train.run import Run, Summary
@@ -64,7 +64,13 @@ def difficult_among(
 def step_rewards_of(
     run: Run, questions: Mapping[str, Question], answers: Sequence[Answer], scores: Artifact | None
 ) -> list[StepRewards]:
-    """Return the step rewards of the answers: a model's, or on the embedded task the exact checker's; else none."""
+    """Return the step rewards of the answers: a model's, or on the embedded task the exact checker's; else none.
+
+    The checker errs as often as the difficulty rule says, where it judges by the checker.
+    """
     if scores:
         return scores.records("step_rewards.jsonl", StepRewards)
-    return step_rewards(ExactChecker(), questions, answers) if isinstance(run.config.task, ArithmeticTask) else []
+    if not isinstance(run.config.task, ArithmeticTask):
+        return []
+    rule, exact = run.config.difficulty, step_rewards(ExactChecker(), questions, answers)
+    return with_errors(exact, rule.checker_error_rate) if isinstance(rule, StepRewardDifficulty) else exact

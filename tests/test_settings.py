@@ -159,6 +159,14 @@ WRONG = {
         ["difficulty=token_prm", "difficulty.step_rewarder=prm"],
         [["difficulty.prm.separator = <extra_0>", "try difficulty=token_prm"]],
     ),
+    "reward model that is told to err": Wrong(
+        ["difficulty=prm", "difficulty.checker_error_rate=0.1"],
+        [["difficulty.checker_error_rate = 0.1", "the checker of task=arithmetic", "use difficulty=step_rewards"]],
+    ),
+    "checker that errs more often than always": Wrong(
+        ["difficulty.checker_error_rate=1.1"],
+        [["difficulty.checker_error_rate = 1.1", "expected less than or equal to 1"]],
+    ),
     "half a reward model": Wrong(
         ["difficulty.prm.model=m"],
         [["difficulty.prm", "lacks revision, trust_remote_code", "as a choice of difficulty= gives them"]],
@@ -599,6 +607,8 @@ def test_every_default_is_in_the_settings_files() -> None:
     assert hidden == []
 
 
+# Known by it where it is not 0: a checker that does not err is the one that there was before it could.
+KNOWN_WHERE_IT_COUNTS = {"difficulty.checker_error_rate"}
 # How fast, not what: a batch for inference, how often a state is saved, how many answer at a time.
 OPERATIONAL_SETTINGS = {
     "audit.api_key_env",
@@ -684,7 +694,8 @@ def test_what_is_operational_is_not_in_the_identity() -> None:
     config = read_settings([]).config
     every = {key for key, _ in leaves(config.model_dump())}
     operational = every - {key for key, _ in leaves(config.identity())}
-    assert {key for key in operational if key.partition(".")[0] not in HOW_STARTED} == OPERATIONAL_SETTINGS
+    not_of_the_start = {key for key in operational if key.partition(".")[0] not in HOW_STARTED}
+    assert not_of_the_start - KNOWN_WHERE_IT_COUNTS == OPERATIONAL_SETTINGS
     assert {key.partition(".")[0] for key in operational} > HOW_STARTED
 
 
@@ -701,6 +712,13 @@ def test_any_other_setting_changes_the_identity(key: str) -> None:
     usual = dict(leaves(read_settings([]).config.identity()))
     changed = dict(leaves(read_settings([f"{key}=7"]).config.identity()))
     assert {name: value for name, value in changed.items() if value != usual[name]} == {key: 7}
+
+
+def test_a_checker_that_errs_is_part_of_the_identity_and_an_exact_one_is_not() -> None:
+    exact, erring = (read_settings([f"difficulty.checker_error_rate={rate}"]).config for rate in ("0.0", "0.1"))
+    usual = dict(leaves(exact.identity()))
+    assert KNOWN_WHERE_IT_COUNTS.isdisjoint(usual)
+    assert dict(leaves(erring.identity())) == usual | dict.fromkeys(KNOWN_WHERE_IT_COUNTS, 0.1)
 
 
 def test_only_settings_that_say_so_are_operational() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from random import Random
 from typing import Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel
@@ -71,6 +72,20 @@ def step_rewards(
         )
         for answer, scored in every
     ]
+
+
+def with_errors(scored: Sequence[StepRewards], rate: float) -> list[StepRewards]:
+    """Return step rewards of which this share is turned round: a right step taken for a wrong one, or the reverse.
+
+    Each step has a draw of its own, known by its answer and its place in it: the same in every run, and what is turned
+    round at a low rate is so at any higher one.
+    """
+    return [row if row.rewards is None else row.model_copy(update={"rewards": _misjudged(row, rate)}) for row in scored]
+
+
+def _misjudged(row: StepRewards, rate: float) -> list[float]:
+    draws = Random(f"step_checker/{row.question_id}/{row.attempt}")
+    return [1 - reward if draws.random() < rate else reward for reward in row.rewards or ()]
 
 
 # -- by a model -------------------------------------------------------------------------------------------------------

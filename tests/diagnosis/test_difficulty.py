@@ -202,11 +202,15 @@ def _scored(*attempts: list[float] | None, question: str = "q") -> list[StepRewa
     ]
 
 
-def _by_rewards(attempts: str, scored: list[StepRewards]) -> tuple[list[Difficulty], list[Dropped]]:
-    settings = StepRewardDifficulty.model_validate(
-        {"name": "step_rewards", "attempts": attempts, "step_rewarder": "checker", "tau1": TAU1, "tau2": TAU2}
-        | {"prm": None}
+def _rule(attempts: str, tau1: float, tau2: float) -> StepRewardDifficulty:
+    return StepRewardDifficulty.model_validate(
+        {"name": "step_rewards", "attempts": attempts, "step_rewarder": "checker", "checker_error_rate": 0.0}
+        | {"tau1": tau1, "tau2": tau2, "prm": None}
     )
+
+
+def _by_rewards(attempts: str, scored: list[StepRewards]) -> tuple[list[Difficulty], list[Dropped]]:
+    settings = _rule(attempts, TAU1, TAU2)
     return by_step_rewards(scored, settings)
 
 
@@ -242,10 +246,7 @@ def test_a_question_without_a_scored_answer_is_left_out_with_the_reason() -> Non
 
 
 def _by_checker(attempts: str, *texts: str) -> tuple[bool, int, list[float] | None]:
-    settings = StepRewardDifficulty.model_validate(
-        {"name": "step_rewards", "attempts": attempts, "step_rewarder": "checker", "tau1": 0.85, "tau2": 0.7}
-        | {"prm": None}
-    )
+    settings = _rule(attempts, 0.85, 0.7)
     question = Question(id="q", question="?", source=CHAIN)
     scored = step_rewards(ExactChecker(), {"q": question}, _answers(*texts))
     (found,), dropped = by_step_rewards(scored, settings)
