@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,8 +113,8 @@ def read_sweep(arguments: Sequence[str]) -> Sweep:
 def require_one_run(settings: Settings) -> None:
     """Raise UserError when the settings have a sweep, which is more than one run."""
     sweep = settings.config.sweep
-    if sweep.params or sweep.also:
-        keys = ", ".join(sweep.params) or "sweep.also"
+    if sweep.params or sweep.together or sweep.also:
+        keys = ", ".join([*sweep.params, *sweep.together]) or "sweep.also"
         raise UserError(f"these settings are a sweep over {keys}; add -m for its runs, or sweep=none for one run")
 
 
@@ -132,6 +132,11 @@ def changed(settings: Settings, **changes: Any) -> Settings:
     """Return the settings with other values of these names."""
     config = settings.config.model_copy(update=changes)
     return Settings(config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+
+
+def is_below(key: str, settings: Iterable[str]) -> bool:
+    """Tell whether a setting is one of these, or belongs to one of them: train.epochs to train."""
+    return any(f"{key}.".startswith(f"{setting}.") for setting in settings)
 
 
 def leaves(values: Any, prefix: str = "") -> list[tuple[str, Any]]:
@@ -301,7 +306,7 @@ def _restore(values: Any, usual: Any, path: Sequence[int | str]) -> None:
 def _schema_problems(error: ValidationError, values: Any) -> list[str]:
     found = [one for one in error.errors() if one["type"] != "missing" and one["input"] != MISSING]
     unknown = [_key(one, values) for one in found if one["type"] == "extra_forbidden"]
-    known = [key for key, _ in leaves(values) if not any(f"{key}.".startswith(f"{one}.") for one in unknown)]
+    known = [key for key, _ in leaves(values) if not is_below(key, unknown)]
     problems: dict[str, list[str]] = {}
     for one in found:
         key = _key(one, values)

@@ -63,7 +63,8 @@ Examples
   stat-train -m sweep=recipes hydra/launcher=submitit_slurm hydra.launcher.partition=NAME
 
 All runs are checked before the first one starts. Each has a folder of its own in sweep.folder, named
-after what it differs in; what several need is made once. A key that is given replaces that of sweep=NAME.
+after what it differs in; what several need is made once. A key that is given replaces that of sweep=NAME;
+one that names settings which go together there (sweep.together) chooses of them.
 The first run is what the others are compared with.
 Several values as Hydra writes them: A,B or 'range(0,3)' or [x,y],[z]; quotes around a text with commas.
 

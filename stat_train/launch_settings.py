@@ -53,9 +53,13 @@ class Rounds(Node):
 
 
 class Sweep(Node):
-    """The runs of `stat-train -m`: every combination of `params`, and those of `also` with what `also` leaves open."""
+    """The runs of `stat-train -m`: every combination of `params` with an entry of each list of `together`.
+
+    Those of `also` follow, with what `also` leaves open.
+    """
 
     params: dict[Text, Text]
+    together: dict[Text, Annotated[list[Annotated[dict[Text, Text], Field(min_length=1)]], Field(min_length=1)]]
     also: list[dict[Text, Text]]
     folder: Text | None
     published: Text | None

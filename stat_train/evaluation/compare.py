@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,17 +94,21 @@ class Comparison(NamedTuple):
 
 
 def compare(
-    run_dirs: Sequence[Path], benchmark: str | None = None, over_seeds: bool = False, with_skills: bool = False
+    run_dirs: Sequence[Path],
+    benchmark: str | None = None,
+    over_seeds: bool = False,
+    with_skills: bool = False,
+    with_seed: Collection[str] = (),
 ) -> Comparison:
     """Return the runs on a benchmark that all have ("all": on each); by default the one that the first is judged by.
 
     A run has a row for each trained model, the last one first, and one for worked examples in the prompt, where it has
     them. Two are compared on the questions that both scored. `over_seeds` makes one row of runs that differ in nothing
-    but the seed. `with_skills` adds the changes of skills: of each run's last model against the first run's, or of a
-    single run's against its base.
+    but the seed and the settings `with_seed`, which were changed together with it. `with_skills` adds the changes of
+    skills: of each run's last model against the first run's, or of a single run's against its base.
     """
     runs = load_runs(run_dirs)
-    groups = by_seed(runs) if over_seeds else one_by_one(runs)
+    groups = by_seed(runs, with_seed) if over_seeds else one_by_one(runs)
     if lacking := [group.name for group in groups if not group.arms]:
         raise UserError(f"--over-seeds: the runs of {lacking[0]} have no trained model in common; evaluate them alike")
     rows = []

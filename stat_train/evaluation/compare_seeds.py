@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
+from stat_train.compose import is_below
 from stat_train.errors import UserError
 from stat_train.evaluation.compare_runs import RunResult, settings_of
 from stat_train.evaluation.over_seeds import over_seeds
@@ -62,14 +63,15 @@ def one_by_one(runs: Sequence[RunResult]) -> list[Group]:
     return [Group(run.name, [run], settings_of(run.config)) for run in runs]
 
 
-def by_seed(runs: Sequence[RunResult]) -> list[Group]:
+def by_seed(runs: Sequence[RunResult], with_seed: Collection[str] = ()) -> list[Group]:
     """Return the runs that differ in nothing but their seed together, in the order in which the first of each is given.
 
-    Raises UserError when a run has no other to be joined with, or two have one seed.
+    The settings `with_seed`, and those that belong to them, were changed together with the seed. Raises
+    UserError when a run has no other to be joined with, or two have one seed.
     """
-    groups: list[Group] = []
+    groups, apart = list[Group](), ["seed", *with_seed]
     for run in runs:
-        settings = {key: value for key, value in settings_of(run.config).items() if key != "seed"}
+        settings = {key: value for key, value in settings_of(run.config).items() if not is_below(key, apart)}
         same = next((group for group in groups if group.settings == settings), None)
         if same:
             same.runs.append(run)
@@ -77,8 +79,7 @@ def by_seed(runs: Sequence[RunResult]) -> list[Group]:
             groups.append(Group(run.name, [run], settings))
     for group in groups:
         _require_seeds(group, groups)
-    names = [_name(group, groups) for group in groups]
-    return [group._replace(name=name) for group, name in zip(groups, names, strict=True)]
+    return [group._replace(name=name) for group, name in zip(groups, _names(groups), strict=True)]
 
 
 def differing(first: Group, second: Group) -> list[str]:
@@ -142,8 +143,18 @@ def _in_words(first: Group, second: Group) -> str:
     return ", ".join(told) + (f" and {len(keys) - SETTINGS_NAMED} more" if len(keys) > SETTINGS_NAMED else "")
 
 
-def _name(group: Group, groups: Sequence[Group]) -> str:
-    """Return the recipe as the name of a group, or where others have it too, the name of its first run."""
-    recipe = group.settings.get("data_recipe.name")
-    alone = sum(other.settings.get("data_recipe.name") == recipe for other in groups) == 1
-    return str(recipe) if recipe and alone else group.name
+def _names(groups: Sequence[Group]) -> list[str]:
+    """Return a name for each group: its recipe, or where others have it too, its first run's, less the seed."""
+    recipes = [group.settings.get("data_recipe.name") for group in groups]
+    names = [_without_seed(group) for group in groups]
+    if "" in names or len(set(names)) < len(groups):
+        names = [group.name for group in groups]
+    return [
+        str(recipe) if recipe and recipes.count(recipe) == 1 else name
+        for recipe, name in zip(recipes, names, strict=True)
+    ]
+
+
+def _without_seed(group: Group) -> str:
+    """Return what a sweep would call a group's first run if the seed did not vary."""
+    return "-".join(part for part in group.name.split("-") if part != f"seed{group.seeds[0]}")

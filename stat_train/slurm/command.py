@@ -83,7 +83,10 @@ def _of_a_sweep(arguments: Arguments, command: Sequence[str]) -> Submission:
     graph = jobs_of_runs(waiting, folder / FOLDER if len(waiting) > 1 else None)
     graph.jobs.append(table_job(folder.name, runs[0].settings, graph.jobs))
     named = SweepTable(
-        runs={run.name: str(run.folder) for run in runs}, over_seeds=plan.over_seeds, published=plan.published
+        runs={run.name: str(run.folder) for run in runs},
+        over_seeds=plan.over_seeds,
+        with_seed=plan.with_seed,
+        published=plan.published,
     )
     return Submission(graph, command, folder, named)
 

@@ -27,6 +27,7 @@ class SweepTable(BaseModel):
 
     runs: dict[str, str]
     over_seeds: bool
+    with_seed: list[str]
     published: str | None
 
 
@@ -43,7 +44,8 @@ def main(arguments: list[str]) -> int:
     def work() -> int:
         table = SweepTable.model_validate_json((folder / FOLDER / FILE).read_text(encoding="utf-8"))
         rows = [_row(name, Path(place)) for name, place in table.runs.items()]
-        plan = Plan(folder, [row.job for row in rows], [], [], table.over_seeds, table.published)
+        jobs = [row.job for row in rows]
+        plan = Plan(folder, jobs, [], [], table.over_seeds, table.with_seed, table.published)
         console = Console(width=WIDTH)
         print_rows(rows, console)
         print_comparison_of(plan, rows, console)

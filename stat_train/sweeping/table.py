@@ -83,7 +83,7 @@ def print_comparison_of(plan: Plan, rows: Sequence[JobRow], console: Console) ->
     if not evaluated:
         return
     try:
-        print_comparison(compare(evaluated, over_seeds=plan.over_seeds), console)
+        print_comparison(compare(evaluated, over_seeds=plan.over_seeds, with_seed=plan.with_seed), console)
         if plan.published:
             print_published(evaluated, plan.published, console)
     except StatTrainError as error:
