@@ -73,6 +73,24 @@ def test_another_setting_than_the_seed_is_named(tmp_path: Path) -> None:
         compare(runs[:1], over_seeds=True)
 
 
+def test_what_goes_with_the_seed_keeps_no_runs_apart_and_names_tell_trainings_apart(tmp_path: Path) -> None:
+    """Each seed has a student; `pool` was trained in two ways, and `sel` in one, whose gains are 2/5 and 4/5."""
+    with_student = [(0, {"task": {"mix": "a"}}), (1, {"task": {"mix": "b"}})]
+    runs = []
+    for recipe, rl, marks in [("pool", "none", "++"), ("pool", "grpo", "++"), ("sel", "none", "+-")]:
+        for seed, student in with_student:
+            trained = "+++" + (marks if seed else "--")
+            folder = tmp_path / f"{recipe}-seed{seed}{'' if rl == 'none' else f'-{rl}'}"
+            config = {"seed": seed, "run_dir": str(folder), "rl": {"name": rl}, **student}
+            runs.append(write_run(folder, standard("+----", trained), recipe, config=config))
+    found = compare(runs, over_seeds=True, with_seed=["task"])
+    assert [(row.name, row.seeds) for row in found.rows] == [("pool", [0, 1]), ("pool-grpo", [0, 1]), ("sel", [0, 1])]
+    assert [row.gain_per_seed for row in found.rows] == [pytest.approx([0.4, gain]) for gain in (0.8, 0.8, 0.6)]
+    assert [setting.key for setting in found.settings] == ["rl.name", "data_recipe.name"]
+    with pytest.raises(UserError, match=r"differs in task.mix \(a and b\)"):
+        compare(runs[:2], over_seeds=True)
+
+
 def test_one_seed_twice_is_refused(tmp_path: Path) -> None:
     runs = [seeded(tmp_path / folder, "pool", 0, "+----") for folder in ("a", "b")]
     with pytest.raises(UserError, match="the same seed"):
