@@ -268,11 +268,11 @@ def test_another_benchmark_answers_and_trains_nothing_again(
 
 def test_the_difficult_part_of_a_benchmark_has_a_name_for_any_task() -> None:
     """All that differs from a file of one's own is which questions are asked, and that the difficult ones count."""
-    found = read_settings(["benchmark=[difficult,math_difficult]", "evaluate.samples=3"]).config.benchmark
+    sampled = ["evaluate.samples=3", "evaluate.temperature=0.6", "evaluate.top_p=0.9"]
+    found = read_settings(["benchmark=[difficult,math_difficult]", *sampled]).config.benchmark
     assert list(found) == ["difficult", "math_difficult"] and found["difficult"] == found["math_difficult"]
-    own = read_settings(["benchmark.mine.path=o/n", "benchmark.mine.samples=3"]).config.benchmark["mine"]
-    usual = read_settings([]).config.evaluate
-    changed = {"path": None, "only_difficult": True, "temperature": usual.temperature, "top_p": usual.top_p}
+    own = read_settings(["benchmark.mine.path=o/n"]).config.benchmark["mine"]
+    changed = {"path": None, "only_difficult": True, "samples": 3, "temperature": 0.6, "top_p": 0.9}
     assert found["difficult"] == own.model_copy(update=changed)
 
 
