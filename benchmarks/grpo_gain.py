@@ -48,8 +48,7 @@ from stat_train.training.job import rl_job  # noqa: E402
 from stat_train.training.world import World  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
-# How often each length is trained on; the short ones are there so that they are not forgotten.
-MIX = {1: 1, 2: 2, 3: 6, 4: 4, 5: 4}
+MIX = world.LONGER_CHAINS
 SHORT, LONG = (1, 2, 3), (4, 5)
 SAMPLES, K = 16, 8
 GREEDY_QUESTIONS, SAMPLED_QUESTIONS = 500, 500

@@ -27,9 +27,10 @@ from stat_train.models.places import Weights
 from stat_train.records import Dropped, Question, TrainingExample
 from stat_train.run import Run, Summary
 from stat_train.store import Artifact, file_hash, read_records, write_json, write_records
+from stat_train.tasks.arithmetic import world
 from stat_train.tasks.load import open_pool, open_pool_skills
 from stat_train.tasks.text import USUAL_FIELDS, read_questions
-from stat_train.train_contradictions import PROMPTS
+from stat_train.train_contradictions import LONGER_CHAINS, PROMPTS
 from stat_train.train_settings import GrpoTraining
 from stat_train.training.job import rl_job
 from stat_train.training.world import world_of
@@ -60,14 +61,15 @@ def rl_questions(
     Each has a gold answer, unless the grader judges without one.
     """
     known = settings.prompts in PROMPTS
+    of_the_run = known and settings.prompts != LONGER_CHAINS
     rows = trained_on.folder / "training_set.jsonl"
 
     gold = run.grader.needs_gold
 
     def build(folder: Path) -> Counts:
         random, count, dropped = Random(f"{run.config.seed}/rl"), settings.questions, list[Dropped]()
-        if not known:
-            given = _file_questions(run, settings.prompts, dropped)
+        if not of_the_run:
+            given = _longer_chains(run, count) if known else _file_questions(run, settings.prompts, dropped)
             check, twins = Decontaminator(held_out_questions(run, questions)).check, run.config.decontaminate
             kept, copies = without_copies(given, check, twins.template_twins == "drop")
             return _write(folder, draw(kept, gold, count, random), settings, [*dropped, *copies])
@@ -89,9 +91,11 @@ def rl_questions(
         inputs.append(profiled)
     if settings.prompts == "training_set":
         identity |= {"training_set": file_hash(rows, run.cache_dir)}
-    if not known:
+    if not of_the_run:
         identity |= {"held_out": [[place, run.fingerprint(place)] for place in run.config.decontaminate.against]}
         identity |= {"fields": _fields(run).model_dump(), "template_twins": run.config.decontaminate.template_twins}
+    if settings.prompts == LONGER_CHAINS:
+        identity |= {"lengths": list(world.LONGER_CHAINS.items())}
     artifact = run.make("rl_questions", 1, inputs, identity, build)
     run.link("rl_questions.jsonl", artifact.folder / "questions.jsonl")
     about = json.loads((artifact.folder / "about.json").read_text())
@@ -116,6 +120,12 @@ def _write(folder: Path, found: Askable, settings: GrpoTraining, more_dropped: l
     write_records(folder / "dropped.jsonl", dropped)
     item = "pool question" if settings.prompts in ("pool", "profile") else "question"
     return {item: seen(found.available, dropped, item)}
+
+
+def _longer_chains(run: Run, count: int | None) -> list[Question]:
+    """Return questions that the embedded task makes for this, beside its pool, by the seed of the run."""
+    assert count is not None
+    return world.longer_chains(f"{run.config.seed}/rl", count)
 
 
 def _file_questions(run: Run, place: str, bad: list[Dropped]) -> list[Question]:

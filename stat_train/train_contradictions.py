@@ -9,7 +9,8 @@ from stat_train.config import ArithmeticTask, Config, LocalStudent, absent_file,
 from stat_train.errors import did_you_mean
 from stat_train.train_settings import ExternalTraining, GrpoTraining, SftTraining
 
-PROMPTS = ("pool", "profile", "training_set")
+LONGER_CHAINS = "longer_chains"
+PROMPTS = ("pool", "profile", "training_set", LONGER_CHAINS)
 
 
 def check_training(config: Config) -> list[str]:
@@ -72,7 +73,7 @@ def check_reinforcement(config: Config) -> list[str]:
     rl, train = config.rl, config.train
     if not isinstance(rl, GrpoTraining):
         return []
-    problems = _check_prompts(rl.prompts)
+    problems = _check_longer_chains(config, rl) if rl.prompts == LONGER_CHAINS else _check_prompts(rl.prompts)
     if config.task.grader == "judge" and config.reaches("rl"):
         problems.append(
             f"rl = {rl.name}: task.grader=judge would ask the teacher for every reward; use another task.grader, such "
@@ -111,6 +112,17 @@ def _check_prompts(prompts: str) -> list[str]:
         return [problem] if problem else []
     expected = f"expected {', '.join(PROMPTS)}, a file of questions (JSONL or Parquet) or OWNER/NAME on the hub"
     return [f"rl.prompts = {prompts}: {expected}.{did_you_mean(prompts, PROMPTS)}"]
+
+
+def _check_longer_chains(config: Config, rl: GrpoTraining) -> list[str]:
+    given, problems = f"rl.prompts = {LONGER_CHAINS}", []
+    if not isinstance(config.task, ArithmeticTask):
+        remedy = "use rl.prompts=profile, or a file of longer questions"
+        problems.append(f"{given}: only task=arithmetic makes questions, task={config.task.name} has them; {remedy}")
+    if rl.questions is None:
+        made = "makes as many as are wanted; give a number, such as rl.questions=4800"
+        problems.append(f"rl.questions = null: {given.replace(' ', '')} {made}")
+    return problems
 
 
 def check_rounds(config: Config) -> list[str]:

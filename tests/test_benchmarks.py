@@ -266,13 +266,23 @@ def test_another_benchmark_answers_and_trains_nothing_again(
         assert scores(Path("two"), arm, "mine") == pytest.approx({"ma": 5 / 6, "mb": 5 / 6})
 
 
+def test_the_difficult_part_of_a_benchmark_has_a_name_for_any_task() -> None:
+    """All that differs from a file of one's own is which questions are asked, and that the difficult ones count."""
+    sampled = ["evaluate.samples=3", "evaluate.temperature=0.6", "evaluate.top_p=0.9"]
+    found = read_settings(["benchmark=[difficult,math_difficult]", *sampled]).config.benchmark
+    assert list(found) == ["difficult", "math_difficult"] and found["difficult"] == found["math_difficult"]
+    own = read_settings(["benchmark.mine.path=o/n"]).config.benchmark["mine"]
+    changed = {"path": None, "only_difficult": True, "samples": 3, "temperature": 0.6, "top_p": 0.9}
+    assert found["difficult"] == own.model_copy(update=changed)
+
+
 @pytest.mark.slow
 def test_a_real_student_on_a_benchmark_of_arithmetic(here: Path) -> None:
     """Twelve sums of small numbers, four samples each; and what is difficult among the embedded task's questions."""
     asked = [{"id": f"{n}", "question": f"What is {n} + {n + 3}?", "answer": f"{2 * n + 3}"} for n in range(12)]
     write(here / "sums.jsonl", asked)
     more = ["benchmark.sums.samples=4", "benchmark.sums.pass_at=2", "benchmark.sums.temperature=0.7"]
-    more += ["benchmark=[math_difficult]", "benchmark.sums.path=sums.jsonl", "student.max_new_tokens=48"]
+    more += ["benchmark=[difficult]", "benchmark.sums.path=sums.jsonl", "student.max_new_tokens=48"]
     assert main([*EMBEDDED, *more, "train=none", "run_dir=run", "cache_dir=cache"]) == 0
     found, answers = evaluated(here / "run"), rows(here / "run/benchmark_answers.jsonl")
     right = Counter(row["question_id"] for row in answers if (row["benchmark"], row["verdict"]) == ("sums", "correct"))
@@ -281,7 +291,7 @@ def test_a_real_student_on_a_benchmark_of_arithmetic(here: Path) -> None:
     assert (found["sums"]["measure"], found["sums"]["n"]) == ("pass@2", 12)
     texts = [row["text"] for row in answers if row["benchmark"] == "sums"]
     assert len(texts) == 48 and len(set(texts)) > 12, "samples of a question differ"
-    easy_and_hard, hard = scores(here / "run", "base", "standard"), scores(here / "run", "base", "math_difficult")
+    easy_and_hard, hard = scores(here / "run", "base", "standard"), scores(here / "run", "base", "difficult")
     assert 0 < len(hard) < len(easy_and_hard) == 30
     # What the exact checker calls difficult has a wrong step, and whatever is answered wrong has one.
     assert hard == {id: easy_and_hard[id] for id in hard}

@@ -101,7 +101,15 @@ WRONG = {
     ),
     "misspelt prompts": Wrong(
         ["rl=grpo", "rl.prompts=profil"],
-        [["rl.prompts = profil", "expected pool, profile, training_set", 'Did you mean "profile"?']],
+        [["rl.prompts = profil", "expected pool, profile, training_set, longer_chains", 'Did you mean "profile"?']],
+    ),
+    "longer chains of another task": Wrong(
+        ["task=gsm8k", "teacher=labels", "difficulty=gold", "rl=grpo", "rl.prompts=longer_chains"],
+        [["rl.prompts = longer_chains", "only task=arithmetic makes questions", "use rl.prompts=profile"]],
+    ),
+    "longer chains without number": Wrong(
+        ["rl=paper", "rl.prompts=longer_chains"],
+        [["rl.questions = null", "rl.prompts=longer_chains makes as many as are wanted", "such as rl.questions=4800"]],
     ),
     "prompts that are absent": Wrong(
         ["rl=grpo", "rl.prompts=gone.jsonl"], [["rl.prompts = gone.jsonl", "no such file", "looked in"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def test_steps_are_turned_round_at_the_rate_and_each_by_a_draw_of_its_own(rate: 
     """
 
     def near(flags: list[bool], share: float) -> bool:
-        return abs(sum(flags) - len(flags) * share) < 5 * (len(flags) * share * (1 - share)) ** 0.5
+        return abs(sum(flags) - len(flags) * share) < 5 * math.sqrt(len(flags) * share * (1 - share))
 
     first, second = turned(rate), turned(rate, attempt=1)
     flat = [flag for row in first for flag in row]
