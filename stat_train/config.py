@@ -42,6 +42,9 @@ QUESTION_KEYS = (
 )
 
 
+ArithmeticBenchmark = Literal["standard", "unseen_phrasings", "larger_numbers", "longer_chains", "retention"]
+
+
 class ArithmeticTask(Node):
     """The embedded task; pool, validation and benchmark are numbers of questions to make."""
 
@@ -51,13 +54,14 @@ class ArithmeticTask(Node):
     max_steps: Annotated[int, Field(ge=1, le=6)]
     pool: Positive
     validation: Positive
-    benchmark: Positive
-    benchmarks: Annotated[
-        list[Literal["standard", "unseen_phrasings", "larger_numbers", "longer_chains", "retention"]],
-        Field(min_length=1),
-    ]
+    benchmark: Positive | dict[ArithmeticBenchmark, Positive]
+    benchmarks: Annotated[list[ArithmeticBenchmark], Field(min_length=1)]
     grader: Literal["exact", "numeric", "math"]
     grader_timeout_seconds: Annotated[float, Field(gt=0), OPERATIONAL]
+
+    def benchmark_size(self, name: ArithmeticBenchmark) -> int:
+        """Return how many questions a benchmark has."""
+        return self.benchmark if isinstance(self.benchmark, int) else self.benchmark[name]
 
 
 class FieldNames(Node):

@@ -220,7 +220,7 @@ def training_set(
         "grader": run.grader_identity(),
     }
     inputs = [questions, skill_map, overlapping, diagnoses, profiled]
-    artifact = run.make("curate", 4, inputs, identity, build, ROWS, TABLE, CARD, "curation.json")
+    artifact = run.make("curate", 5, inputs, identity, build, ROWS, TABLE, CARD, "curation.json")
     run.say_all(told(json.loads((artifact.folder / "curation.json").read_text())))
     return artifact
 

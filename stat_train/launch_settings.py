@@ -63,6 +63,7 @@ class Sweep(Node):
     also: list[dict[Text, Text]]
     folder: Text | None
     published: Text | None
+    results: Text | None
 
 
 class Asked(Node):

@@ -44,9 +44,9 @@ def sizes_in(config: Config) -> Sizes | None:
     task = config.task
     if not isinstance(task, ArithmeticTask):
         return None
-    sizes: dict[str, int | None] = dict.fromkeys(task.benchmarks, task.benchmark)
+    sizes: dict[str, int | None] = {name: task.benchmark_size(name) for name in task.benchmarks}
     for name, each in config.benchmark.items():
-        sizes[name] = benchmark_size(config, name) if each.path else task.benchmark
+        sizes[name] = benchmark_size(config, name) if each.path else task.benchmark_size(task.benchmarks[0])
     known = {name: size for name, size in sizes.items() if size is not None}
     return Sizes(task.validation, known) if len(known) == len(sizes) else None
 

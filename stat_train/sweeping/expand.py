@@ -19,7 +19,7 @@ from stat_train.sweeping.axes import SEED, Values, as_arguments, key_of, sort_ar
 
 # What a sweep's folder has beside those of its jobs.
 NO_NAMES = ("jobs", "launcher", "slurm")
-NO_SWEEP = Sweep(params={}, together={}, also=[], folder=None, published=None)
+NO_SWEEP = Sweep(params={}, together={}, also=[], folder=None, published=None, results=None)
 # Nobody reads more of a folder's name.
 MAX_VALUE_CHARACTERS = 40
 # Of jobs with the same problem, so many are named.
@@ -41,7 +41,7 @@ class Plan(NamedTuple):
 
     `fixed` are the arguments that all share, `swept` the keys that tell the runs apart, `over_seeds` whether the seed
     is one of them and `with_seed` the settings that change with it. `published`: the table of published numbers that
-    the sweep names.
+    the sweep names; `results`: the folder for raw results.
     """
 
     folder: Path
@@ -51,6 +51,12 @@ class Plan(NamedTuple):
     over_seeds: bool
     with_seed: list[str]
     published: str | None
+    results: Path | None
+
+    def varies(self, job: SweepJob) -> dict[str, str]:
+        """Return the settings in which a job differs from those that are not the same with another seed."""
+        given = (override.partition("=") for override in job.overrides)
+        return {key: value for key, _, value in given if key not in (SEED, *self.with_seed)}
 
 
 def jobs_of(arguments: Sequence[str]) -> Plan:
@@ -76,7 +82,8 @@ def jobs_of(arguments: Sequence[str]) -> Plan:
         for name, values, one in zip(names, combinations, settings, strict=True)
     ]
     over_seeds = len({values.get(SEED) for values in combinations}) > 1
-    return Plan(folder, jobs, fixed, varied, over_seeds, with_seed, sweep.published)
+    results = Path(sweep.results).expanduser() if sweep.results else None
+    return Plan(folder, jobs, fixed, varied, over_seeds, with_seed, sweep.published, results)
 
 
 # -- their settings ---------------------------------------------------------------------------------------------------

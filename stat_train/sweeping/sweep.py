@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -21,6 +22,7 @@ from stat_train.sweeping.files import (
 )
 from stat_train.sweeping.job import last_words
 from stat_train.sweeping.launcher import SLURM, Launcher, launched, take_launcher
+from stat_train.sweeping.results import keep_result, write_results
 from stat_train.sweeping.table import (
     DONE_BEFORE,
     NOT_STARTED,
@@ -58,6 +60,7 @@ def sweep(arguments: Sequence[str], console: Console) -> int:
         rows = _rows(plan, waiting)
     print_rows(rows, console)
     print_comparison_of(plan, rows, console)
+    write_results(plan, rows, console)
     return exit_code(rows)
 
 
@@ -80,7 +83,7 @@ def _launch(plan: Plan, waiting: Sequence[SweepJob], launcher: Launcher, console
     for job in waiting:
         command = ["stat-train", *plan.fixed, *job.overrides, f"run_dir={job.settings.config.run_dir}"]
         write_job(folder, job.name, job.settings, command)
-    watch = Watch(folder, waiting, console)
+    watch = Watch(folder, waiting, console, partial(keep_result, plan))
     with launched(launcher, folder, [job.name for job in waiting]) as process:
         try:
             watch.until_ended(process)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -26,8 +26,10 @@ SECONDS_TO_SAVE = 900
 class Watch:
     """What is known of the jobs so far; each change is said once."""
 
-    def __init__(self, folder: Path, jobs: Sequence[SweepJob], console: Console) -> None:
-        self.folder, self.jobs, self.console = folder, jobs, console
+    def __init__(
+        self, folder: Path, jobs: Sequence[SweepJob], console: Console, when_done: Callable[[SweepJob], None]
+    ) -> None:
+        self.folder, self.jobs, self.console, self.when_done = folder, jobs, console, when_done
         self.seen: dict[str, Outcome] = {}
 
     def until_ended(self, launcher: subprocess.Popen[bytes]) -> None:
@@ -58,6 +60,8 @@ class Watch:
             if outcome and outcome != self.seen.get(job.name):
                 self.seen[job.name] = outcome
                 say_line(self.console, self._line(job.name, outcome))
+                if outcome.state == "done":
+                    self.when_done(job)
 
     def running(self) -> list[SweepJob]:
         """Return the jobs that were started and have not ended."""

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stat_train.config import ArithmeticTask, Config, TextTask
+from stat_train.config import ArithmeticBenchmark, ArithmeticTask, Config, TextTask
 from stat_train.counts import Count, Counts, seen
 from stat_train.errors import InputError
 from stat_train.progress import track
@@ -176,15 +176,15 @@ def _make_arithmetic(
     write_records(folder / "dropped.jsonl", unknown)
     pool = world.questions(str(seed), "pool", "pool", task.pool, mixed)
     _write_pool(folder, track(pool, "Making questions", task.pool))
-    made = task.pool + len(validation) + task.benchmark * len(task.benchmarks)
+    made = task.pool + len(validation) + sum(map(task.benchmark_size, task.benchmarks))
     return {"question": Count(made, made)} | _recorded_count(recorded, unknown)
 
 
-def _arithmetic_benchmark(name: str, task: ArithmeticTask, mixed: world.Family) -> Iterator[Question]:
+def _arithmetic_benchmark(name: ArithmeticBenchmark, task: ArithmeticTask, mixed: world.Family) -> Iterator[Question]:
     """Yield a benchmark's questions; they do not depend on the run's seed, so that seeds can be compared."""
     standard = world.Family(steps=(task.min_steps, task.max_steps))
     family = {"standard": standard, "retention": mixed}.get(name) or world.BENCHMARKS[name]
-    return world.questions("benchmark", "benchmark", name, task.benchmark, family)
+    return world.questions("benchmark", "benchmark", name, task.benchmark_size(name), family)
 
 
 def _read_text(

@@ -73,13 +73,15 @@ class ExactTeacher:
             yield Written(text, [])
 
     def new_question(self, requests: Iterable[QuestionRequest]) -> Iterator[NewQuestions]:
-        """Yield two new questions that need the skill, or the skills of one of the examples."""
+        """Yield two new questions like the examples: each needs the skills of one of them, and the one asked for."""
         for request in requests:
             random = Random(f"{self.settings.sampling_seed}/{request.id}/{request.skill}/{request.sample}")
             yield NewQuestions([self._write(random, request) for _ in range(2)], [])
 
     def _write(self, random: Random, request: QuestionRequest) -> str:
-        needed = [request.skill] if request.skill else random.choice(request.examples).skills or []
+        needed = list(random.choice(request.examples).skills or []) if request.examples else []
+        if request.skill and request.skill not in needed:
+            needed = [request.skill]
         return self._asking_for(random, needed)
 
     def _asking_for(self, random: Random, needed: Sequence[str]) -> str:
@@ -110,7 +112,7 @@ class ExactTeacher:
             yield Distinct(True, "each is an operation of its own", [])
 
     def write_queries(self, requests: Iterable[QueryRequest]) -> Iterator[Query]:
-        """Yield a question whose chain needs all the skills, and perhaps others, with its solution."""
+        """Yield a question whose chain needs just these skills, with its solution."""
         for request in requests:
             seed = self.settings.sampling_seed
             random = Random(f"{seed}/{'+'.join(request.skills)}/{request.query_type}/{request.sample}")

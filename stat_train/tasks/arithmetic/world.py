@@ -105,11 +105,9 @@ def draw_chain(random: Random, family: Family) -> Chain:
 
 
 def chain_with(random: Random, needed: Sequence[str]) -> Chain:
-    """Return a chain of the pool that needs these skills, and perhaps others, in any order."""
+    """Return a chain of the pool that needs just these skills, in any order."""
     while True:
-        others = [name for name in SKILL_NAMES if name not in needed]
-        more = random.sample(others, random.randint(0, max(0, Family().steps[1] - len(needed))))
-        names = random.sample([*needed, *more], len(needed) + len(more))
+        names = random.sample(needed, len(needed))
         if (chain := _draw_numbers(random, names, Family().scale)) and chain.split() == "pool":
             return chain
 

@@ -1,0 +1,32 @@
+"""The raw results of a sweep's runs, kept one by one as they are done, and the table of them at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from stat_train.claims.results import result_of, write_result
+from stat_train.claims.write import write_tables
+from stat_train.evaluation.compare_runs import EVALUATION_FILE
+from stat_train.sweeping.expand import Plan, SweepJob
+from stat_train.sweeping.table import DONE_BEFORE, JobRow, say_line
+
+
+def keep_result(plan: Plan, job: SweepJob) -> None:
+    """Write what a finished run came to, where the sweep keeps raw results and the run was evaluated."""
+    run_dir = plan.folder.expanduser() / job.name
+    if plan.results and (run_dir / EVALUATION_FILE).is_file():
+        write_result(plan.results, result_of(run_dir, job.name, plan.jobs.index(job), plan.varies(job)))
+
+
+def write_results(plan: Plan, rows: Sequence[JobRow], console: Console) -> None:
+    """Write the table and the pictures of all raw results, those of other machines or of an earlier sweep included."""
+    if not plan.results:
+        return
+    for row in rows:
+        if row.status == DONE_BEFORE:
+            keep_result(plan, row.job)
+    if any(plan.results.glob("*.json")):
+        for line in write_tables(plan.results):
+            say_line(console, line)
