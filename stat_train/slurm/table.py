@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
         table = SweepTable.model_validate_json((folder / FOLDER / FILE).read_text(encoding="utf-8"))
         rows = [_row(name, Path(place)) for name, place in table.runs.items()]
         jobs = [row.job for row in rows]
-        plan = Plan(folder, jobs, [], [], table.over_seeds, table.with_seed, table.published)
+        plan = Plan(folder, jobs, [], [], table.over_seeds, table.with_seed, table.published, None)
         console = Console(width=WIDTH)
         print_rows(rows, console)
         print_comparison_of(plan, rows, console)
