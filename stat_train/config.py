@@ -50,6 +50,7 @@ class ArithmeticTask(Node):
 
     name: Literal["arithmetic"]
     mix: Literal["a", "b", "c"]
+    pool_evenness: Share
     min_steps: Annotated[int, Field(ge=1, le=6)]
     max_steps: Annotated[int, Field(ge=1, le=6)]
     pool: Positive
@@ -58,6 +59,11 @@ class ArithmeticTask(Node):
     benchmarks: Annotated[list[ArithmeticBenchmark], Field(min_length=1)]
     grader: Literal["exact", "numeric", "math"]
     grader_timeout_seconds: Annotated[float, Field(gt=0), OPERATIONAL]
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings that a stage's hash covers; a pool of the mix itself is known as it always was."""
+        known_by = super().identity()
+        return known_by if self.pool_evenness else {k: v for k, v in known_by.items() if k != "pool_evenness"}
 
     def benchmark_size(self, name: ArithmeticBenchmark) -> int:
         """Return how many questions a benchmark has."""

@@ -15,7 +15,7 @@ from stat_train.progress import track
 from stat_train.records import Dropped, Question
 from stat_train.store import content_hash, write_json, write_records
 from stat_train.tasks.arithmetic import world
-from stat_train.tasks.arithmetic.mixes import MIXES
+from stat_train.tasks.arithmetic.mixes import MIXES, pool_weights
 from stat_train.tasks.arithmetic.skills import SKILL_NAMES
 from stat_train.tasks.skill_files import skill_list
 from stat_train.tasks.text import normalised, read_questions
@@ -96,7 +96,7 @@ def made_by(task: ArithmeticTask | TextTask, seed: int, others: OtherValidation 
     if isinstance(task, TextTask):
         return None
     rounds = {"validation_sets_before": others.made} if others.made else {}
-    return {"seed": seed, "world": world.fingerprint(MIXES[task.mix])} | rounds
+    return {"seed": seed, "world": world.fingerprint(pool_weights(task.mix, task.pool_evenness))} | rounds
 
 
 def skills_fingerprint(place: str) -> str:
@@ -174,7 +174,8 @@ def _make_arithmetic(
     write_records(folder / "validation.jsonl", validation)
     write_json(folder / "skills.json", {"": list(SKILL_NAMES)})
     write_records(folder / "dropped.jsonl", unknown)
-    pool = world.questions(str(seed), "pool", "pool", task.pool, mixed)
+    in_pool = world.Family(steps=steps, weights=pool_weights(task.mix, task.pool_evenness))
+    pool = world.questions(str(seed), "pool", "pool", task.pool, in_pool)
     _write_pool(folder, track(pool, "Making questions", task.pool))
     made = task.pool + len(validation) + sum(map(task.benchmark_size, task.benchmarks))
     return {"question": Count(made, made)} | _recorded_count(recorded, unknown)

@@ -31,4 +31,14 @@ _RARE = {
     "b": ("comparison", "digit_sum", "rounding", "average"),
     "c": ("comparison", "linear_equation", "digit_reversal", "largest_digit"),
 }
-MIXES: dict[str, dict[str, float]] = {mix: _USUAL | dict.fromkeys(rare, 0.008) for mix, rare in _RARE.items()}
+Weights = dict[str, float]
+MIXES: dict[str, Weights] = {mix: _USUAL | dict.fromkeys(rare, 0.008) for mix, rare in _RARE.items()}
+
+
+def pool_weights(mix: str, evenness: float) -> Weights:
+    """Return how often each skill appears in a pool between a mix (0) and all skills alike (1)."""
+    weights = MIXES[mix]
+    if not evenness:
+        return weights
+    total = sum(weights.values())
+    return {skill: (1 - evenness) * weight / total + evenness / len(weights) for skill, weight in weights.items()}
