@@ -23,7 +23,9 @@ from stat_train.sweeping.expand import Plan, jobs_of
 from stat_train.train_settings import GrpoTraining, SftTraining
 
 ROOT = Path(__file__).parents[1]
-EXPERIMENTS = [name for name in choices()["experiment"] if name != "paper/suite"]
+# Sweeps, which have no settings of one run.
+SUITES = ["paper/suite", "arithmetic_suite"]
+EXPERIMENTS = [name for name in choices()["experiment"] if name not in SUITES]
 PAPERS = ["paper/llama1b", "paper/llama3b", "paper/qwen3b"]
 # Fewer questions are planned sooner.
 SMALL = ["plan.pool_questions=60", "plan.benchmark_questions=1100"]
