@@ -6,12 +6,14 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from stat_train.claims.results import Result
+from stat_train.errors import UserError
 from stat_train.evaluation.over_seeds import over_seeds
 from stat_train.evaluation.summary import BASE, FINE_TUNED, REINFORCED
 from stat_train.intervals import TAIL
 
 # The recipes that draw for what the profile has missing; the others are baselines.
 TARGETED = ("stat_sel", "stat_syn", "skillmix")
+WHAT_IS_TRAINED = ("data_recipe", "train", "train.learning_rate", "rl")
 
 
 class Change(NamedTuple):
@@ -57,22 +59,37 @@ class Training(NamedTuple):
 
 
 def trainings(results: Sequence[Result]) -> list[Training]:
-    """Return the trainings of a sweep in its order, each with a run for each seed."""
-    found: dict[tuple[str, ...], Training] = {}
+    """Return the trainings of a sweep in its order, each with a run for each seed.
+
+    Raises UserError when two results are of the same training and seed.
+    """
+    found: dict[tuple[str, ...], dict[int, Result]] = {}
     for result in results:
-        key = tuple(f"{name}={value}" for name, value in result.varies.items())
-        made = found.setdefault((*key, result.arm), Training(_name(result), result.arm, {}))
-        made.runs[result.seed] = result
-    return list(found.values())
+        key = tuple(sorted(f"{name}={value}" for name, value in result.varies.items()))
+        first = found.setdefault((*key, result.arm), {}).setdefault(result.seed, result)
+        if first is not result:
+            same = f"are both of seed {result.seed} of the same training"
+            raise UserError(
+                f"{first.name} and {result.name}: {same}; expected one of them, so take the other file away"
+            )
+    firsts = [next(iter(runs.values())) for runs in found.values()]
+    return [Training(_name(first, firsts), first.arm, runs) for first, runs in zip(firsts, found.values(), strict=True)]
 
 
-def _name(result: Result) -> str:
-    """Return what tells a training from the others of its sweep: the recipe, and what else varies."""
-    told = {key: value for key, value in result.varies.items() if key not in ("data_recipe", "train.learning_rate")}
-    trained = "" if result.varies.get("train") == "none" else result.recipe
-    steps = [trained or BASE, *(["GRPO"] if result.arm == REINFORCED else [])]
-    more = [f"{key}={value}" for key, value in told.items() if key not in ("rl", "train")]
-    return ", ".join([" + ".join(steps), *more])
+def _name(result: Result, every: Sequence[Result]) -> str:
+    """Return what is trained on, and then the settings that tell it from others that are trained on the same."""
+    alike = [other for other in every if _steps(other) == _steps(result)]
+    told = [
+        f"{key.rpartition('.')[2]}={value}"
+        for key, value in result.varies.items()
+        if any(other.varies.get(key) != value for other in alike)
+    ]
+    return ", ".join([_steps(result), *told])
+
+
+def _steps(result: Result) -> str:
+    trained = result.recipe if FINE_TUNED in result.scores else BASE
+    return f"{trained} + GRPO" if result.arm == REINFORCED else trained
 
 
 def gain(training: Training, benchmark: str) -> Change:
@@ -93,6 +110,16 @@ def added_by_rl(training: Training, benchmark: str) -> Change | None:
         return None
     start = FINE_TUNED if FINE_TUNED in training.first.scores else BASE
     return _change([(run, start, run, REINFORCED) for run in training.runs.values()], benchmark)
+
+
+def pool_beside(training: Training, every: Iterable[Training]) -> Training | None:
+    """Return the model fine-tuned on as much of the pool: all that varies beside what is trained is the same."""
+    pools = [each for each in every if each.recipe == "pool" and each.arm == FINE_TUNED]
+    return next((pool for pool in pools if _others(pool) <= set(training.first.varies.items())), None)
+
+
+def _others(training: Training) -> set[tuple[str, str]]:
+    return {(key, value) for key, value in training.first.varies.items() if key not in WHAT_IS_TRAINED}
 
 
 def best_baseline(every: Iterable[Training], benchmark: str) -> Training | None:

@@ -16,7 +16,7 @@ from stat_train.sweeping.table import DONE_BEFORE, JobRow, say_line
 
 
 def keep_result(plan: Plan, console: Console, job: SweepJob) -> None:
-    """Write what a finished run came to, where the sweep keeps raw results and the run was evaluated; or say why not."""
+    """Write what a finished, evaluated run came to, where the sweep keeps raw results; or say why that cannot be."""
     run_dir = Path(job.settings.config.run_dir).expanduser()
     if not plan.results or not (run_dir / EVALUATION_FILE).is_file():
         return
