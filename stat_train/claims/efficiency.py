@@ -75,7 +75,9 @@ def _in_words(found: Reached) -> str:
     middle = statistics.median_high(found.pairs)
     low, high = _size(min(found.pairs), found.most), _size(max(found.pairs), found.most)
     times = (
-        f"{middle / REFERENCE_PAIRS:.1f} times" if math.isfinite(middle) else f"more than {found.most / 1000:g} times"
+        f"{middle / REFERENCE_PAIRS:.1f} times"
+        if math.isfinite(middle)
+        else f"more than {found.most / REFERENCE_PAIRS:g} times"
     )
     return f"- `{found.recipe}`: {each}; median {times} as many, from {low} to {high}"
 

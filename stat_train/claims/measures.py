@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from stat_train.claims.results import Result
+from stat_train.claims.results import Result, Scores
 from stat_train.errors import UserError
 from stat_train.evaluation.over_seeds import over_seeds
 from stat_train.evaluation.summary import BASE, FINE_TUNED, REINFORCED
@@ -133,10 +133,11 @@ def best_baseline(every: Iterable[Training], benchmark: str) -> Training | None:
 
 def _change(pairs: Sequence[tuple[Result, str, Result, str]], benchmark: str) -> Change:
     scores = [(a.scores[arm][benchmark], b.scores[other][benchmark]) for a, arm, b, other in pairs]
+    same = [a.questions[benchmark] == b.questions[benchmark] for a, _, b, _ in pairs]
     if len({run.questions[benchmark] for a, _, b, _ in pairs for run in (a, b)}) == 1:
         return _same_questions(tuple((tuple(before), tuple(after)) for before, after in scores))
     # Each seed has questions of its own, such as those that its student found difficult.
-    return student_t([_mean(after) - _mean(before) for before, after in scores])
+    return student_t([_points(*two, paired) for two, paired in zip(scores, same, strict=True)])
 
 
 # Tables, verdicts and pictures ask for the same changes, and one of 5 seeds with 4,000 questions takes half a second.
@@ -159,6 +160,14 @@ def student_t(per_seed: Sequence[float]) -> Change:
     error = (sum((each - mean) ** 2 for each in per_seed) / (count - 1) / count) ** 0.5
     reach = float(t.ppf(1 - TAIL, count - 1)) * error
     return Change(mean, mean - reach, mean + reach, list(per_seed))
+
+
+def _points(before: Scores, after: Scores, paired: bool) -> float:
+    """Return the change of one seed; of paired questions those count that are scored both before and after."""
+    if not paired:
+        return _mean(after) - _mean(before)
+    both = [(a, b) for a, b in zip(before, after, strict=True) if a is not None and b is not None]
+    return _mean(b for _, b in both) - _mean(a for a, _ in both)
 
 
 def _mean(scores: Iterable[float | None]) -> float:
