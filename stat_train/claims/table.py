@@ -69,9 +69,10 @@ def _bold(each: Training, best: Training | None) -> str:
 def _cost(each: Training) -> list[str]:
     """Return what a training was given: pairs, tokens over all epochs, learning rate; the first seed's."""
     first = each.first
-    tokens = (first.fine_tuning_tokens or 0) + (first.reinforcement_tokens or 0)
+    known = [each for each in (first.fine_tuning_tokens, first.reinforcement_tokens) if each is not None]
+    tokens = f"{sum(known) / 1e6:.2f}" if known else DASH
     rate = DASH if first.learning_rate is None or not first.pairs else f"{first.learning_rate:g}"
-    return [f"{first.pairs:,}", f"{tokens / 1e6:.2f}", rate]
+    return [f"{first.pairs:,}", tokens, rate]
 
 
 def _elsewhere(every: Sequence[Training]) -> Iterator[str]:

@@ -22,7 +22,7 @@ TWO = {"standard": right(0.25), "longer_chains": right(0)}
 RUNS = [
     *(result("pool", seed, 0, base=TWO, sft=TWO) for seed in (0, 1)),
     *(result("stat|sel", seed, 1, base=TWO, sft=TWO | {"standard": right(0.5 + seed / 4)}) for seed in (0, 1)),
-    result("pool", 0, 2, base=TWO, sft=TWO, rl=TWO | {"longer_chains": right(0.1)}),
+    result("pool", 0, 2, base=TWO, sft=TWO, rl=TWO | {"longer_chains": right(0.1)})._replace(fine_tuning_tokens=None),
 ]
 
 
@@ -55,7 +55,7 @@ def test_the_tables(tmp_path: Path) -> None:
     assert [row[:2] + row[5:] for row in rows[1:]] == [
         ["`pool`", "25.0", *cost],
         [best, "62.5", *cost],
-        ["`pool + GRPO`", "25.0", *cost],
+        ["`pool + GRPO`", "25.0", "5,000", "–", "0.0004"],
     ]
     assert rows[2][2:5] == [gained, gained, "–"]
     assert rows[1][3] == "–" and rows[1][4].startswith("-37.5 (")
