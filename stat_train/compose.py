@@ -308,8 +308,11 @@ def _schema_problems(error: ValidationError, values: Any) -> list[str]:
     unknown = [_key(one, values) for one in found if one["type"] == "extra_forbidden"]
     known = [key for key, _ in leaves(values) if not is_below(key, unknown)]
     problems: dict[str, list[str]] = {}
-    for one in found:
-        key = _key(one, values)
+    places = [_key(one, values) for one in found]
+    for one, key in zip(found, places, strict=True):
+        # Where a group could be given, what is wrong in it says more than that it is no number.
+        if isinstance(one["input"], dict) and any(place.startswith(f"{key}.") for place in places):
+            continue
         if one["loc"][-1] == "[key]":
             problems[key] = [f"no such setting; expected {_expectation(one)}"]
             continue

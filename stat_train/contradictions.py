@@ -53,7 +53,7 @@ def _check_task(config: Config) -> list[str]:
     if isinstance(task, ArithmeticTask):
         if task.min_steps > task.max_steps:
             problems.append(f"task.min_steps = {task.min_steps}: expected at most task.max_steps = {task.max_steps}")
-        return problems
+        return problems + _check_benchmark_sizes(task)
     if config.teacher.name == "arithmetic":
         problems.append(
             f"teacher = arithmetic: works for task=arithmetic only, not for {task.name}; try teacher=labels"
@@ -69,6 +69,17 @@ def _check_task(config: Config) -> list[str]:
     if isinstance(task.validation, str):
         places["task.validation"] = task.validation
     return problems + [problem for key, place in places.items() if place and (problem := absent_file(key, place))]
+
+
+def _check_benchmark_sizes(task: ArithmeticTask) -> list[str]:
+    if isinstance(task.benchmark, int) or set(task.benchmark) == set(task.benchmarks):
+        return []
+    absent = [name for name in task.benchmarks if name not in task.benchmark]
+    others = [name for name in task.benchmark if name not in task.benchmarks]
+    told = [f"it has none for {', '.join(absent)}"] if absent else []
+    told += [f"{', '.join(others)}: not among them"] if others else []
+    expected = f"expected a number for each of task.benchmarks = [{', '.join(task.benchmarks)}]"
+    return [f"task.benchmark = {task.benchmark}: {expected}; {'; '.join(told)}; or give one number for all"]
 
 
 def _check_student(config: Config) -> list[str]:

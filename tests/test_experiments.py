@@ -23,7 +23,9 @@ from stat_train.sweeping.expand import Plan, jobs_of
 from stat_train.train_settings import GrpoTraining, SftTraining
 
 ROOT = Path(__file__).parents[1]
-EXPERIMENTS = [name for name in choices()["experiment"] if name != "paper/suite"]
+# Sweeps, which have no settings of one run.
+SUITES = ["paper/suite", "arithmetic_suite"]
+EXPERIMENTS = [name for name in choices()["experiment"] if name not in SUITES]
 PAPERS = ["paper/llama1b", "paper/llama3b", "paper/qwen3b"]
 # Fewer questions are planned sooner.
 SMALL = ["plan.pool_questions=60", "plan.benchmark_questions=1100"]
@@ -274,6 +276,26 @@ def test_the_plan_of_the_suite_is_that_of_its_header(suite: Plan) -> None:
     found = plan_sweep(few)
     # 150 questions are read for a list of 7 subjects and then labelled; there are 150 rewrites.
     assert sum(each.total.calls for each in found) == 157 + 150 + 2 * 60 + 150 + 2 * written
+
+
+def test_the_suite_of_the_embedded_task_has_every_recipe_for_each_seed_with_its_student() -> None:
+    """With seed 1: eleven recipes by fine-tuning, four of them with GRPO after it, and GRPO alone."""
+    option, *arguments = command_of("arithmetic_suite")
+    given = [argument for argument in arguments if "launcher" not in argument]
+    plan = jobs_of([*given, "seed=1"])
+    runs = [job.settings.config for job in plan.jobs]
+    assert option == "-m" and plan.results == Path("results/arithmetic_suite")
+    assert Counter((each.rl.name, each.train.name) for each in runs) == {
+        ("none", "sft"): 11,
+        ("grpo", "sft"): 4,
+        ("grpo", "none"): 1,
+    }
+    assert {each.data_recipe.name for each in runs} == set(choices()["data_recipe"])
+    assert {(each.seed, getattr(each.student, "model", "")) for each in runs} == {(1, "tiny_b")}
+    assert {(getattr(each.task, "mix", ""), getattr(each.teacher, "error_rate", 0)) for each in runs} == {("b", 0.3)}
+    assert {getattr(each.rl, "prompts", "longer_chains") for each in runs} == {"longer_chains"}
+    assert len({each.data_recipe.pairs for each in runs}) == 1
+    assert all(list(each.benchmark) == ["difficult"] for each in runs)
 
 
 def test_a_plan_names_the_packages_that_only_its_runs_need(capsys: pytest.CaptureFixture[str]) -> None:

@@ -268,6 +268,20 @@ WRONG = {
     "second model for an exact teacher": Wrong(
         ["teacher=arithmetic", "audit.sample=5", "audit.model=m"], [["audit.model = m", "for teacher=openai only"]]
     ),
+    "benchmark without a size": Wrong(
+        ["task.benchmark={standard: 5}", "task.benchmarks=[standard,retention]"],
+        [["task.benchmark = {'standard': 5}", "each of task.benchmarks", "none for retention", "one number for all"]],
+    ),
+    "size of no benchmark": Wrong(
+        ["task.benchmark={standard: 5, longer_chains: 5}", "task.benchmarks=[standard]"],
+        [["task.benchmark = {", "task.benchmarks = [standard]; longer_chains: not among them"]],
+    ),
+    "size of a benchmark that there is none of": Wrong(
+        ["task.benchmark={standrd: 5}"], [["task.benchmark.standrd", 'Did you mean "standard"?']]
+    ),
+    "benchmark of no question": Wrong(
+        ["task.benchmark={standard: 0}"], [["task.benchmark.standard = 0", "greater than or equal to 1"]]
+    ),
     "minimum above maximum": Wrong(
         ["task.min_steps=3", "task.max_steps=2"], [["task.min_steps = 3", "expected at most task.max_steps = 2"]]
     ),

@@ -43,7 +43,7 @@ ORDER = (
     {"tasks", "models"},
     {"teacher"},
     {"diagnosis", "curation"},
-    {"training", "evaluation", "tracking"},
+    {"training", "evaluation", "tracking", "claims"},
     {
         "run",
         "benchmarks",
@@ -67,7 +67,7 @@ ORDER = (
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 HEAVY = {"torch", "transformers", "trl", "deepspeed", "accelerate", "peft", "tokenizers", "datasets", "scipy"}
-HEAVY |= {"krippendorff", "lm_eval"}
+HEAVY |= {"krippendorff", "lm_eval", "matplotlib"}
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 400, 60, 8
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -25,7 +26,8 @@ def efficiency(every: Sequence[Training]) -> str:
     curves = curves_of(every)
     if REFERENCE_PAIRS not in curves.get(REFERENCE, {}) or len(curves) < 2:
         return ""
-    lines = [_in_words(each) for recipe in curves if recipe != REFERENCE for each in [reached(curves, recipe)]]
+    every_recipe = [reached(curves, recipe) for recipe in curves if recipe != REFERENCE]
+    lines = [_in_words(each) for each in every_recipe if each.pairs]
     return (
         f"Pairs that reach what `{REFERENCE}` reaches with {REFERENCE_PAIRS:,}, straight lines between sizes (on a "
         f"logarithmic scale), seed by seed:\n\n" + "\n".join(lines)
@@ -70,10 +72,12 @@ def _crossing(curve: Mapping[int, float], goal: float) -> float:
 
 def _in_words(found: Reached) -> str:
     each = ", ".join(_size(pairs, found.most) for pairs in found.pairs)
-    middle = sorted(found.pairs)[len(found.pairs) // 2]
+    middle = statistics.median_high(found.pairs)
     low, high = _size(min(found.pairs), found.most), _size(max(found.pairs), found.most)
     times = (
-        f"{middle / REFERENCE_PAIRS:.1f} times" if math.isfinite(middle) else f"more than {found.most / 1000:g} times"
+        f"{middle / REFERENCE_PAIRS:.1f} times"
+        if math.isfinite(middle)
+        else f"more than {found.most / REFERENCE_PAIRS:g} times"
     )
     return f"- `{found.recipe}`: {each}; median {times} as many, from {low} to {high}"
 

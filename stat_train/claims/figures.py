@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -85,7 +86,9 @@ def _bars(axes: Axes, every: Sequence[Training], _: Any) -> None:
 def _lines(axes: Axes, every: Sequence[Training], key: str | None) -> None:
     assert key
     headline = every[0].first.headline
-    for colour, recipe in zip(LINE_COLOURS, dict.fromkeys(each.recipe for each in every), strict=False):
+    for colour, recipe in zip(
+        itertools.cycle(LINE_COLOURS), dict.fromkeys(each.recipe for each in every), strict=False
+    ):
         shown = [
             (x, gain(each, headline))
             for each in every

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
-from stat_train.claims.results import Result
+from stat_train.claims.results import Result, Scores
+from stat_train.errors import UserError
 from stat_train.evaluation.over_seeds import over_seeds
 from stat_train.evaluation.summary import BASE, FINE_TUNED, REINFORCED
 from stat_train.intervals import TAIL
 
 # The recipes that draw for what the profile has missing; the others are baselines.
 TARGETED = ("stat_sel", "stat_syn", "skillmix")
+# Enough for bounds to a tenth of a point; p values, which would need more, are not asked for.
+RESAMPLES = 1000
+WHAT_IS_TRAINED = ("data_recipe", "train", "train.learning_rate", "rl")
 
 
 class Change(NamedTuple):
@@ -57,22 +62,37 @@ class Training(NamedTuple):
 
 
 def trainings(results: Sequence[Result]) -> list[Training]:
-    """Return the trainings of a sweep in its order, each with a run for each seed."""
-    found: dict[tuple[str, ...], Training] = {}
+    """Return the trainings of a sweep in its order, each with a run for each seed.
+
+    Raises UserError when two results are of the same training and seed.
+    """
+    found: dict[tuple[str, ...], dict[int, Result]] = {}
     for result in results:
-        key = tuple(f"{name}={value}" for name, value in result.varies.items())
-        made = found.setdefault((*key, result.arm), Training(_name(result), result.arm, {}))
-        made.runs[result.seed] = result
-    return list(found.values())
+        key = tuple(sorted(f"{name}={value}" for name, value in result.varies.items()))
+        first = found.setdefault((*key, result.arm), {}).setdefault(result.seed, result)
+        if first is not result:
+            same = f"are both of seed {result.seed} of the same training"
+            raise UserError(
+                f"{first.name} and {result.name}: {same}; expected one of them, so take the other file away"
+            )
+    firsts = [next(iter(runs.values())) for runs in found.values()]
+    return [Training(_name(first, firsts), first.arm, runs) for first, runs in zip(firsts, found.values(), strict=True)]
 
 
-def _name(result: Result) -> str:
-    """Return what tells a training from the others of its sweep: the recipe, and what else varies."""
-    told = {key: value for key, value in result.varies.items() if key not in ("data_recipe", "train.learning_rate")}
-    trained = "" if result.varies.get("train") == "none" else result.recipe
-    steps = [trained or BASE, *(["GRPO"] if result.arm == REINFORCED else [])]
-    more = [f"{key}={value}" for key, value in told.items() if key not in ("rl", "train")]
-    return ", ".join([" + ".join(steps), *more])
+def _name(result: Result, every: Sequence[Result]) -> str:
+    """Return what is trained on, and then the settings that tell it from others that are trained on the same."""
+    alike = [other for other in every if _steps(other) == _steps(result)]
+    told = [
+        f"{key.rpartition('.')[2]}={value}"
+        for key, value in result.varies.items()
+        if any(other.varies.get(key) != value for other in alike)
+    ]
+    return ", ".join([_steps(result), *told])
+
+
+def _steps(result: Result) -> str:
+    trained = result.recipe if FINE_TUNED in result.scores else BASE
+    return f"{trained} + GRPO" if result.arm == REINFORCED else trained
 
 
 def gain(training: Training, benchmark: str) -> Change:
@@ -95,6 +115,16 @@ def added_by_rl(training: Training, benchmark: str) -> Change | None:
     return _change([(run, start, run, REINFORCED) for run in training.runs.values()], benchmark)
 
 
+def pool_beside(training: Training, every: Iterable[Training]) -> Training | None:
+    """Return the model fine-tuned on as much of the pool: all that varies beside what is trained is the same."""
+    pools = [each for each in every if each.recipe == "pool" and each.arm == FINE_TUNED]
+    return next((pool for pool in pools if _others(pool) <= set(training.first.varies.items())), None)
+
+
+def _others(training: Training) -> set[tuple[str, str]]:
+    return {(key, value) for key, value in training.first.varies.items() if key not in WHAT_IS_TRAINED}
+
+
 def best_baseline(every: Iterable[Training], benchmark: str) -> Training | None:
     """Return the fine-tuned model with the highest mean accuracy whose recipe targets no missing skill."""
     baselines = [each for each in every if each.recipe not in TARGETED and each.arm == FINE_TUNED]
@@ -103,13 +133,20 @@ def best_baseline(every: Iterable[Training], benchmark: str) -> Training | None:
 
 def _change(pairs: Sequence[tuple[Result, str, Result, str]], benchmark: str) -> Change:
     scores = [(a.scores[arm][benchmark], b.scores[other][benchmark]) for a, arm, b, other in pairs]
+    same = [a.questions[benchmark] == b.questions[benchmark] for a, _, b, _ in pairs]
     if len({run.questions[benchmark] for a, _, b, _ in pairs for run in (a, b)}) == 1:
-        found = over_seeds(scores)
-        assert found.difference is not None
-        low, high = (None if bound is None else 100 * bound for bound in (found.low, found.high))
-        return Change(100 * found.difference, low, high, [100 * each for each in found.per_seed])
+        return _same_questions(tuple((tuple(before), tuple(after)) for before, after in scores))
     # Each seed has questions of its own, such as those that its student found difficult.
-    return student_t([_mean(after) - _mean(before) for before, after in scores])
+    return student_t([_points(*two, paired) for two, paired in zip(scores, same, strict=True)])
+
+
+# Tables, verdicts and pictures ask for the same changes, and one of 5 seeds with 4,000 questions takes half a second.
+@lru_cache(maxsize=256)
+def _same_questions(scores: tuple[tuple[Sequence[float | None], Sequence[float | None]], ...]) -> Change:
+    found = over_seeds(scores, resamples=RESAMPLES)
+    assert found.difference is not None
+    low, high = (None if bound is None else 100 * bound for bound in (found.low, found.high))
+    return Change(100 * found.difference, low, high, [100 * each for each in found.per_seed])
 
 
 def student_t(per_seed: Sequence[float]) -> Change:
@@ -123,6 +160,14 @@ def student_t(per_seed: Sequence[float]) -> Change:
     error = (sum((each - mean) ** 2 for each in per_seed) / (count - 1) / count) ** 0.5
     reach = float(t.ppf(1 - TAIL, count - 1)) * error
     return Change(mean, mean - reach, mean + reach, list(per_seed))
+
+
+def _points(before: Scores, after: Scores, paired: bool) -> float:
+    """Return the change of one seed; of paired questions those count that are scored both before and after."""
+    if not paired:
+        return _mean(after) - _mean(before)
+    both = [(a, b) for a, b in zip(before, after, strict=True) if a is not None and b is not None]
+    return _mean(b for _, b in both) - _mean(a for a, _ in both)
 
 
 def _mean(scores: Iterable[float | None]) -> float:

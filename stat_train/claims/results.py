@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 from stat_train import __version__
 from stat_train.errors import UserError
-from stat_train.evaluation.compare_runs import RunResult, load_run
+from stat_train.evaluation.compare_runs import RunResult, load_run, questions_of
 from stat_train.evaluation.summary import BASE, headline_benchmark
-from stat_train.records import Question
-from stat_train.store import read_records, write_text
+from stat_train.records import SkillProfile
+from stat_train.store import write_text
 
 Scores = list[float | None]
 # A skill counts as one that was not missing when the profile has it missing in fewer of the questions that need it.
@@ -65,44 +65,50 @@ class Result(NamedTuple):
 
 def result_of(run_dir: Path, name: str, place: int, varies: Mapping[str, str]) -> Result:
     """Return what a finished run came to; raises UserError when the folder holds none."""
-    run = load_run(run_dir)
-    ids = _questions_of(run)
+    run, profile = load_run(run_dir), _profile(run_dir)
+    ids = _questions_of(run, profile)
     arms = [BASE, *reversed(run.arms)]
-    profile = json.loads((run_dir / "profile.json").read_text(encoding="utf-8"))
     costs = run.costs or {}
     return Result(
         name=name,
         place=place,
         varies=dict(varies),
         seed=int(run.config["seed"]),
-        student=f"{Path(run.config['student']['model']).name}",
+        student=Path(run.config["student"]["model"]).name,
         recipe=str(run.config["data_recipe"]["name"]),
         pairs=run.pairs,
         learning_rate=run.config["train"].get("learning_rate"),
         fine_tuning_tokens=costs.get("fine_tuning_tokens"),
         reinforcement_tokens=costs.get("reinforcement_tokens"),
-        difficult=int(profile["difficult"]),
+        difficult=profile.difficult,
         questions={key: _hash(each) for key, each in ids.items()},
         scores={arm: {key: _scores(run, arm, key, each) for key, each in ids.items()} for arm in arms},
     )
 
 
-def _questions_of(run: RunResult) -> dict[str, list[str]]:
+def _profile(run_dir: Path) -> SkillProfile:
+    file = run_dir / "profile.json"
+    try:
+        return SkillProfile.model_validate_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: no profile of a student ({error}); run it again with until=evaluate") from error
+
+
+def _questions_of(run: RunResult, profile: SkillProfile) -> dict[str, list[str]]:
     """Return the ids of the questions of each benchmark, the one that the run is judged by first."""
     scored = run.scores[BASE]
     names = [name for name in scored if all(name in run.scores[arm] for arm in run.arms)]
     first = headline_benchmark(run.config, names)
     found = {name: sorted(scored[name]) for name in sorted(names, key=lambda name: name != first)}
-    if RETENTION in found:
-        found[RETAINED] = sorted(_retained(run))
+    if RETENTION in found and (retained := _retained(run, profile)):
+        found[RETAINED] = retained
     return found
 
 
-def _retained(run: RunResult) -> list[str]:
-    profile = json.loads((run.folder / "profile.json").read_text(encoding="utf-8"))
-    missing = {gap["skill"] for gap in profile["skills"] if gap["rate"] >= NOT_MISSING_BELOW}
-    questions = read_records(run.folder / "benchmark_questions" / f"{RETENTION}.jsonl", Question)
-    return [question.id for question in questions if not missing & set(question.skills or [])]
+def _retained(run: RunResult, profile: SkillProfile) -> list[str]:
+    missing = {gap.skill for gap in profile.skills if gap.rate >= NOT_MISSING_BELOW}
+    questions = questions_of([run], RETENTION)
+    return sorted(question.id for question in questions if missing.isdisjoint(question.skills or []))
 
 
 def _scores(run: RunResult, arm: str, benchmark: str, ids: Sequence[str]) -> Scores:
@@ -140,8 +146,8 @@ def _read(file: Path) -> Result:
         packed = values.pop("scores")
         scores = {arm: {key: unpack(each) for key, each in found.items()} for arm, found in packed.items()}
         return Result(**values, scores=scores)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file}: no raw results of a run ({error})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, zlib.error) as error:
+        raise UserError(f"{file}: no raw results of a run ({error}); make it again, or take it away") from error
 
 
 def pack(scores: Scores) -> str | Scores:

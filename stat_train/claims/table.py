@@ -6,10 +6,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stat_train.claims.efficiency import efficiency
-from stat_train.claims.measures import Change, Training, added_by_rl, against, best_baseline, gain, trainings
+from stat_train.claims.measures import (
+    Change,
+    Training,
+    added_by_rl,
+    against,
+    best_baseline,
+    gain,
+    pool_beside,
+    trainings,
+)
 from stat_train.claims.results import RETAINED, Result, read_results
 from stat_train.claims.verdicts import points, verdicts
-from stat_train.evaluation.summary import BASE, FINE_TUNED, REINFORCED
+from stat_train.evaluation.summary import BASE, REINFORCED
 
 DASH = "–"
 
@@ -38,11 +47,11 @@ def _opening(folder: Path, results: Sequence[Result]) -> str:
 def _gains(every: Sequence[Training]) -> str:
     """Return the main table: each training against the students as they were, the pool, and the best baseline."""
     headline = every[0].first.headline
-    pool = next((each for each in every if each.recipe == "pool" and each.arm == FINE_TUNED), None)
     best = best_baseline(every, headline)
     head = ["", headline, "gain", "against `pool`", "against the best baseline", "pairs", "tokens, M", "rate"]
     rows = [[BASE, f"{every[0].accuracy(headline, BASE):.1f}", *[DASH] * 6]]
     for each in every:
+        pool = pool_beside(each, every)
         others = [
             _cell(against(other, each, headline)) if other and other is not each else DASH for other in (pool, best)
         ]
@@ -60,25 +69,30 @@ def _bold(each: Training, best: Training | None) -> str:
 def _cost(each: Training) -> list[str]:
     """Return what a training was given: pairs, tokens over all epochs, learning rate; the first seed's."""
     first = each.first
-    tokens = (first.fine_tuning_tokens or 0) + (first.reinforcement_tokens or 0)
+    known = [each for each in (first.fine_tuning_tokens, first.reinforcement_tokens) if each is not None]
+    tokens = f"{sum(known) / 1e6:.2f}" if known else DASH
     rate = DASH if first.learning_rate is None or not first.pairs else f"{first.learning_rate:g}"
-    return [f"{first.pairs:,}", f"{tokens / 1e6:.2f}", rate]
+    return [f"{first.pairs:,}", tokens, rate]
 
 
 def _elsewhere(every: Sequence[Training]) -> Iterator[str]:
     """Yield a table of the gains on the other benchmarks, where there are some."""
-    others = [name for name in every[0].benchmarks if name != every[0].first.headline]
+    others = [name for name in every[0].benchmarks if name != every[0].first.headline and _all_have(name, every)]
     if others:
         base = [BASE, *(f"{every[0].accuracy(name, BASE):.1f}" for name in others)]
         rows = [[f"`{each.name}`", *(points(gain(each, name)) for name in others)] for each in every]
         yield "Gains on the other benchmarks:\n\n" + _table(["", *others], [base, *rows])
 
 
+def _all_have(benchmark: str, every: Sequence[Training]) -> bool:
+    return all(benchmark in each.benchmarks for each in every)
+
+
 def _reinforced(every: Sequence[Training]) -> Iterator[str]:
     """Yield what reinforcement learning added to each model that it started from."""
     after = [each for each in every if each.arm == REINFORCED]
     if after:
-        names = [name for name in after[0].benchmarks if name != RETAINED]
+        names = [name for name in after[0].benchmarks if name != RETAINED and _all_have(name, after)]
         rows = [[f"`{each.name}`", *(_cell(added_by_rl(each, name)) for name in names)] for each in after]
         yield "What GRPO added to the model that it started from:\n\n" + _table(["", *names], rows)
 
@@ -93,7 +107,7 @@ def _per_seed(every: Sequence[Training]) -> str:
     seeds = sorted({seed for each in every for seed in each.runs})
     rows = []
     for each in every:
-        gained = dict(zip(each.runs, gain(each, headline).per_seed or [gain(each, headline).points], strict=True))
+        gained = dict(zip(each.runs, gain(each, headline).per_seed, strict=True))
         rows.append([f"`{each.name}`", *(f"{gained[seed]:+.1f}" if seed in gained else DASH for seed in seeds)])
     return f"Gain on {headline}, seed by seed:\n\n" + _table(["", *map(str, seeds)], rows)
 
@@ -104,4 +118,5 @@ def _cell(change: Change | None) -> str:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)

@@ -23,8 +23,11 @@ class Verdict(NamedTuple):
 
 
 def verdicts(every: Sequence[Training]) -> list[Verdict]:
-    """Return the claims that the trainings there are can decide."""
-    tuned = {each.recipe: each for each in every if each.arm == FINE_TUNED}
+    """Return the claims that the trainings there are can decide: none where a recipe was trained in several ways."""
+    fine_tuned = [each for each in every if each.arm == FINE_TUNED]
+    tuned = {each.recipe: each for each in fine_tuned}
+    if len(tuned) < len(fine_tuned):
+        return []
     found = [verdict for recipe in TARGETED if recipe in tuned for verdict in _of_targeted(tuned[recipe], every)]
     gains = [gain(tuned[recipe], tuned[recipe].first.headline).points for recipe in TARGETED if recipe in tuned]
     if gains:

@@ -8,6 +8,7 @@ from pathlib import Path
 from stat_train.claims.figures import MISSING, can_draw, draw
 from stat_train.claims.table import markdown
 from stat_train.ending import exit_code_of
+from stat_train.errors import UserError
 from stat_train.store import write_text
 
 
@@ -27,6 +28,8 @@ def main() -> int:
     """Write the tables of the folders that the command line names."""
 
     def work() -> int:
+        if not sys.argv[1:]:
+            raise UserError("no folder given; expected one or more that hold raw results (*.json) of a sweep")
         for folder in sys.argv[1:]:
             print("\n".join(write_tables(Path(folder))))
         return 0

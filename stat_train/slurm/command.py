@@ -84,9 +84,11 @@ def _of_a_sweep(arguments: Arguments, command: Sequence[str]) -> Submission:
     graph.jobs.append(table_job(folder.name, runs[0].settings, graph.jobs))
     named = SweepTable(
         runs={run.name: str(run.folder) for run in runs},
+        overrides={job.name: job.overrides for job in plan.jobs},
         over_seeds=plan.over_seeds,
         with_seed=plan.with_seed,
         published=plan.published,
+        results=plan.results.absolute() if plan.results else None,
     )
     return Submission(graph, command, folder, named)
 

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
 from stat_train.claims.results import result_of, write_result
 from stat_train.claims.write import write_tables
+from stat_train.errors import StatTrainError
 from stat_train.evaluation.compare_runs import EVALUATION_FILE
 from stat_train.sweeping.expand import Plan, SweepJob
 from stat_train.sweeping.table import DONE_BEFORE, JobRow, say_line
 
 
-def keep_result(plan: Plan, job: SweepJob) -> None:
-    """Write what a finished run came to, where the sweep keeps raw results and the run was evaluated."""
-    run_dir = plan.folder.expanduser() / job.name
-    if plan.results and (run_dir / EVALUATION_FILE).is_file():
+def keep_result(plan: Plan, console: Console, job: SweepJob) -> None:
+    """Write what a finished, evaluated run came to, where the sweep keeps raw results; or say why that cannot be."""
+    run_dir = Path(job.settings.config.run_dir).expanduser()
+    if not plan.results or not (run_dir / EVALUATION_FILE).is_file():
+        return
+    try:
         write_result(plan.results, result_of(run_dir, job.name, plan.jobs.index(job), plan.varies(job)))
+    except StatTrainError as error:
+        say_line(console, f"{job.name}  no raw results: {error}")
 
 
 def write_results(plan: Plan, rows: Sequence[JobRow], console: Console) -> None:
@@ -25,8 +31,8 @@ def write_results(plan: Plan, rows: Sequence[JobRow], console: Console) -> None:
     if not plan.results:
         return
     for row in rows:
-        if row.status == DONE_BEFORE:
-            keep_result(plan, row.job)
+        if row.status in ("done", DONE_BEFORE):
+            keep_result(plan, console, row.job)
     if any(plan.results.glob("*.json")):
         for line in write_tables(plan.results):
             say_line(console, line)

@@ -83,7 +83,7 @@ def _launch(plan: Plan, waiting: Sequence[SweepJob], launcher: Launcher, console
     for job in waiting:
         command = ["stat-train", *plan.fixed, *job.overrides, f"run_dir={job.settings.config.run_dir}"]
         write_job(folder, job.name, job.settings, command)
-    watch = Watch(folder, waiting, console, partial(keep_result, plan))
+    watch = Watch(folder, waiting, console, partial(keep_result, plan, console))
     with launched(launcher, folder, [job.name for job in waiting]) as process:
         try:
             watch.until_ended(process)

@@ -228,7 +228,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--hidden-size", type=int, default=128, help=f"a multiple of {HEAD_SIZE}")
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--card-questions", type=int, default=300, help="questions per skill for the model card")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.hidden_size < HEAD_SIZE or arguments.hidden_size % HEAD_SIZE:
+        parser.error(f"--hidden-size {arguments.hidden_size}: expected a multiple of {HEAD_SIZE}, the size of a head")
+    return arguments
 
 
 def main() -> None:

@@ -103,6 +103,8 @@ def test_answers_of_the_student_are_counted(capsys: pytest.CaptureFixture[str]) 
 def test_answers_of_the_embedded_task_are_known_without_questions(capsys: pytest.CaptureFixture[str]) -> None:
     made = planned(capsys, "task.validation=30", "task.benchmark=50", "task.benchmarks=[standard,retention]")
     assert made["answers"]["validation"] == 30 and made["answers"]["benchmarks"] == 2 * 50 * 2
+    sizes = ["task.benchmark={standard: 50, retention: 7}", "task.benchmarks=[standard,retention]"]
+    assert planned(capsys, *sizes)["answers"]["benchmarks"] == (50 + 7) * 2
     assert planned(capsys, "until=train")["answers"]["benchmarks"] == 0
 
 

@@ -183,9 +183,10 @@ def test_a_script_writes_down_how_it_ended_and_the_table_names_the_job_that_fail
     logs["profile"].with_suffix(".exit").write_text("0\n")
     rows = [{"stage": stage, "job_id": log.stem[-1], "log": str(log)} for stage, log in logs.items()]
     write_json(run / work.FOLDER / work.JOBS_FILE, rows)
-    table.write_table(
-        tmp_path, table.SweepTable(runs={"run": str(run)}, over_seeds=False, with_seed=[], published=None)
+    found = table.SweepTable(
+        runs={"run": str(run)}, overrides={"run": []}, over_seeds=False, with_seed=[], published=None, results=None
     )
+    table.write_table(tmp_path, found)
     assert table.main([str(tmp_path)]) == 1
     reason = f"run  failed: job 7 (label), FAILED, exit code 4: no such module (log {logs['label']})"
     assert reason in capsys.readouterr().out

@@ -25,7 +25,7 @@ GRPO = [{"rl": "grpo", "data_recipe": "pool", "seed": "0,2"}, {"rl": "grpo", "da
 def sweep_of(
     together: dict[str, list[Values]], also: list[Values] | None = None, params: Values | None = None
 ) -> Sweep:
-    return Sweep(params=params or {}, together=together, also=also or [], folder=None, published=None)
+    return Sweep(params=params or {}, together=together, also=also or [], folder=None, published=None, results=None)
 
 
 def varied(*arguments: str, also: list[Values] | None = None, params: Values | None = None) -> list[Values]:

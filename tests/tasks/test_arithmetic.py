@@ -52,6 +52,18 @@ def test_a_chain_is_read_back_as_it_was_written(family: Family) -> None:
         assert Chain.parse(str(chain)) == chain
 
 
+def test_a_chain_can_be_asked_for_by_any_two_skills_and_needs_just_these_in_any_order() -> None:
+    """But for two that make no chain alone: each leaves one digit, and asks for several. These have a third."""
+    for needed in combinations(SKILL_NAMES, 2):
+        chains = [world.chain_with(Random(f"{needed}/{index}"), needed) for index in range(2)]
+        assert {chain.split() for chain in chains} == {"pool"}
+        found = [{name for name, _ in chain.steps} for chain in chains]
+        alone = set(needed) != {"last_digit", "largest_digit"}
+        assert all(skills == set(needed) if alone else skills > set(needed) for skills in found)
+    asked = [world.chain_with(Random(index), ["addition", "subtraction"]) for index in range(40)]
+    assert {chain.steps[0][0] for chain in asked} == {"addition", "subtraction"}
+
+
 def test_the_written_form_of_a_chain() -> None:
     chain = Chain(34, (("digit_sum", ()), ("arithmetic_sequence", (5, 4))))
     assert str(chain) == "digit_sum(34; ) arithmetic_sequence(5, 4)"

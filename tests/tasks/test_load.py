@@ -86,6 +86,14 @@ def test_numbers_of_questions(made: list[dict[str, list[Question]]]) -> None:
         }
 
 
+def test_each_benchmark_can_have_a_size_of_its_own(made: list[dict[str, list[Question]]], tmp_path: Path) -> None:
+    """Its questions are the first of those that a larger one has."""
+    sizes = {"standard": 30, "retention": 20}
+    run = _load(tmp_path / "made", _arithmetic(benchmark=sizes, benchmarks=["retention", "standard"], pool=50))
+    assert {name: run[name] for name in sizes} == {name: made[0][name][:size] for name, size in sizes.items()}
+    assert set(run) == {*sizes, "validation", "pool"}
+
+
 def test_benchmarks_do_not_depend_on_the_seed(made: list[dict[str, list[Question]]]) -> None:
     first, second, *_ = made
     assert all(first[name] == second[name] for name in BENCHMARKS)

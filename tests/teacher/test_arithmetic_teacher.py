@@ -13,7 +13,7 @@ from stat_train.tasks.answers import extract_final
 from stat_train.tasks.arithmetic.skills import SKILL_NAMES
 from stat_train.tasks.arithmetic.world import Family, questions
 from stat_train.teacher.arithmetic import ExactTeacher
-from stat_train.teacher.contract import RewriteRequest, exact_teacher
+from stat_train.teacher.contract import QuestionRequest, RewriteRequest, exact_teacher
 from stat_train.teacher.labels import LabelReader
 
 QUESTION = Question(id="q", question="?", answer="72", source="addition(34; 58) subtraction(20)")  # 34 -> 92 -> 72
@@ -140,3 +140,30 @@ def test_the_settings_name_the_teacher() -> None:
     teacher = exact_teacher(_settings(1.0, 3))
     assert isinstance(teacher, ExactTeacher)
     assert teacher.settings.error_rate == 1.0
+
+
+# -- new questions ----------------------------------------------------------------------------------------------------
+
+EXAMPLES = [
+    Question(id="both", question="?", skills=["addition", "subtraction"]),
+    Question(id="one", question="?", skills=["division"]),
+]
+
+
+def _needed(skill: str | None, examples: list[Question]) -> set[tuple[str, ...]]:
+    """Return which skills 40 new questions need."""
+    teacher = _teacher()
+    requests = [QuestionRequest("q", skill, examples, sample) for sample in range(20)]
+    written = [text for found in teacher.new_question(requests) for text in found.questions]
+    assert len(written) == 40
+    return {tuple(sorted(name for name, _ in teacher.chains[text].steps)) for text in written}
+
+
+def test_new_questions_need_what_one_of_the_examples_needs() -> None:
+    assert _needed(None, EXAMPLES) == {("addition", "subtraction"), ("division",)}
+
+
+def test_new_questions_for_a_skill_always_need_it() -> None:
+    """Where the example that is drawn does not, the skill alone."""
+    assert _needed("subtraction", EXAMPLES) == {("addition", "subtraction"), ("subtraction",)}
+    assert _needed("rounding", EXAMPLES) == _needed("rounding", []) == {("rounding",)}

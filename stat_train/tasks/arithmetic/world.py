@@ -8,10 +8,10 @@ validation set, benchmarks and the student's own training data never share a que
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 from random import Random
 from typing import Literal
 
@@ -93,6 +93,10 @@ BENCHMARKS: dict[str, Family] = {
 LONGER_CHAINS = {1: 1, 2: 2, 3: 6, 4: 4, 5: 4}
 
 
+# Skills that make a chain alone make one in fewer.
+TRIES_ALONE = 300
+
+
 def draw_chain(random: Random, family: Family) -> Chain:
     """Return a chain of distinct skills whose every result is a whole number of the family's size."""
     weights = family.skill_weights()
@@ -105,11 +109,16 @@ def draw_chain(random: Random, family: Family) -> Chain:
 
 
 def chain_with(random: Random, needed: Sequence[str]) -> Chain:
-    """Return a chain of the pool that needs just these skills, in any order."""
+    """Return a chain of the pool that needs these skills, in any order; others too where these alone make none."""
+    others = [name for name in SKILL_NAMES if name not in needed]
+    # The last digit and the largest one ask for a number of several digits, and each gives one of a single digit.
+    tried = 0
     while True:
-        names = random.sample(needed, len(needed))
+        more = random.sample(others, min(tried // TRIES_ALONE, len(others)))
+        names = random.sample([*needed, *more], len(needed) + len(more))
         if (chain := _draw_numbers(random, names, Family().scale)) and chain.split() == "pool":
             return chain
+        tried += 1
 
 
 def _distinct_skills(random: Random, weights: Mapping[str, float], count: int) -> list[str]:
@@ -203,10 +212,10 @@ def questions(seed: str, split: Split, name: str, count: int, family: Family) ->
 def longer_chains(seed: str, count: int) -> list[Question]:
     """Return `count` questions of the pool's split: each length has its share of LONGER_CHAINS, each skill the same."""
     total = sum(LONGER_CHAINS.values())
-    ends = [0, *(round(count * share / total) for share in accumulate(LONGER_CHAINS.values()))]
+    ends = [0, *(round(count * share / total) for share in itertools.accumulate(LONGER_CHAINS.values()))]
     return [
         question
-        for steps, (start, end) in zip(LONGER_CHAINS, pairwise(ends), strict=True)
+        for steps, (start, end) in zip(LONGER_CHAINS, itertools.pairwise(ends), strict=True)
         for question in questions(seed, "pool", f"rl-{steps}", end - start, Family(steps=(steps, steps)))
     ]
 

@@ -1,0 +1,67 @@
+"""How many pairs reach what others reach with few: crossings of straight lines, worked out by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from raw_results import result, right
+
+from stat_train.claims.efficiency import curves_of, efficiency, reached
+from stat_train.claims.measures import Training, trainings
+
+Shares = Mapping[int, float]
+
+
+def curve(recipe: str, *seeds: Shares) -> list[Training]:
+    """Return a training for each size; a seed's shares of right answers by the number of pairs."""
+    return trainings(
+        [
+            result(recipe, seed, varies={"data_recipe.pairs": str(pairs)}, base=right(0), sft=right(share))
+            for seed, shares in enumerate(seeds)
+            for pairs, share in shares.items()
+        ]
+    )
+
+
+TARGETED = curve("stat_sel", {1000: 0.5, 4000: 0.9}, {1000: 0.25, 4000: 0.9})
+
+
+def test_a_curve_is_crossed_between_two_sizes_at_its_first_and_never() -> None:
+    """Goals of 50 and 25 %. The pool goes from 25 % at 1,000 to 75 % at 4,000: half of the way is at twice 1,000."""
+    pool = curve("pool", {4000: 0.75, 1000: 0.25}, {1000: 0.25, 4000: 0.75})
+    curves = curves_of([*TARGETED, *pool])
+    assert list(curves["pool"]) == [1000, 4000]
+    found = reached(curves, "pool")
+    assert [round(pairs, 6) for pairs in found.pairs] == [2000, 1000]
+    low = curves_of([*TARGETED, *curve("pool", {500: 0.1, 8000: 0.4}, {500: 0.3, 8000: 0.2})])
+    assert reached(low, "pool").pairs == [math.inf, 500]
+
+
+def test_what_falls_after_a_crossing_does_not_undo_it() -> None:
+    """From 0 at 1,000 to 100 % at 4,000 half is at 2,000."""
+    curves = curves_of([*TARGETED, *curve("pool", {1000: 0.0, 4000: 1.0, 8000: 0.0}, {1000: 0.25, 4000: 0, 8000: 0})])
+    assert [round(pairs, 6) for pairs in reached(curves, "pool").pairs] == [2000, 1000]
+
+
+def test_in_words_each_seed_counts() -> None:
+    """Of two seeds the median is the worse one."""
+    pool = curve("pool", {1000: 0.25, 4000: 0.75}, {1000: 0.25, 4000: 0.75})
+    hard = curve("hard", {1000: 0.25, 8000: 0.25}, {1000: 0.5, 8000: 0.5})
+    assert efficiency([*TARGETED, *pool, *hard]).splitlines()[2:] == [
+        "- `pool`: 2,000, 1,000; median 2.0 times as many, from 1,000 to 2,000",
+        "- `hard`: more than 8,000, 1,000; median more than 8 times as many, from 1,000 to more than 8,000",
+    ]
+
+
+def test_a_recipe_without_a_seed_of_the_reference_is_not_named() -> None:
+    sizes = [(pairs, right(share)) for pairs, share in ((1000, 0.25), (4000, 0.75))]
+    other = [result("pool", 9, varies={"data_recipe.pairs": str(n)}, base=right(0), sft=marks) for n, marks in sizes]
+    assert len(curves_of(trainings(other))) == 1
+    assert "`pool`" not in efficiency([*TARGETED, *trainings(other)])
+
+
+def test_without_a_curve_or_the_reference_there_are_no_words() -> None:
+    assert efficiency(trainings([result("stat_sel", base="-", sft="+"), result("pool", base="-", sft="+")])) == ""
+    assert efficiency(curve("stat_sel", {500: 0.5, 4000: 0.9}) + curve("pool", {500: 0.5, 4000: 0.9})) == ""
+    assert efficiency(TARGETED) == ""
