@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from stat_train.config import (
-    ArithmeticTask,
     Config,
     ConsistencyDifficulty,
     Endpoint,
@@ -25,6 +24,7 @@ from stat_train.recipe_settings import (
     StatSynRecipe,
 )
 from stat_train.setting_types import Node
+from stat_train.task_settings import ArithmeticTask
 from stat_train.train_contradictions import check_reinforcement, check_rounds, check_training
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stat_train.benchmarks import benchmark_questions
-from stat_train.config import FieldNames, OpenAITeacher, RecordedStudent, TextTask
+from stat_train.config import OpenAITeacher, RecordedStudent
 from stat_train.counts import Count, Counts
 from stat_train.curation.decontamination import LEAK_PERCENT, SHINGLE_WORDS, Decontaminator, HeldOut, Hit
 from stat_train.curation.embedding import TFIDF
@@ -31,6 +31,7 @@ from stat_train.recipe_settings import HardRecipe
 from stat_train.records import Dropped, Overlap, TrainingExample
 from stat_train.run import Run, Summary
 from stat_train.store import Artifact, file_hash, read_records, write_json, write_records
+from stat_train.task_settings import FieldNames, TextTask
 from stat_train.tasks.load import open_pool, open_pool_skills
 from stat_train.tasks.text import read_questions
 from stat_train.teacher import skillmix

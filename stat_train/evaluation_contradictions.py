@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from stat_train.config import (
-    ArithmeticTask,
     BenchmarkSettings,
     Config,
     ConsistencyDifficulty,
@@ -16,6 +15,7 @@ from stat_train.config import (
     StepRewardDifficulty,
     absent_file,
 )
+from stat_train.task_settings import ArithmeticTask
 
 # Names that mean something else where benchmarks are named.
 NOT_FOR_BENCHMARKS = {

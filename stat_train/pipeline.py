@@ -20,12 +20,7 @@ from rich.console import Console
 
 from stat_train.benchmarks import benchmark_questions, require_answers
 from stat_train.compose import Settings
-from stat_train.config import (
-    Endpoint,
-    LocalStudent,
-    RecordedStudent,
-    TextTask,
-)
+from stat_train.config import Endpoint, LocalStudent, RecordedStudent
 from stat_train.costs import costs_of
 from stat_train.counts import Count, Counts
 from stat_train.curating import gathered, pool_overlaps, publish, replay, require_usable, training_set
@@ -60,6 +55,7 @@ from stat_train.run import ALONE, Round, Run, Summary
 from stat_train.scoring import step_rewards_of, step_scores
 from stat_train.store import Artifact, write_json, write_records
 from stat_train.student import student_weights, validation_answers, weights_to_train
+from stat_train.task_settings import TextTask
 from stat_train.tasks.graders import grade as grade_answers
 from stat_train.tasks.graders import unscored
 from stat_train.tasks.load import (

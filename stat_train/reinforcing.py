@@ -7,7 +7,6 @@ from pathlib import Path
 from random import Random
 
 from stat_train import stage
-from stat_train.config import FieldNames, TextTask
 from stat_train.counts import Count, Counts, seen
 from stat_train.curating import held_out_questions, left_out_rows
 from stat_train.curation.decontamination import Decontaminator
@@ -27,6 +26,7 @@ from stat_train.models.places import Weights
 from stat_train.records import Dropped, Question, TrainingExample
 from stat_train.run import Run, Summary
 from stat_train.store import Artifact, file_hash, read_records, write_json, write_records
+from stat_train.task_settings import FieldNames, TextTask
 from stat_train.tasks.arithmetic import world
 from stat_train.tasks.load import open_pool, open_pool_skills
 from stat_train.tasks.text import USUAL_FIELDS, read_questions

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stat_train import stage
-from stat_train.config import ArithmeticTask, StepRewardDifficulty
+from stat_train.config import StepRewardDifficulty
 from stat_train.counts import Count, Counts
 from stat_train.diagnosis.difficulty import find_difficult
 from stat_train.diagnosis.step_rewards import ExactChecker, ScoreJob, step_rewards, with_errors
@@ -14,6 +14,7 @@ from stat_train.models.places import model_place
 from stat_train.records import Answer, Difficulty, Dropped, Question, StepRewards
 from stat_train.run import Run, Summary
 from stat_train.store import Artifact, file_hash, read_records
+from stat_train.task_settings import ArithmeticTask
 
 
 def step_scores(run: Run, questions: Path, answers: Artifact, *links: str) -> Artifact | None:

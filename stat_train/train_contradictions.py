@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from stat_train.batches import cannot_split
-from stat_train.config import ArithmeticTask, Config, LocalStudent, absent_file, is_local
+from stat_train.config import Config, LocalStudent, absent_file, is_local
 from stat_train.errors import did_you_mean
+from stat_train.task_settings import ArithmeticTask
 from stat_train.train_settings import ExternalTraining, GrpoTraining, SftTraining
 
 LONGER_CHAINS = "longer_chains"

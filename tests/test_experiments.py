@@ -15,11 +15,12 @@ import pytest
 
 from stat_train.cli import main
 from stat_train.compose import choices, config_dir, read_settings
-from stat_train.config import Config, LocalStudent, OpenAITeacher, StepRewardDifficulty, TextTask
+from stat_train.config import Config, LocalStudent, OpenAITeacher, StepRewardDifficulty
 from stat_train.errors import ConfigError
 from stat_train.evaluation.published import read_published
 from stat_train.plan.sweep import plan_sweep
 from stat_train.sweeping.expand import Plan, jobs_of
+from stat_train.task_settings import TextTask
 from stat_train.train_settings import GrpoTraining, SftTraining
 
 ROOT = Path(__file__).parents[1]

@@ -25,6 +25,7 @@ ORDER = (
     {
         "setting_types",
         "recipe_settings",
+        "task_settings",
         "train_settings",
         "track_settings",
         "config",

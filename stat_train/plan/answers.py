@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 from stat_train import pipeline
 from stat_train.benchmarks import benchmarks_of
-from stat_train.config import ArithmeticTask, Config, LocalStudent
+from stat_train.config import Config, LocalStudent
 from stat_train.diagnosis.answering import how_asked
 from stat_train.plan.look import Look
 from stat_train.plan.stand_in import benchmark_size
 from stat_train.records import Question
 from stat_train.store import read_records
+from stat_train.task_settings import ArithmeticTask
 from stat_train.train_settings import SftTraining
 
 

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 from stat_train import pipeline
 from stat_train.compose import Settings, changed
-from stat_train.config import BenchmarkSettings, Config, FieldNames, RecordedStudent, TextTask, local_path
+from stat_train.config import BenchmarkSettings, Config, RecordedStudent, local_path
 from stat_train.models.recorded import read_recording
 from stat_train.plan.known import CHARACTERS_PER_TOKEN
 from stat_train.plan.look import Look
 from stat_train.recipe_settings import HardRecipe
 from stat_train.records import Dropped
 from stat_train.store import write_text
+from stat_train.task_settings import FieldNames, TextTask
 from stat_train.tasks.skill_files import skill_list
 from stat_train.train_contradictions import PROMPTS
 from stat_train.train_settings import GrpoTraining

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from stat_train.config import NOT_OF_A_RUN, ArithmeticTask, Config
+from stat_train.config import NOT_OF_A_RUN, Config
 from stat_train.plan.estimate import StageEstimate, total
 from stat_train.plan.show import Plan, absent_note, as_numbers, in_words, make_plan
 from stat_train.store import content_hash
 from stat_train.sweeping.expand import SweepJob
+from stat_train.task_settings import ArithmeticTask
 
 # What the calls of a stage depend on beside task and teacher; those of the others also depend on the recipe.
 ANSWERS = ("student", "difficulty", "seed", "audit")

@@ -8,13 +8,14 @@ from pathlib import Path
 from stat_train import pipeline
 from stat_train.benchmarks import benchmark_questions
 from stat_train.compose import Settings
-from stat_train.config import Config, TextTask, is_local, local_path
+from stat_train.config import Config, is_local, local_path
 from stat_train.errors import StatTrainError
 from stat_train.evaluation.harness import hub_data, require_tasks
 from stat_train.plan.look import Look
 from stat_train.prefetch.item import Item
 from stat_train.run import Build, Summary
 from stat_train.store import Artifact
+from stat_train.task_settings import TextTask
 from stat_train.train_contradictions import PROMPTS
 from stat_train.train_settings import GrpoTraining
 

@@ -5,20 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from stat_train.config import (
-    ArithmeticTask,
-    Config,
-    Endpoint,
-    LocalStudent,
-    RecordedStudent,
-    TextTask,
-    is_local,
-    local_path,
-)
+from stat_train.config import Config, Endpoint, LocalStudent, RecordedStudent, is_local, local_path
 from stat_train.diagnosis.answering import how_asked
 from stat_train.prefetch.show import network_stages
 from stat_train.setting_types import Node
 from stat_train.store import content_hash
+from stat_train.task_settings import ArithmeticTask, TextTask
 from stat_train.track_settings import NoTracking
 from stat_train.train_settings import GrpoTraining, NoReinforcement, NoTraining, Processes, SftTraining
 

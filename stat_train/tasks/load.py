@@ -8,12 +8,13 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stat_train.config import ArithmeticBenchmark, ArithmeticTask, Config, TextTask
+from stat_train.config import Config
 from stat_train.counts import Count, Counts, seen
 from stat_train.errors import InputError
 from stat_train.progress import track
 from stat_train.records import Dropped, Question
 from stat_train.store import content_hash, write_json, write_records
+from stat_train.task_settings import ArithmeticBenchmark, ArithmeticTask, TextTask
 from stat_train.tasks.arithmetic import world
 from stat_train.tasks.arithmetic.mixes import MIXES, pool_weights
 from stat_train.tasks.arithmetic.skills import SKILL_NAMES

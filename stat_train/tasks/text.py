@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple, NoReturn
 
-from stat_train.config import FieldNames, is_local
+from stat_train.config import is_local
 from stat_train.errors import InputError
 from stat_train.records import Dropped, Question
+from stat_train.task_settings import FieldNames
 from stat_train.tasks.answers import extract_final
 
 Split = Literal["train", "test"]

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from stat_train.config import ArithmeticTask, TextTask
 from stat_train.counts import add_up
 from stat_train.errors import InputError
 from stat_train.records import Dropped, Question
 from stat_train.store import read_records
+from stat_train.task_settings import ArithmeticTask, TextTask
 from stat_train.tasks.arithmetic.skills import SKILL_NAMES
 from stat_train.tasks.arithmetic.world import Chain
 from stat_train.tasks.load import NO_OTHERS, OtherValidation, load_questions, open_pool, validation_files

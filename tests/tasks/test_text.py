@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from stat_train.config import FieldNames
 from stat_train.errors import InputError
 from stat_train.records import Dropped, Question
+from stat_train.task_settings import FieldNames
 from stat_train.tasks import text
 from stat_train.tasks.text import normalised, read_questions
 
