@@ -630,7 +630,7 @@ def test_every_default_is_in_the_settings_files() -> None:
 
 
 # Known by it where it is not 0: a checker that does not err is the one that there was before it could.
-KNOWN_WHERE_IT_COUNTS = {"difficulty.checker_error_rate"}
+KNOWN_WHERE_IT_COUNTS = {"difficulty.checker_error_rate", "task.pool_evenness"}
 # How fast, not what: a batch for inference, how often a state is saved, how many answer at a time.
 OPERATIONAL_SETTINGS = {
     "audit.api_key_env",

@@ -9,15 +9,20 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from stat_train.claims.measures import Training
+from stat_train.evaluation.summary import FINE_TUNED
 
 PAIRS, REFERENCE, REFERENCE_PAIRS = "data_recipe.pairs", "stat_sel", 1000
 
 
 class Reached(NamedTuple):
-    """At how many pairs a recipe reaches the reference, for each seed; infinity where it does not within the sweep."""
+    """At how many pairs a recipe reaches the reference, for each seed; infinity where it does not within the sweep.
+
+    At `fewest` it may do so with fewer.
+    """
 
     recipe: str
     pairs: list[float]
+    fewest: int
     most: int
 
 
@@ -38,7 +43,7 @@ def curves_of(every: Sequence[Training]) -> dict[str, dict[int, Training]]:
     """Return the trainings of each recipe by their number of pairs, of a sweep that varies it."""
     found: dict[str, dict[int, Training]] = {}
     for each in every:
-        if PAIRS in each.first.varies:
+        if PAIRS in each.first.varies and each.arm == FINE_TUNED:
             found.setdefault(each.recipe, {})[int(each.first.varies[PAIRS])] = each
     return {recipe: dict(sorted(sizes.items())) for recipe, sizes in found.items() if len(sizes) > 1}
 
@@ -49,7 +54,7 @@ def reached(curves: Mapping[str, Mapping[int, Training]], recipe: str) -> Reache
     seeds = [seed for seed in reference.runs if all(seed in each.runs for each in sizes.values())]
     goal = {seed: _accuracy(reference, seed) for seed in seeds}
     found = [_crossing({pairs: _accuracy(each, seed) for pairs, each in sizes.items()}, goal[seed]) for seed in seeds]
-    return Reached(recipe, found, max(sizes))
+    return Reached(recipe, found, min(sizes), max(sizes))
 
 
 def _accuracy(training: Training, seed: int) -> float:
@@ -71,9 +76,9 @@ def _crossing(curve: Mapping[int, float], goal: float) -> float:
 
 
 def _in_words(found: Reached) -> str:
-    each = ", ".join(_size(pairs, found.most) for pairs in found.pairs)
+    each = ", ".join(_size(pairs, found) for pairs in found.pairs)
     middle = statistics.median_high(found.pairs)
-    low, high = _size(min(found.pairs), found.most), _size(max(found.pairs), found.most)
+    low, high = _size(min(found.pairs), found), _size(max(found.pairs), found)
     times = (
         f"{middle / REFERENCE_PAIRS:.1f} times"
         if math.isfinite(middle)
@@ -82,5 +87,7 @@ def _in_words(found: Reached) -> str:
     return f"- `{found.recipe}`: {each}; median {times} as many, from {low} to {high}"
 
 
-def _size(pairs: float, most: int) -> str:
-    return f"{pairs:,.0f}" if math.isfinite(pairs) else f"more than {most:,}"
+def _size(pairs: float, found: Reached) -> str:
+    if math.isinf(pairs):
+        return f"more than {found.most:,}"
+    return f"at most {found.fewest:,}" if pairs == found.fewest else f"{pairs:,.0f}"

@@ -29,7 +29,8 @@ def can_draw() -> bool:
 def draw(folder: Path, places: Path) -> list[Path]:
     """Draw what the raw results in a folder show to files beside `places`; return those files.
 
-    Where a setting takes several numbers the gain is drawn against it, one line a recipe; else a bar for each training.
+    Where a setting takes several numbers, and is set in all trainings, the gain is drawn against it, one line a recipe;
+    else there is a bar for each training.
     Raises UserError without matplotlib.
     """
     if not can_draw():
@@ -40,9 +41,10 @@ def draw(folder: Path, places: Path) -> list[Path]:
 
 
 def _numeric(every: Sequence[Training]) -> list[str]:
-    """Return the settings that take at least three different numbers over the trainings."""
+    """Return the settings that all trainings have, with at least three different numbers."""
     keys = dict.fromkeys(key for each in every for key in each.first.varies if key != "train.learning_rate")
-    return [key for key in keys if len({_number(each, key) for each in every} - {None}) >= 3]
+    numbers = {key: {_number(each, key) for each in every} for key in keys}
+    return [key for key, found in numbers.items() if None not in found and len(found) >= 3]
 
 
 def _number(each: Training, key: str) -> float | None:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from stat_train.claims.results import Result, Scores
+from stat_train.compose import is_below
 from stat_train.errors import UserError
 from stat_train.evaluation.over_seeds import over_seeds
 from stat_train.evaluation.summary import BASE, FINE_TUNED, REINFORCED
@@ -16,6 +17,7 @@ from stat_train.intervals import TAIL
 TARGETED = ("stat_sel", "stat_syn", "skillmix")
 # Enough for bounds to a tenth of a point; p values, which would need more, are not asked for.
 RESAMPLES = 1000
+UNSCORED = "no question of a benchmark is scored in all the runs that are compared; expected some"
 WHAT_IS_TRAINED = ("data_recipe", "train", "train.learning_rate", "rl")
 
 
@@ -64,8 +66,10 @@ class Training(NamedTuple):
 def trainings(results: Sequence[Result]) -> list[Training]:
     """Return the trainings of a sweep in its order, each with a run for each seed.
 
-    Raises UserError when two results are of the same training and seed.
+    Raises UserError when two results are of the same training and seed, or differ in what the sweep does not vary.
     """
+    for result in results:
+        _require_alike(results[0], result)
     found: dict[tuple[str, ...], dict[int, Result]] = {}
     for result in results:
         key = tuple(sorted(f"{name}={value}" for name, value in result.varies.items()))
@@ -77,6 +81,20 @@ def trainings(results: Sequence[Result]) -> list[Training]:
             )
     firsts = [next(iter(runs.values())) for runs in found.values()]
     return [Training(_name(first, firsts), first.arm, runs) for first, runs in zip(firsts, found.values(), strict=True)]
+
+
+def _require_alike(first: Result, other: Result) -> None:
+    varied = {"seed", *first.with_seed, *other.with_seed, *first.varies, *other.varies}
+    keys = dict.fromkeys([*first.settings, *other.settings])
+    differing = [
+        key for key in keys if first.settings.get(key) != other.settings.get(key) and not is_below(key, varied)
+    ]
+    if differing:
+        told = ", ".join(f"{key} ({first.settings.get(key)} and {other.settings.get(key)})" for key in differing)
+        raise UserError(
+            f"{first.name} and {other.name}: were made with different settings, {told}; expected one sweep's results, "
+            "so take those of the other away, or give sweep.results=FOLDER"
+        )
 
 
 def _name(result: Result, every: Sequence[Result]) -> str:
@@ -116,19 +134,40 @@ def added_by_rl(training: Training, benchmark: str) -> Change | None:
 
 
 def pool_beside(training: Training, every: Iterable[Training]) -> Training | None:
-    """Return the model fine-tuned on as much of the pool: all that varies beside what is trained is the same."""
-    pools = [each for each in every if each.recipe == "pool" and each.arm == FINE_TUNED]
-    return next((pool for pool in pools if _others(pool) <= set(training.first.varies.items())), None)
+    """Return the model trained on as much of the pool in as many steps: all else that varies is the same."""
+    pools = [each for each in beside(training, every) if each.recipe == "pool"]
+    return max(pools, key=lambda pool: len(_others(pool)), default=None)
+
+
+def beside(training: Training, every: Iterable[Training]) -> list[Training]:
+    """Return the trainings that ended with the same step on other sets, where all else that varies is the same."""
+    own = set(training.first.varies.items())
+    return [
+        each
+        for each in every
+        if _steps(each.first).partition(" + ")[2] == _steps(training.first).partition(" + ")[2]
+        and (FINE_TUNED in each.first.scores) == (FINE_TUNED in training.first.scores)
+        and _others(each) <= own
+    ]
 
 
 def _others(training: Training) -> set[tuple[str, str]]:
     return {(key, value) for key, value in training.first.varies.items() if key not in WHAT_IS_TRAINED}
 
 
-def best_baseline(every: Iterable[Training], benchmark: str) -> Training | None:
-    """Return the fine-tuned model with the highest mean accuracy whose recipe targets no missing skill."""
-    baselines = [each for each in every if each.recipe not in TARGETED and each.arm == FINE_TUNED]
-    return max(baselines, key=lambda each: each.accuracy(benchmark), default=None)
+def best_baseline(training: Training, every: Iterable[Training], benchmark: str) -> Training | None:
+    """Return the model beside a training with the highest mean accuracy whose recipe targets no missing skill.
+
+    It has all the seeds of the training, and the mean is over those.
+    """
+    baselines = [
+        each
+        for each in beside(training, every)
+        if each.recipe not in TARGETED and training.runs.keys() <= each.runs.keys()
+    ]
+    shared = [each._replace(runs={seed: each.runs[seed] for seed in training.runs}) for each in baselines]
+    best = max(shared, key=lambda each: each.accuracy(benchmark), default=None)
+    return next((each for each in baselines if best and each.name == best.name), None)
 
 
 def _change(pairs: Sequence[tuple[Result, str, Result, str]], benchmark: str) -> Change:
@@ -144,7 +183,8 @@ def _change(pairs: Sequence[tuple[Result, str, Result, str]], benchmark: str) ->
 @lru_cache(maxsize=256)
 def _same_questions(scores: tuple[tuple[Sequence[float | None], Sequence[float | None]], ...]) -> Change:
     found = over_seeds(scores, resamples=RESAMPLES)
-    assert found.difference is not None
+    if found.difference is None:
+        raise UserError(UNSCORED)
     low, high = (None if bound is None else 100 * bound for bound in (found.low, found.high))
     return Change(100 * found.difference, low, high, [100 * each for each in found.per_seed])
 
@@ -173,4 +213,6 @@ def _points(before: Scores, after: Scores, paired: bool) -> float:
 def _mean(scores: Iterable[float | None]) -> float:
     """Return the mean of the scores that there are, in percent."""
     known = [score for score in scores if score is not None]
+    if not known:
+        raise UserError(UNSCORED)
     return 100 * sum(known) / len(known)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from stat_train import __version__
 from stat_train.errors import UserError
-from stat_train.evaluation.compare_runs import RunResult, load_run, questions_of
+from stat_train.evaluation.compare_runs import RunResult, load_run, questions_of, settings_of
 from stat_train.evaluation.summary import BASE, headline_benchmark
 from stat_train.records import SkillProfile
 from stat_train.store import write_text
@@ -34,8 +34,10 @@ class Result(NamedTuple):
     """What one run of a sweep came to.
 
     `varies` are the settings in which it differs from other runs than those of other seeds, `place` is its place among
-    the runs. `questions` identifies the questions of each benchmark, `scores` holds an arm's score on each of them (arm
-    -> benchmark -> scores). Tokens are those trained on, over all epochs.
+    the runs. `settings` are all that make its results what they are, `with_seed` those that go with the seed. The
+    questions of benchmarks in `only_difficult` were chosen by the untrained student's failures. `questions` identifies
+    the questions of each benchmark, `scores` holds an arm's score on each of them (arm -> benchmark -> scores). Tokens
+    are those trained on, over all epochs.
     """
 
     name: str
@@ -49,6 +51,9 @@ class Result(NamedTuple):
     fine_tuning_tokens: int | None
     reinforcement_tokens: int | None
     difficult: int
+    settings: dict[str, Any]
+    with_seed: list[str]
+    only_difficult: list[str]
     questions: dict[str, str]
     scores: dict[str, dict[str, Scores]]
 
@@ -63,12 +68,12 @@ class Result(NamedTuple):
         return next(iter(self.questions))
 
 
-def result_of(run_dir: Path, name: str, place: int, varies: Mapping[str, str]) -> Result:
+def result_of(run_dir: Path, name: str, place: int, varies: Mapping[str, str], with_seed: Sequence[str] = ()) -> Result:
     """Return what a finished run came to; raises UserError when the folder holds none."""
     run, profile = load_run(run_dir), _profile(run_dir)
     ids = _questions_of(run, profile)
     arms = [BASE, *reversed(run.arms)]
-    costs = run.costs or {}
+    costs, scored = run.costs or {}, run.evaluation["arms"][BASE]
     return Result(
         name=name,
         place=place,
@@ -81,6 +86,9 @@ def result_of(run_dir: Path, name: str, place: int, varies: Mapping[str, str]) -
         fine_tuning_tokens=costs.get("fine_tuning_tokens"),
         reinforcement_tokens=costs.get("reinforcement_tokens"),
         difficult=profile.difficult,
+        settings=settings_of(run.config),
+        with_seed=list(with_seed),
+        only_difficult=[key for key in ids if scored.get(key, {}).get("only_difficult")],
         questions={key: _hash(each) for key, each in ids.items()},
         scores={arm: {key: _scores(run, arm, key, each) for key, each in ids.items()} for arm in arms},
     )

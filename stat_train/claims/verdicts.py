@@ -38,7 +38,7 @@ def verdicts(every: Sequence[Training]) -> list[Verdict]:
 
 def _of_targeted(training: Training, every: Sequence[Training]) -> Iterator[Verdict]:
     name, headline = training.name, training.first.headline
-    best = best_baseline(every, headline)
+    best = best_baseline(training, every, headline)
     if best and (above := against(best, training, headline)):
         holds = above.points >= ABOVE_BEST and above.is_above_zero
         claim = f"`{name}` is at least {ABOVE_BEST} points above the best baseline (`{best.name}`), interval above 0"

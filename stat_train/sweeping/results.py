@@ -21,8 +21,9 @@ def keep_result(plan: Plan, console: Console, job: SweepJob) -> None:
     if not plan.results or not (run_dir / EVALUATION_FILE).is_file():
         return
     try:
-        write_result(plan.results, result_of(run_dir, job.name, plan.jobs.index(job), plan.varies(job)))
-    except StatTrainError as error:
+        found = result_of(run_dir, job.name, plan.jobs.index(job), plan.varies(job), plan.with_seed)
+        write_result(plan.results, found)
+    except (StatTrainError, OSError) as error:
         say_line(console, f"{job.name}  no raw results: {error}")
 
 
@@ -33,6 +34,8 @@ def write_results(plan: Plan, rows: Sequence[JobRow], console: Console) -> None:
     for row in rows:
         if row.status in ("done", DONE_BEFORE):
             keep_result(plan, console, row.job)
-    if any(plan.results.glob("*.json")):
-        for line in write_tables(plan.results):
+    try:
+        for line in write_tables(plan.results) if any(plan.results.glob("*.json")) else []:
             say_line(console, line)
+    except StatTrainError as error:
+        say_line(console, f"no table of the raw results: {error}")

@@ -97,7 +97,8 @@ def made_by(task: ArithmeticTask | TextTask, seed: int, others: OtherValidation 
     if isinstance(task, TextTask):
         return None
     rounds = {"validation_sets_before": others.made} if others.made else {}
-    return {"seed": seed, "world": world.fingerprint(pool_weights(task.mix, task.pool_evenness))} | rounds
+    even = {"pool_world": world.fingerprint(pool_weights(task.mix, task.pool_evenness))} if task.pool_evenness else {}
+    return {"seed": seed, "world": world.fingerprint(MIXES[task.mix])} | even | rounds
 
 
 def skills_fingerprint(place: str) -> str:
