@@ -1,5 +1,7 @@
 # make demo        three arms on the tiny student, then the table that compares them
 # make demo-seeds  the demo for three seeds, then what each training set gains (benchmarks/results/demo_gain.md)
+# make suite       every recipe against every baseline on the embedded task, hours (benchmarks/results/arithmetic_suite.md)
+# make ablations   what the suite's result depends on, hours (benchmarks/results/arithmetic_*.md)
 # make test        the tests that take seconds
 # make test-all    the slow ones too: several processes, packaging, interrupted runs
 # make soak        long fault runs: 20 interruptions at seeded moments, 1,000 hostile answers
@@ -17,7 +19,7 @@ WORKERS ?= $(shell nproc)
 PYTEST := HF_HUB_OFFLINE=1 WANDB_MODE=disabled OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 PARALLEL := -n $(WORKERS) --dist loadfile
 
-.PHONY: demo demo-seeds test test-all soak lint
+.PHONY: demo demo-seeds suite ablations test test-all soak lint
 .venv/installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) torch
@@ -36,6 +38,17 @@ demo-seeds: .venv/installed
 	mkdir -p $(RESULTS)
 	$(BIN)/python benchmarks/demo_gain.py $(SEEDS:%=runs/demo-seed%) > $(RESULTS)/demo_gain.md
 	cat $(RESULTS)/demo_gain.md
+
+# One thread for each run, so many runs at a time as there are cores.
+suite: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/stat-train -m experiment=arithmetic_suite sweep.results=$(RESULTS)/arithmetic_suite \
+	  hydra/launcher=joblib hydra.launcher.n_jobs=$(WORKERS)
+
+ablations: .venv/installed
+	for sweep in teacher pool efficiency details; do \
+	  OMP_NUM_THREADS=1 $(BIN)/stat-train -m experiment=arithmetic_ablation sweep=arithmetic_$$sweep \
+	    sweep.results=$(RESULTS)/arithmetic_$$sweep hydra/launcher=joblib hydra.launcher.n_jobs=$(WORKERS) || exit $$?; \
+	done
 
 test: .venv/installed
 	$(PYTEST) $(PARALLEL) -m "not slow and not soak and not gpu"
