@@ -20,8 +20,8 @@ def result(
 ) -> Result:
     """Return the result of a run; an arm is its marks on `standard`, or those of each benchmark.
 
-    Its settings are the seed alone. On the benchmarks in `own` each seed has questions of its own. An arm `rl` and the absence of `sft` show in what
-    varies.
+    On the benchmarks in `own` each seed has questions of its own. An arm `rl` and the absence of `sft` show in what
+    varies. The settings are the seed alone.
     """
     scores = {
         arm: {HEADLINE: _scores(given)} if isinstance(given, str) else _each(given) for arm, given in arms.items()
