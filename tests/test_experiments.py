@@ -25,7 +25,7 @@ from stat_train.train_settings import GrpoTraining, SftTraining
 
 ROOT = Path(__file__).parents[1]
 # Sweeps, which have no settings of one run.
-SUITES = ["paper/suite", "arithmetic_suite"]
+SUITES = ["paper/suite", "arithmetic_suite", "arithmetic_ablation"]
 EXPERIMENTS = [name for name in choices()["experiment"] if name not in SUITES]
 PAPERS = ["paper/llama1b", "paper/llama3b", "paper/qwen3b"]
 # Fewer questions are planned sooner.

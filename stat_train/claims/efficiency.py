@@ -8,10 +8,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from stat_train.claims.measures import Training
+from stat_train.claims.measures import PAIRS, Training
 from stat_train.evaluation.summary import FINE_TUNED
 
-PAIRS, REFERENCE, REFERENCE_PAIRS = "data_recipe.pairs", "stat_sel", 1000
+REFERENCE, REFERENCE_PAIRS = "stat_sel", 1000
 
 
 class Reached(NamedTuple):
@@ -79,15 +79,16 @@ def _in_words(found: Reached) -> str:
     each = ", ".join(_size(pairs, found) for pairs in found.pairs)
     middle = statistics.median_high(found.pairs)
     low, high = _size(min(found.pairs), found), _size(max(found.pairs), found)
-    times = (
-        f"{middle / REFERENCE_PAIRS:.1f} times"
-        if math.isfinite(middle)
-        else f"more than {found.most / REFERENCE_PAIRS:g} times"
-    )
+    times = f"{_bound(middle, found)}{min(middle, found.most) / REFERENCE_PAIRS:.1f} times"
     return f"- `{found.recipe}`: {each}; median {times} as many, from {low} to {high}"
 
 
 def _size(pairs: float, found: Reached) -> str:
+    return f"{_bound(pairs, found)}{min(pairs, found.most):,.0f}"
+
+
+def _bound(pairs: float, found: Reached) -> str:
+    """Return the words for what is known as a bound alone, because the sweep has no fewer or no more pairs."""
     if math.isinf(pairs):
-        return f"more than {found.most:,}"
-    return f"at most {found.fewest:,}" if pairs == found.fewest else f"{pairs:,.0f}"
+        return "more than "
+    return "at most " if pairs == found.fewest else ""

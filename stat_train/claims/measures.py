@@ -18,6 +18,7 @@ TARGETED = ("stat_sel", "stat_syn", "skillmix")
 # Enough for bounds to a tenth of a point; p values, which would need more, are not asked for.
 RESAMPLES = 1000
 UNSCORED = "no question of a benchmark is scored in all the runs that are compared; expected some"
+PAIRS = "data_recipe.pairs"
 WHAT_IS_TRAINED = ("data_recipe", "train", "train.learning_rate", "rl")
 
 
@@ -133,29 +134,44 @@ def added_by_rl(training: Training, benchmark: str) -> Change | None:
     return _change([(run, start, run, REINFORCED) for run in training.runs.values()], benchmark)
 
 
-def pool_beside(training: Training, every: Iterable[Training]) -> Training | None:
+def pool_beside(training: Training, every: Sequence[Training]) -> Training | None:
     """Return the model trained on as much of the pool in as many steps: all else that varies is the same."""
-    pools = [each for each in beside(training, every) if each.recipe == "pool"]
-    return max(pools, key=lambda pool: len(_others(pool)), default=None)
+    return next((each for each in beside(training, every) if each.recipe == "pool"), None)
 
 
-def beside(training: Training, every: Iterable[Training]) -> list[Training]:
-    """Return the trainings that ended with the same step on other sets, where all else that varies is the same."""
-    own = set(training.first.varies.items())
-    return [
-        each
-        for each in every
-        if _steps(each.first).partition(" + ")[2] == _steps(training.first).partition(" + ")[2]
-        and (FINE_TUNED in each.first.scores) == (FINE_TUNED in training.first.scores)
-        and _others(each) <= own
-    ]
+def beside(training: Training, every: Sequence[Training]) -> list[Training]:
+    """Return the trainings that ended with the same step on other sets, where all else that varies is the same.
+
+    A recipe that the sweep trains in one way has no other, and settings of its own, such as levels, are a part of it;
+    of one that it trains in several ways, those count that share the most with the training.
+    """
+    found = [each for each in every if _is_beside(each, training, every)]
+    shared = [len(_others(each.first) & _others(training.first)) for each in found]
+    most: dict[str, int] = {}
+    for each, count in zip(found, shared, strict=True):
+        most[each.recipe] = max(count, most.get(each.recipe, 0))
+    return [each for each, count in zip(found, shared, strict=True) if count == most[each.recipe]]
 
 
-def _others(training: Training) -> set[tuple[str, str]]:
-    return {(key, value) for key, value in training.first.varies.items() if key not in WHAT_IS_TRAINED}
+def _is_beside(each: Training, training: Training, every: Iterable[Training]) -> bool:
+    other, own = each.first, training.first
+    alike = [_others(one.first) for one in every if _steps(one.first) == _steps(other)]
+    return (
+        each.arm == training.arm
+        and (FINE_TUNED in other.scores) == (FINE_TUNED in own.scores)
+        and other.settings.get(PAIRS) == own.settings.get(PAIRS)
+        and all(
+            own.varies[key] == value if key in own.varies else all((key, value) in one for one in alike)
+            for key, value in _others(other)
+        )
+    )
 
 
-def best_baseline(training: Training, every: Iterable[Training], benchmark: str) -> Training | None:
+def _others(result: Result) -> set[tuple[str, str]]:
+    return {(key, value) for key, value in result.varies.items() if key not in WHAT_IS_TRAINED}
+
+
+def best_baseline(training: Training, every: Sequence[Training], benchmark: str) -> Training | None:
     """Return the model beside a training with the highest mean accuracy whose recipe targets no missing skill.
 
     It has all the seeds of the training, and the mean is over those.

@@ -19,7 +19,7 @@ from stat_train.claims.measures import (
 from stat_train.claims.results import RETAINED, Result, read_results
 from stat_train.claims.verdicts import points, verdicts
 from stat_train.evaluation.compare import CHOSEN
-from stat_train.evaluation.summary import BASE, REINFORCED
+from stat_train.evaluation.summary import BASE, FINE_TUNED, REINFORCED
 
 DASH = "–"
 
@@ -102,8 +102,13 @@ def _reinforced(every: Sequence[Training]) -> Iterator[str]:
     after = [each for each in every if each.arm == REINFORCED]
     if after:
         names = [name for name in after[0].benchmarks if name != RETAINED and _all_have(name, after)]
-        rows = [[f"`{each.name}`", *(_cell(added_by_rl(each, name)) for name in names)] for each in after]
+        rows = [[f"`{each.name}`", *(_added(each, name) for name in names)] for each in after]
         yield "What GRPO added to the model that it started from:\n\n" + _table(["", *names], rows)
+
+
+def _added(each: Training, benchmark: str) -> str:
+    # Of the student itself it is the gain, and nothing is sure where its failures chose the questions.
+    return _cell(added_by_rl(each, benchmark)) if FINE_TUNED in each.first.scores else _gained(each, benchmark)
 
 
 def _verdicts(every: Sequence[Training]) -> str:

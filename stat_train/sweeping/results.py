@@ -37,5 +37,5 @@ def write_results(plan: Plan, rows: Sequence[JobRow], console: Console) -> None:
     try:
         for line in write_tables(plan.results) if any(plan.results.glob("*.json")) else []:
             say_line(console, line)
-    except StatTrainError as error:
+    except (StatTrainError, OSError) as error:
         say_line(console, f"no table of the raw results: {error}")

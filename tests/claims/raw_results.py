@@ -21,7 +21,7 @@ def result(
     """Return the result of a run; an arm is its marks on `standard`, or those of each benchmark.
 
     On the benchmarks in `own` each seed has questions of its own. An arm `rl` and the absence of `sft` show in what
-    varies.
+    varies. The settings are the seed alone.
     """
     scores = {
         arm: {HEADLINE: _scores(given)} if isinstance(given, str) else _each(given) for arm, given in arms.items()
@@ -40,6 +40,9 @@ def result(
         fine_tuning_tokens=1_250_000,
         reinforcement_tokens=None,
         difficult=600,
+        settings={"seed": seed},
+        with_seed=[],
+        only_difficult=[],
         questions={name: f"{name}-{seed}" if name in own else name for name in scores["base"]},
         scores=scores,
     )

@@ -45,13 +45,30 @@ def test_what_falls_after_a_crossing_does_not_undo_it() -> None:
 
 
 def test_in_words_each_seed_counts() -> None:
-    """Of two seeds the median is the worse one."""
+    """Of two seeds the median is the worse one. What the fewest pairs reach, fewer may reach."""
     pool = curve("pool", {1000: 0.25, 4000: 0.75}, {1000: 0.25, 4000: 0.75})
     hard = curve("hard", {1000: 0.25, 8000: 0.25}, {1000: 0.5, 8000: 0.5})
     assert efficiency([*TARGETED, *pool, *hard]).splitlines()[2:] == [
-        "- `pool`: 2,000, 1,000; median 2.0 times as many, from 1,000 to 2,000",
-        "- `hard`: more than 8,000, 1,000; median more than 8 times as many, from 1,000 to more than 8,000",
+        "- `pool`: 2,000, at most 1,000; median 2.0 times as many, from at most 1,000 to 2,000",
+        "- `hard`: more than 8,000, at most 1,000; median more than 8.0 times as many, "
+        "from at most 1,000 to more than 8,000",
     ]
+    easy = curve("easy", {500: 0.5, 1000: 0.9}, {500: 0.25, 1000: 0.9})
+    (words,) = efficiency([*TARGETED, *easy]).splitlines()[2:]
+    assert words == (
+        "- `easy`: at most 500, at most 500; median at most 0.5 times as many, from at most 500 to at most 500"
+    )
+
+
+def test_reinforced_models_are_no_points_of_a_curve() -> None:
+    """Their steps cost what no number of pairs shows: the pool alone has two sizes, and one of them is GRPO's."""
+    sizes = [{"data_recipe.pairs": pairs} for pairs in ("1000", "4000")]
+    pool = result("pool", varies=sizes[0], base=right(0), sft=right(0.25))
+    after = [result("pool", varies=size, base=right(0), sft=right(0.25), rl=right(0.75)) for size in sizes]
+    assert "pool" not in curves_of(trainings([pool, *after]))
+    curves = curves_of([*curve("pool", {1000: 0.25, 2000: 0.5}), *trainings(after)])
+    assert [each.arm for each in curves["pool"].values()] == ["sft", "sft"]
+    assert list(curves["pool"]) == [1000, 2000]
 
 
 def test_a_recipe_without_a_seed_of_the_reference_is_not_named() -> None:

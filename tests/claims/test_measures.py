@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from raw_results import result, right
 from scipy.stats import ttest_1samp
@@ -96,16 +98,123 @@ def test_trainings_are_compared_on_the_seeds_that_both_have() -> None:
     assert against(first, only(result("stat_sel", seed=2, base="----", sft="----")), "standard") is None
 
 
-def test_the_best_baseline_is_fine_tuned_on_what_targets_no_missing_skill() -> None:
+def with_settings(given: Result, **settings: object) -> Result:
+    return given._replace(settings=given.settings | {key.replace("__", "."): value for key, value in settings.items()})
+
+
+def test_results_of_other_settings_than_those_that_vary_are_refused() -> None:
+    """What is below a choice that varies comes with it, and what goes with the seed differs as the seed does."""
+    pool = with_settings(result("pool", base="-", sft="+"), task__mix="a", task__pool=240, data_recipe__name="pool")
+    own = {"data_recipe__name": "hard", "data_recipe__levels": [3]}
+    hard = with_settings(result("hard", seed=1, base="-", sft="+"), task__mix="b", task__pool=240, **own)
+    pool, hard = (each._replace(with_seed=["task.mix"]) for each in (pool, hard))
+    assert [each.name for each in trainings([pool, hard])] == ["pool", "hard"]
+    other = with_settings(hard, task__pool=90, teacher__error_rate=0.3)
+    with pytest.raises(UserError) as error:
+        trainings([pool, hard._replace(name="there", seed=0), other])
+    assert str(error.value) == (
+        "pool-seed0 and hard-seed1: were made with different settings, task.pool (240 and 90), teacher.error_rate "
+        "(None and 0.3); expected one sweep's results, so take those of the other away, or give sweep.results=FOLDER"
+    )
+    # The mix is a setting like others where it does not go with the seed.
+    with pytest.raises(UserError, match=r"different settings, task\.mix \(a and b\); expected"):
+        trainings([each._replace(with_seed=[]) for each in (pool, hard)])
+
+
+def best_names(results: Sequence[Result]) -> dict[str, str | None]:
+    """Return the name of the best baseline of each training."""
+    every = trainings(results)
+    found = {each.name: best_baseline(each, every, "standard") for each in every}
+    return {name: best and best.name for name, best in found.items()}
+
+
+def test_the_best_baseline_is_trained_on_what_targets_no_missing_skill() -> None:
+    """Levels, and a rate, are a part of the recipe that is always trained with them."""
+    own = {"data_recipe.levels": "[3]", "train.learning_rate": "1e-4"}
     runs = [
         result("pool", base="----", sft="++--"),
-        result("random", base="----", sft="+++-"),
-        result("random", base="----", sft="+++-", rl="++++"),
+        result("hard", varies=own, base="----", sft="+++-"),
         *(result(recipe, base="----", sft="++++") for recipe in ("stat_sel", "stat_syn", "skillmix")),
     ]
-    best = best_baseline(trainings(runs), "standard")
-    assert best and (best.name, best.accuracy("standard"), best.accuracy("standard", "base")) == ("random", 75, 0)
-    assert best_baseline(trainings(runs[3:]), "standard") is None
+    assert set(best_names(runs).values()) == {"hard"}
+    every = trainings(runs)
+    best = best_baseline(every[2], every, "standard")
+    assert best and (best.accuracy("standard"), best.accuracy("standard", "base")) == (75, 0)
+    assert set(best_names(runs[2:]).values()) == {None}
+
+
+def test_a_baseline_on_fewer_seeds_than_the_training_is_none() -> None:
+    """On both seeds the pool has 50 %; the other recipe has 100 % on one of them, and 75 % where there are both.
+
+    Of three seeds those count that the training has: on those two the pool is best, on all three it is not.
+    """
+    both = [result(recipe, seed, base="----", sft="++--") for recipe in ("pool", "stat_sel") for seed in (0, 1)]
+    alone = result("random", base="----", sft="++++")
+    assert best_names([*both, alone])["stat_sel"] == "pool"
+    assert best_names([*both, alone, result("random", 1, base="----", sft="++--")])["stat_sel"] == "random"
+    third = [result(recipe, 2, base="----", sft=marks) for recipe, marks in (("pool", "----"), ("random", "++++"))]
+    few = [result("random", seed, base="----", sft="+---") for seed in (0, 1)]
+    best = best_names([*both, *few, *third])
+    assert (best["stat_sel"], best["random"]) == ("pool", "random")
+
+
+@pytest.mark.parametrize(
+    ("key", "values"), [("data_recipe.pairs", ("500", "1000")), ("task.pool_evenness", ("0", "1"))]
+)
+def test_a_baseline_of_another_size_or_pool_is_none(key: str, values: tuple[str, str]) -> None:
+    """The larger one is better in all recipes, and yet the smaller one is what stands beside the smaller one."""
+    runs = [
+        result(recipe, varies={key: value}, base="----", sft=marks)
+        for recipe in ("pool", "random", "stat_sel")
+        for value, marks in zip(values, ("+---", "+++-"), strict=True)
+    ]
+    told = [f"{key.rpartition('.')[2]}={value}" for value in values]
+    assert best_names(runs) == {
+        f"{name}, {which}": f"pool, {which}" for name in ("pool", "random", "stat_sel") for which in told
+    }
+    assert best_names(runs[2:])[f"stat_sel, {told[0]}"] == f"random, {told[0]}"
+    without_small = [run for run in runs if run.recipe == "stat_sel" or run.varies[key] == values[1]]
+    assert best_names(without_small)[f"stat_sel, {told[0]}"] is None
+    # Where the size belongs to a recipe it is another size all the same.
+    large = with_settings(result("pool", base="-", sft="+"), data_recipe__pairs=1000)
+    small = with_settings(result("stat_sel", base="-", sft="+"), data_recipe__pairs=500)
+    assert best_names([large, small])["stat_sel"] is None
+
+
+def test_of_a_recipe_trained_in_several_ways_the_closest_stands_beside_a_training() -> None:
+    """The pool of all skills alike beside what is drawn of it, though the other one is better."""
+    even = {"task.pool_evenness": "1"}
+    runs = [
+        result("pool", base="----", sft="++++"),
+        result("pool", varies=even, base="----", sft="+---"),
+        result("stat_sel", varies=even, base="----", sft="++--"),
+        result("stat_sel", base="----", sft="++--"),
+        # What does not concern the pool needs no pool of its own.
+        result("stat_sel", varies={"teacher.error_rate": "0.6"}, base="----", sft="++--"),
+    ]
+    expected = ["pool", "pool, pool_evenness=1", "pool, pool_evenness=1", "pool", "pool"]
+    every = trainings(runs)
+    assert [pool and pool.name for pool in (pool_beside(each, every) for each in every)] == expected
+    assert list(best_names(runs).values()) == expected
+
+
+def test_reinforced_models_stand_beside_reinforced_ones_that_began_alike() -> None:
+    untrained = result("pool", base="----", rl="++++")
+    runs = [
+        result("pool", base="----", sft="+++-"),
+        result("pool", base="----", sft="+++-", rl="+---"),
+        result("stat_sel", base="----", sft="++++"),
+        result("stat_sel", base="----", sft="++++", rl="++++"),
+        untrained,
+    ]
+    assert best_names(runs) == {
+        "pool": "pool",
+        "pool + GRPO": "pool + GRPO",
+        "stat_sel": "pool",
+        "stat_sel + GRPO": "pool + GRPO",
+        "base + GRPO": "base + GRPO",
+    }
+    assert best_names(runs[2:])["stat_sel + GRPO"] is None
 
 
 def test_the_pool_beside_a_training_is_the_one_of_its_size() -> None:
@@ -117,13 +226,14 @@ def test_the_pool_beside_a_training_is_the_one_of_its_size() -> None:
         "pool, pairs=500",
         "pool, pairs=1000",
     ] * 2
-    # What goes with a recipe, or comes after it, needs no pool of its own.
-    usual = [result("pool", base="-", sft="+"), result("hard", varies={"data_recipe.levels": "[3]"}, base="-", sft="+")]
-    usual += [result("hard", base="-", sft="+", rl="+")]
-    assert {pool and pool.name for pool in (pool_beside(each, trainings(usual)) for each in trainings(usual))} == {
-        "pool"
-    }
     assert pool_beside(every[0], every[2:]) is None
+
+
+def test_where_no_question_is_scored_there_is_no_gain() -> None:
+    for own in ([], ["standard"]):
+        runs = [result(seed=seed, own=own, base="-?", sft="?+") for seed in (0, 1)]
+        with pytest.raises(UserError, match="no question of a benchmark is scored in all the runs that are compared"):
+            gain(only(*runs), "standard")
 
 
 def test_reinforcement_learning_adds_to_what_it_started_from() -> None:

@@ -56,6 +56,18 @@ def test_what_a_run_came_to(run_dir: Path) -> None:
     assert found.scores["base"]["retention"] == [1.0, 1.0, 1.0, 0.0]
     assert found.scores["rl"]["retention"] == [1.0, None, 1.0, 1.0]
     assert found.scores["sft"]["standard"] == [0.0, 0.0, 1.0, 0.0]
+    assert (found.with_seed, found.only_difficult) == ([], [])
+    expected = {"seed": 3, "student.model": "somewhere/tiny_b", "train.learning_rate": 4e-4, "data_recipe.pairs": 5000}
+    assert {key: found.settings[key] for key in expected} == expected
+
+
+def test_benchmarks_that_the_untrained_student_s_failures_chose_are_known(run_dir: Path) -> None:
+    file = run_dir / "evaluation.json"
+    evaluated = json.loads(file.read_text())
+    evaluated["arms"]["base"]["retention"]["only_difficult"] = True
+    file.write_text(json.dumps(evaluated))
+    found = result_of(run_dir, "run", 0, {}, ["student.model"])
+    assert (found.only_difficult, found.with_seed) == (["retention"], ["student.model"])
 
 
 def test_what_was_not_missing_are_the_questions_without_a_skill_that_was_missing_in_a_tenth(run_dir: Path) -> None:

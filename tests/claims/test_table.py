@@ -24,6 +24,7 @@ RUNS = [
     *(result("stat|sel", seed, 1, base=TWO, sft=TWO | {"standard": right(0.5 + seed / 4)}) for seed in (0, 1)),
     result("pool", 0, 2, base=TWO, sft=TWO, rl=TWO | {"longer_chains": right(0.1)})._replace(fine_tuning_tokens=None),
 ]
+RUNS = [run._replace(student="tiny_b") if run.seed else run for run in RUNS]
 
 
 def folder_of(place: Path, results: Sequence[Result]) -> Path:
@@ -42,30 +43,31 @@ def cells(text: str, opening: str) -> list[list[str]]:
 
 
 def test_the_tables(tmp_path: Path) -> None:
-    """From 25 % to 50 and 75 %: 37.5 points gained. Two of its baselines are alike, so the first is the best."""
+    """From 25 % to 50 and 75 %: 37.5 points gained. With GRPO there is the pool alone, on one seed."""
     text = markdown(folder_of(tmp_path, RUNS), ["my_suite.svg"])
     targeted = trainings(RUNS)[1]
     gained = points(gain(targeted, "standard"))
     assert gained.startswith("+37.5 (")
-    head, *rows = cells(text, "# My suite\n\n5 runs; seeds (and the student of each): 0 (tiny), 1 (tiny).")
-    assert head == ["", "standard", "gain", "against `pool`", "against the best baseline", "pairs", "tokens, M", "rate"]
-    cost = ["5,000", "1.25", "0.0004"]
+    head, *rows = cells(text, "# My suite\n\n5 runs; seeds (and the student of each): 0 (tiny), 1 (tiny_b).")
+    columns = ["standard", "gain", "against `pool`", "against the best baseline", "pairs", "tokens, M", "rate", "seeds"]
+    assert head == ["", *columns]
+    cost = ["5,000", "1.25", "0.0004", "2"]
     best = r"`stat\|sel` (best baseline)"
-    assert rows[0] == ["base", "25.0", *"––––––"]
+    assert rows[0] == ["base", "25.0", *"––––––", "2"]
     assert [row[:2] + row[5:] for row in rows[1:]] == [
         ["`pool`", "25.0", *cost],
         [best, "62.5", *cost],
-        ["`pool + GRPO`", "25.0", "5,000", "–", "0.0004"],
+        ["`pool + GRPO` (best baseline)", "25.0", "5,000", "–", "0.0004", "1"],
     ]
     assert rows[2][2:5] == [gained, gained, "–"]
     assert rows[1][3] == "–" and rows[1][4].startswith("-37.5 (")
-    assert rows[3][3].startswith("+0.0 (") and rows[3][4].startswith("-25.0 (")
+    assert rows[3][3:5] == ["–", "–"]
     others = cells(text, "Gains on the other benchmarks:")
     assert others[:2] == [["", "longer_chains"], ["base", "0.0"]] and others[4][1].startswith("+10.0 (")
     added = cells(text, "What GRPO added to the model that it started from:")
     assert [row[0] for row in added] == ["", "`pool + GRPO`"] and added[1][2].startswith("+10.0 (")
     assert cells(text, "Gain on standard, seed by seed:") == [
-        ["", "0", "1"],
+        ["", "0 (tiny)", "1 (tiny_b)"],
         ["`pool`", "+0.0", "+0.0"],
         [r"`stat\|sel`", "+25.0", "+50.0"],
         ["`pool + GRPO`", "+0.0", "–"],
@@ -76,6 +78,24 @@ def test_the_tables(tmp_path: Path) -> None:
 def test_a_benchmark_that_not_all_have_is_in_no_table_of_all(tmp_path: Path) -> None:
     without = result("hard", place=3, base=right(0), sft=right(0))
     assert "longer_chains" not in markdown(folder_of(tmp_path, [*RUNS[:2], without]))
+
+
+def test_where_its_failures_chose_the_questions_nothing_is_sure_of_a_gain_over_the_student(tmp_path: Path) -> None:
+    """All was wrong by choice; half of it right is no gain that an interval could tell, but one row to another's."""
+    base, tuned = (TWO | {"difficult": right(share)} for share in (0, 0.5))
+    every = [
+        *(result("pool", seed, 0, base=base, sft=tuned) for seed in (0, 1)),
+        *(result("pool", seed, 1, base=base, sft=base, rl=tuned) for seed in (0, 1)),
+        *(result("pool", seed, 2, base=base, rl=tuned) for seed in (0, 1)),
+    ]
+    text = markdown(folder_of(tmp_path, [run._replace(only_difficult=["difficult"]) for run in every]))
+    note = "(difficult: chosen by the untrained student's failures, so any other model scores higher; compare the rows)"
+    head, base_row, *rows = cells(text, f"Gains on the other benchmarks {note}:")
+    assert (head, base_row) == (["", "longer_chains", "difficult"], ["base", "0.0", "0.0"])
+    assert [row[2] for row in rows] == ["+50.0"] * 3 and rows[0][1].startswith("+0.0 (")
+    # What GRPO adds to a fine-tuned model is judged, on questions that this one's failures did not choose.
+    _, after_tuning, alone = cells(text, "What GRPO added to the model that it started from:")
+    assert after_tuning[3].startswith("+50.0 (") and alone[3] == "+50.0"
 
 
 def test_the_table_and_the_picture_are_the_same_bytes_whoever_makes_them(tmp_path: Path) -> None:
@@ -107,6 +127,20 @@ def test_where_a_setting_takes_three_numbers_the_picture_has_a_line_a_recipe(tmp
     assert place == tmp_path / "my_suite_pairs.svg"
     texts = {text.text for text in ElementTree.parse(place).iter("{http://www.w3.org/2000/svg}text")}
     assert {*recipes, "500", "1,000", "4,000", "data_recipe.pairs"} <= texts
+
+
+def test_unless_every_training_has_the_number_the_picture_has_bars(tmp_path: Path) -> None:
+    """One training without the setting would have no place on its axis."""
+    pytest.importorskip("matplotlib")
+    runs = [
+        result("stat_sel", varies={"difficulty.tau1": tau1}, base=right(0), sft=right(0.5))
+        for tau1 in ("0.5", "0.6", "0.7")
+    ]
+    usual = result("stat_sel", base=right(0), sft=right(0.5))
+    assert [place.name for place in draw(folder_of(tmp_path / "a", runs), tmp_path / "all")] == ["all_tau1.svg"]
+    (place,) = draw(folder_of(tmp_path / "b", [*runs, usual]), tmp_path / "some")
+    texts = {text.text for text in ElementTree.parse(place).iter("{http://www.w3.org/2000/svg}text")}
+    assert place.name == "some.svg" and {"stat_sel", "stat_sel, tau1=0.7"} <= texts
 
 
 def test_without_the_library_that_draws_the_table_is_written_and_one_line_says_what_installs_it(

@@ -8,9 +8,14 @@ from pathlib import Path
 import pytest
 
 from stat_train.cli import main
-from stat_train.compose import choices, read_settings
+from stat_train.compose import choices, config_dir, read_settings, read_sweep
 from stat_train.errors import UserError
+from stat_train.sweeping.axes import key_of, sort_arguments, vary
 from stat_train.sweeping.expand import jobs_of
+from stat_train.sweeping.launcher import take_launcher
+
+FILE = ["sweep.params={data_recipe: 'pool,stat_sel', seed: '0,1'}"]
+ALSO = ["sweep.also=[{data_recipe: random, train: none}]"]
 
 
 def names(*arguments: str) -> list[str]:
@@ -77,9 +82,6 @@ def test_the_folder_of_a_sweep_with_nothing_else_is_named_after_what_varies() ->
 
 # -- a sweep of a file ------------------------------------------------------------------------------------------------
 
-FILE = ["sweep.params={data_recipe: 'pool,stat_sel', seed: '0,1'}"]
-ALSO = ["sweep.also=[{data_recipe: random, train: none}]"]
-
 
 def test_what_a_file_gives_together_is_crossed_with_what_it_leaves_open() -> None:
     plan = jobs_of([*FILE, *ALSO])
@@ -108,13 +110,31 @@ def test_the_command_line_replaces_what_the_file_gives(more: list[str], expected
         assert names(*FILE, *ALSO, *more) == expected
 
 
+def header(file: str) -> tuple[list[str], str]:
+    """Return the arguments of the command at the top of a settings file, and its cost in words."""
+    found = re.search(r"# Command: stat-train -m (.*?)  +Cost: (.*)", (config_dir() / f"{file}.yaml").read_text())
+    assert found, file
+    return take_launcher(found[1].split())[1], found[2]
+
+
+# The suites are composed where the other experiments are.
 @pytest.mark.parametrize(
-    "choice", [name for name in choices()["sweep"] if name != "none" and not name.startswith("paper")]
+    "file",
+    [
+        *(f"sweep/{name}" for name in choices()["sweep"] if name != "arithmetic_suite" and "paper" not in name),
+        "experiment/arithmetic_ablation",
+    ],
 )
-def test_every_file_is_a_sweep_whose_runs_are_right(choice: str) -> None:
+def test_the_command_of_every_file_is_a_sweep_whose_runs_are_right(file: str) -> None:
+    arguments, cost = header(file)
+    given = sort_arguments(arguments)
+    every = vary(read_sweep(given.fixed), given).combinations
+    told = re.search(r"(\d+) runs", cost)
+    assert len(every) == int(told[1] if told else len(every)) > 1
     # Seeds change nothing in whether settings are right.
-    plan = jobs_of([f"sweep={choice}", *(["seed=0"] if choice != "seeds" else [])])
-    assert len(plan.jobs) > 1
+    of_one = [f"seed={every[0]['seed']}"] if "seed" in every[0] else []
+    plan = jobs_of([*(argument for argument in arguments if key_of(argument) != "seed"), *of_one])
+    assert len(plan.jobs) * len({values.get("seed") for values in every}) == len(every)
     assert len({job.settings.config.run_dir for job in plan.jobs}) == len(plan.jobs)
 
 
@@ -140,6 +160,8 @@ def test_every_file_is_a_sweep_whose_runs_are_right(choice: str) -> None:
             ["seed=0,1", "hydra/launcher=submitit_slurm", "hydra.launcher.partitoin=a"],
             ["hydra.launcher.partitoin=a", "partition"],
         ),
+        # What a run does not have is not left out in silence, also where the file chose for it.
+        (["seed=0,1", *ALSO, "train.epochs=2"], ["seed0-random-none, seed1-random-none: train.epochs = 2: no such"]),
         # Every problem of every run, those that all have once.
         (
             ["seed=0,x", "data_recipe=pool,stat_sal", "train.epoch=1"],

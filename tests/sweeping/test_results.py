@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 from rich.console import Console
@@ -42,11 +43,11 @@ def placed(plan: Plan, place: Path) -> Plan:
     return plan._replace(folder=place, jobs=jobs, results=place / "kept")
 
 
-def evaluate(job: SweepJob) -> None:
-    """Write what an evaluated run leaves: of four questions one is right before, two after."""
+def evaluate(job: SweepJob, before: str = "+---", after: str = "++--") -> None:
+    """Write what an evaluated run leaves: a mark a question, before and after."""
     config = job.settings.config
     profile = skill_profile("tiny", "arithmetic", {"v": ["addition"]}, [], set(), {})
-    arms = standard("+---", "++--")
+    arms = standard(before, after)
     write_run(Path(config.run_dir), arms, config=config.model_dump(mode="json"), profile=profile.model_dump())
 
 
@@ -66,6 +67,8 @@ def test_a_run_s_results_are_kept_when_it_is_done(
     (kept,) = read_results(tmp_path / "kept")
     assert (kept.name, kept.place, kept.seed, kept.student) == ("stat_sel-seed1", 3, 1, "tiny_b")
     assert kept.varies == {"data_recipe": "stat_sel", "train.learning_rate": "2e-4"}
+    assert kept.with_seed == ["student.model", "task.mix"]
+    assert kept.settings["task.mix"] == "b" and kept.settings["train.learning_rate"] == 2e-4
     assert kept.scores == {"base": {"standard": [1, 0, 0, 0]}, "sft": {"standard": [1, 1, 0, 0]}}
     # Once, when it is done.
     (tmp_path / "kept" / "stat_sel-seed1.json").unlink()
@@ -90,6 +93,33 @@ def test_the_table_at_the_end_has_all_results_also_those_of_before(
     assert said[1] == str(tmp_path / "kept.md") and "matplotlib" in said[2] and len(said) == 3
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["pool-seed0.json"]
     assert "| `pool` (best baseline) | 50.0 | +25.0 (" in (tmp_path / "kept.md").read_text()
+
+
+def test_what_cannot_be_written_or_told_does_not_end_the_sweep(
+    swept: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """First a file is where the folder should be; then no question is scored before and after."""
+    plan, console = placed(swept, tmp_path), Console(width=400)
+    (job, *_) = plan.jobs
+    evaluate(job)
+    row = JobRow(job, "done", None, "")
+    (tmp_path / "kept").write_text("")
+    write_results(plan, [row], console)
+    (said,) = capsys.readouterr().out.splitlines()
+    assert said.startswith("pool-seed0  no raw results: ") and str(tmp_path / "kept") in said
+    (tmp_path / "kept").unlink()
+    rmtree(job.settings.config.run_dir)
+    evaluate(job, "?-", "+?")
+    write_results(plan, [row], console)
+    said = "no table of the raw results: no question of a benchmark is scored in all the runs that are compared"
+    assert capsys.readouterr().out.splitlines() == [f"{said}; expected some"]
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["pool-seed0.json"]
+    # Nor where the table has no place.
+    rmtree(job.settings.config.run_dir)
+    evaluate(job)
+    (tmp_path / "kept.md").mkdir()
+    write_results(plan, [row], console)
+    assert capsys.readouterr().out.startswith("no table of the raw results: ")
 
 
 def test_without_a_folder_for_results_or_an_evaluated_run_nothing_is_written(swept: Plan, tmp_path: Path) -> None:

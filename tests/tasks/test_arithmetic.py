@@ -15,7 +15,7 @@ from stat_train.records import Question
 from stat_train.tasks.answers import extract_final
 from stat_train.tasks.arithmetic import world
 from stat_train.tasks.arithmetic.checker import failed_skills, score_steps, step_values
-from stat_train.tasks.arithmetic.mixes import MIXES
+from stat_train.tasks.arithmetic.mixes import MIXES, pool_weights
 from stat_train.tasks.arithmetic.skills import BY_NAME, SKILL_NAMES, SKILLS
 from stat_train.tasks.arithmetic.world import (
     BENCHMARKS,
@@ -231,6 +231,14 @@ def test_a_mix_has_rare_skills_and_weighs_every_skill(mix: str) -> None:
     rare = {name for name, weight in MIXES[mix].items() if weight <= max(MIXES[mix].values()) / 4}
     assert len(rare) >= 4
     assert set(MIXES[mix]) == set(SKILL_NAMES)
+
+
+def test_the_weights_of_a_pool_between_a_mix_and_all_skills_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of weights 3 and 1 the shares are 3/4 and 1/4; half of the way to 1/2 each they are 5/8 and 3/8."""
+    monkeypatch.setitem(MIXES, "a", {"addition": 3.0, "division": 1.0})
+    assert pool_weights("a", 0.0) == MIXES["a"]
+    assert pool_weights("a", 0.5) == {"addition": 5 / 8, "division": 3 / 8}
+    assert pool_weights("a", 1.0) == {"addition": 1 / 2, "division": 1 / 2}
 
 
 # -- same seed, same questions ----------------------------------------------------------------------------------------

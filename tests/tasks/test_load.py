@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,25 @@ from stat_train.errors import InputError
 from stat_train.records import Dropped, Question
 from stat_train.store import read_records
 from stat_train.task_settings import ArithmeticTask, TextTask
+from stat_train.tasks.arithmetic.mixes import MIXES, pool_weights
 from stat_train.tasks.arithmetic.skills import SKILL_NAMES
-from stat_train.tasks.arithmetic.world import Chain
-from stat_train.tasks.load import NO_OTHERS, OtherValidation, load_questions, open_pool, validation_files
+from stat_train.tasks.arithmetic.world import Chain, fingerprint
+from stat_train.tasks.load import NO_OTHERS, OtherValidation, load_questions, made_by, open_pool, validation_files
 
 BENCHMARKS = ["standard", "unseen_phrasings", "larger_numbers", "longer_chains", "retention"]
 COLUMNS = ("id", "question", "answer", "solution", "subject", "level", "skills", "licence")
 
 
 def _arithmetic(**settings: Any) -> ArithmeticTask:
-    usual = {"mix": "a", "min_steps": 1, "max_steps": 3, "pool": 1500, "validation": 300, "benchmark": 300}
+    usual = {
+        "mix": "a",
+        "pool_evenness": 0.0,
+        "min_steps": 1,
+        "max_steps": 3,
+        "pool": 1500,
+        "validation": 300,
+        "benchmark": 300,
+    }
     return ArithmeticTask.model_validate(
         {"name": "arithmetic", "benchmarks": BENCHMARKS, "grader": "exact", "grader_timeout_seconds": 5.0}
         | usual
@@ -105,6 +115,31 @@ def test_only_retention_and_pool_have_the_mix(made: list[dict[str, list[Question
     _, _, mix_a, mix_c = made
     same = {name for name in mix_a if mix_a[name] == mix_c[name]}
     assert same == {"validation", "standard", "unseen_phrasings", "larger_numbers", "longer_chains"}
+
+
+def test_an_even_pool_has_every_skill_as_often_and_all_else_is_the_mix_s(
+    made: list[dict[str, list[Question]]], tmp_path: Path
+) -> None:
+    """Two steps on average over 18 skills: each is in 1/9 of the questions, the rarest of the mix in less than 1 %."""
+    _, _, mix_a, _ = made
+    even = _load(tmp_path / "even", _arithmetic(pool_evenness=1.0), seed=2)
+    assert {name for name in even if even[name] != mix_a[name]} == {"pool"}
+    usual, found = (Counter(skill for q in run["pool"] for skill in q.skills or []) for run in (mix_a, even))
+    # Four standard deviations of 1,500 draws.
+    reach = 4 * (1500 / 9 * 8 / 9) ** 0.5
+    assert set(found) == set(SKILL_NAMES)
+    assert all(abs(count - 1500 / 9) < reach for count in found.values())
+    assert usual["rounding"] < 15
+
+
+def test_a_run_s_questions_are_known_by_the_world_of_the_mix_and_of_an_even_pool() -> None:
+    """At 0 by what they always were: the benchmarks and the validation set are the same for any pool."""
+    mixed, even = _arithmetic(), _arithmetic(pool_evenness=0.3)
+    world = fingerprint(MIXES["a"])
+    assert made_by(mixed, 7) == {"seed": 7, "world": world}
+    assert made_by(even, 7) == {"seed": 7, "world": world, "pool_world": fingerprint(pool_weights("a", 0.3))}
+    assert mixed.identity() | {"pool_evenness": 0.3} == even.identity()
+    assert "pool_evenness" not in mixed.identity()
 
 
 def test_questions_have_the_task_s_number_of_steps(tmp_path: Path) -> None:
