@@ -97,7 +97,7 @@ def test_every_choice_is_valid_under_its_own_name(local: bool, tmp_path: Path) -
     config = read_settings(
         [f"benchmark=[{','.join(names)}]", *paths, "difficulty=length", "difficulty.min_words=9"]
     ).config
-    assert list(config.benchmark) == names and len(names) == 10
+    assert list(config.benchmark) == names and len(names) == 11
     for name, settings in config.benchmark.items():
         every = own["jsonl"] | {key: value for key, value in own[name].items() if key not in ("defaults", "fields")}
         every |= {"fields": own["jsonl"]["fields"] | own[name].get("fields", {})}
