@@ -135,7 +135,8 @@ def _help(of_sweeps: Collection[str]) -> int:
     if of_sweeps:
         print(SWEEPS.format(sweeps=_wrapped("", [name for name in choices()["sweep"] if name != "none"])))
         return 0
-    groups = "\n".join(_wrapped(group, names) for group, names in choices().items())
+    known = choices() | {"sweep": ["stat-train -m --help lists them"]}
+    groups = "\n".join(_wrapped(group, names) for group, names in known.items())
     print(HELP.format(groups=groups, place=config_dir()))
     return 0
 

@@ -99,7 +99,9 @@ def test_every_choice_is_valid_under_its_own_name(local: bool, tmp_path: Path) -
     ).config
     assert list(config.benchmark) == names and len(names) == 11
     for name, settings in config.benchmark.items():
-        every = own["jsonl"] | {key: value for key, value in own[name].items() if key not in ("defaults", "fields")}
+        # Those of the choice that it starts from, then its own.
+        start = own.get(own[name].get("defaults", [name])[0], {})
+        every = own["jsonl"] | {k: v for k, v in (start | own[name]).items() if k not in ("defaults", "fields")}
         every |= {"fields": own["jsonl"]["fields"] | own[name].get("fields", {})}
         every |= {"path": given[name]} if name in given else {}
         actual, expected = dict(leaves(settings.model_dump())), dict(leaves(every))

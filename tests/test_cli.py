@@ -13,7 +13,7 @@ from stat_train.compose import choices, config_dir, leaves, read_settings
 from stat_train.config import STAGES
 
 # A printed page has 66 lines.
-PAGE_LINES, PAGE_COLUMNS = 68, 100
+PAGE_LINES, PAGE_COLUMNS = 66, 100
 
 
 class Said:
