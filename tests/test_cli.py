@@ -42,7 +42,9 @@ def test_help_names_everything_that_can_be_chosen(capsys: pytest.CaptureFixture[
         if path.is_dir()
     }
     assert len(files) >= 7
+    sweeps = set(files.pop("sweep"))
     assert {group: listed.get(group) for group in files} == files
+    assert sweeps - {"none"} <= set(Said(capsys, "-m", "--help").out.replace(",", "").split())
     assert all(stage in said.out.split() for stage in STAGES)
     assert str(config_dir()) in said.out
 
