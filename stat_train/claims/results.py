@@ -81,7 +81,7 @@ def result_of(run_dir: Path, name: str, place: int, varies: Mapping[str, str], w
         seed=int(run.config["seed"]),
         student=Path(run.config["student"]["model"]).name,
         recipe=str(run.config["data_recipe"]["name"]),
-        pairs=run.pairs,
+        pairs=run.pairs - _replayed(run_dir),
         learning_rate=run.config["train"].get("learning_rate"),
         fine_tuning_tokens=costs.get("fine_tuning_tokens"),
         reinforcement_tokens=costs.get("reinforcement_tokens"),
@@ -92,6 +92,12 @@ def result_of(run_dir: Path, name: str, place: int, varies: Mapping[str, str], w
         questions={key: _hash(each) for key, each in ids.items()},
         scores={arm: {key: _scores(run, arm, key, each) for key, each in ids.items()} for arm in arms},
     )
+
+
+def _replayed(run_dir: Path) -> int:
+    """Return how many rows were trained on beside those of the training set."""
+    trained = run_dir / "training.json"
+    return int(json.loads(trained.read_text(encoding="utf-8"))["replay_rows"]) if trained.is_file() else 0
 
 
 def _profile(run_dir: Path) -> SkillProfile:

@@ -196,16 +196,12 @@ def _scores(path: Path) -> tuple[ScoresOfRun, ScoresOfRun]:
 
 
 def _pairs(run: RunResult) -> int:
-    """Return how many pairs were trained on: fewer than drawn when some are longer than train.max_length.
-
-    Rows that were replayed beside them are none.
-    """
+    """Return how many pairs were trained on: fewer than drawn when some are longer than train.max_length."""
     if run.training in ("none", "external"):
         return 0
     trained = run.folder / "training.json"
     if trained.is_file():
-        rows = json.loads(trained.read_text(encoding="utf-8"))
-        return int(rows["rows"]) - int(rows.get("replay_rows") or 0)
+        return int(json.loads(trained.read_text(encoding="utf-8"))["rows"])
     path = run.folder / "training_set.jsonl"
     if not path.is_file():
         return int(run.config["data_recipe"]["pairs"])

@@ -40,13 +40,16 @@ def run_dir(tmp_path: Path) -> Path:
         skills=["addition", "subtraction", "addition", "never seen"],
         config=SETTINGS,
         profile=profile.model_dump(),
-        training={"rows": 4990},
+        training={"rows": 6650, "replay_rows": 1660},
         manifest={"costs": {"fine_tuning_tokens": 700, "reinforcement_tokens": 300}},
     )
 
 
 def test_what_a_run_came_to(run_dir: Path) -> None:
-    """Questions are in the order of their ids: q10, q11, q8, q9. The last two are 1.0 and 0.0 of +-++."""
+    """Questions are in the order of their ids: q10, q11, q8, q9. The last two are 1.0 and 0.0 of +-++.
+
+    Of 6,650 rows 1,660 were replayed, which are no pairs of the training set.
+    """
     found = result_of(run_dir, "stat_sel-seed3", 7, {"data_recipe": "stat_sel"})
     assert (found.name, found.place, found.varies) == ("stat_sel-seed3", 7, {"data_recipe": "stat_sel"})
     assert (found.seed, found.student, found.recipe) == (3, "tiny_b", "stat_sel")

@@ -83,13 +83,11 @@ def test_what_was_not_trained_on_the_pairs_has_none(training: str, arm: str, wor
 
 
 def test_the_pairs_of_a_run_are_those_that_were_trained_on(tmp_path: Path) -> None:
-    """A hundred were drawn and all but 12 were too long for train.max_length; rows that were replayed are no pairs."""
+    """A hundred were drawn and all but 12 were too long for train.max_length."""
     run = write_run(tmp_path / "run", standard("-", "+"))
     (run / "training_set.jsonl").write_text("{}\n" * 100)
     assert compare([run]).rows[0].pairs == 100
     (run / "training.json").write_text('{"rows": 12}')
-    assert compare([run]).rows[0].pairs == 12
-    (run / "training.json").write_text('{"rows": 16, "replay_rows": 4}')
     assert compare([run]).rows[0].pairs == 12
 
 
