@@ -9,9 +9,8 @@ from typing import NamedTuple
 from stat_train.claims.results import Result, Scores
 from stat_train.compose import is_below
 from stat_train.errors import UserError
-from stat_train.evaluation.over_seeds import over_seeds
+from stat_train.evaluation.over_seeds import by_student_t, over_seeds
 from stat_train.evaluation.summary import BASE, FINE_TUNED, REINFORCED
-from stat_train.intervals import TAIL
 
 # The recipes that draw for what the profile has missing; the others are baselines.
 TARGETED = ("stat_sel", "stat_syn", "skillmix")
@@ -181,9 +180,11 @@ def best_baseline(training: Training, every: Sequence[Training], benchmark: str)
         for each in beside(training, every)
         if each.recipe not in TARGETED and training.runs.keys() <= each.runs.keys()
     ]
-    shared = [each._replace(runs={seed: each.runs[seed] for seed in training.runs}) for each in baselines]
-    best = max(shared, key=lambda each: each.accuracy(benchmark), default=None)
-    return next((each for each in baselines if best and each.name == best.name), None)
+
+    def accuracy(each: Training) -> float:
+        return each._replace(runs={seed: each.runs[seed] for seed in training.runs}).accuracy(benchmark)
+
+    return max(baselines, key=accuracy, default=None)
 
 
 def _change(pairs: Sequence[tuple[Result, str, Result, str]], benchmark: str) -> Change:
@@ -206,16 +207,14 @@ def _same_questions(scores: tuple[tuple[Sequence[float | None], Sequence[float |
 
 
 def student_t(per_seed: Sequence[float]) -> Change:
-    """Return the mean of the seeds' changes with the bounds of Student's t."""
-    from scipy.stats import t
+    """Return the mean of the seeds' changes with the bounds of Student's t; without bounds for one seed."""
+    import numpy
 
-    count = len(per_seed)
-    mean = sum(per_seed) / count
-    if count < 2:
-        return Change(mean, None, None, list(per_seed))
-    error = (sum((each - mean) ** 2 for each in per_seed) / (count - 1) / count) ** 0.5
-    reach = float(t.ppf(1 - TAIL, count - 1)) * error
-    return Change(mean, mean - reach, mean + reach, list(per_seed))
+    if len(per_seed) < 2:
+        return Change(per_seed[0], None, None, list(per_seed))
+    found = by_student_t(numpy.array(per_seed)[:, None] / 100)
+    mean, low, high = (100 * float(each) for each in found[1:4] if each is not None)
+    return Change(mean, low, high, list(per_seed))
 
 
 def _points(before: Scores, after: Scores, paired: bool) -> float:

@@ -85,7 +85,7 @@ def _wider(scores: Floats, changes: Floats, seed: int, resamples: int) -> tuple[
     if len(scores) == 1 or not changes.size:
         before, after = scores[0].tolist()
         return paired_difference(before, after, seed, resamples), "questions"
-    by_bootstrap, by_student = _bootstrapped(changes, seed, resamples), _student(changes)
+    by_bootstrap, by_student = _bootstrapped(changes, seed, resamples), by_student_t(changes)
     return (by_bootstrap, "bootstrap") if _width(by_bootstrap) > _width(by_student) else (by_student, "student_t")
 
 
@@ -138,8 +138,8 @@ def _bootstrap_p(means: Floats, n: int) -> float:
     return min(1.0, 2 * float(stdtr(n - 1, float(ndtri(min(beyond, 0.5))) * math.sqrt((n - 1) / n))))
 
 
-def _student(changes: Floats) -> PairedDifference:
-    """Return the interval and p of Student's t over the mean change of each seed, one row a seed."""
+def by_student_t(changes: Floats) -> PairedDifference:
+    """Return the interval and p of Student's t over the mean change of each seed; two seeds or more, one row a seed."""
     import numpy
     from scipy.special import stdtr, stdtrit
 
