@@ -17,11 +17,10 @@ from stat_train.sweeping.table import DONE_BEFORE, JobRow, say_line
 
 def keep_result(plan: Plan, console: Console, job: SweepJob) -> None:
     """Write what a finished, evaluated run came to, where the sweep keeps raw results; or say why that cannot be."""
-    run_dir = Path(job.settings.config.run_dir).expanduser()
-    if not plan.results or not (run_dir / EVALUATION_FILE).is_file():
+    if not plan.results or not _is_evaluated(job):
         return
     try:
-        found = result_of(run_dir, job.name, plan.jobs.index(job), plan.varies(job), plan.with_seed)
+        found = result_of(_run_dir(job), job.name, plan.jobs.index(job), plan.varies(job), plan.with_seed)
         write_result(plan.results, found)
     except (StatTrainError, OSError) as error:
         say_line(console, f"{job.name}  no raw results: {error}")
@@ -34,8 +33,20 @@ def write_results(plan: Plan, rows: Sequence[JobRow], console: Console) -> None:
     for row in rows:
         if row.status in ("done", DONE_BEFORE):
             keep_result(plan, console, row.job)
+    if not any(_is_evaluated(row.job) for row in rows):
+        say_line(console, "no raw results: no run was evaluated; they need until=evaluate or later")
+    if not any(plan.results.glob("*.json")):
+        return
     try:
-        for line in write_tables(plan.results) if any(plan.results.glob("*.json")) else []:
+        for line in write_tables(plan.results):
             say_line(console, line)
     except (StatTrainError, OSError) as error:
         say_line(console, f"no table of the raw results: {error}")
+
+
+def _run_dir(job: SweepJob) -> Path:
+    return Path(job.settings.config.run_dir).expanduser()
+
+
+def _is_evaluated(job: SweepJob) -> bool:
+    return (_run_dir(job) / EVALUATION_FILE).is_file()
