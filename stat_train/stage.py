@@ -229,7 +229,7 @@ def _wait(running: Sequence[_Running], folder: Path) -> _Running | None:
 
 def _show_words(failed: _Running, shown: _Running) -> None:
     """Show what a process said that failed out of sight, unless the one that is shown fails at the same and says it."""
-    if not failed.words or failed is shown:
+    if not failed.words or failed is shown or not os.fstat(failed.words.fileno()).st_size:
         return
     with suppress(subprocess.TimeoutExpired):
         if shown.process.wait(SECONDS_TO_FAIL_ALIKE):

@@ -23,6 +23,7 @@ from stat_train.records import Question
 from stat_train.store import lease, write_records
 
 REPOSITORY = Path(__file__).parents[2]
+CHUNKS = 6
 # Answers a job that it reads from a file, as the orchestrator does.
 ORCHESTRATOR = """
 import sys
@@ -40,10 +41,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reas
 
 
 def answer_job(folder: Path) -> AnswerJob:
-    """Return a job of 1,300 sampled answers, 3 chunks of 500, the last one short."""
+    """Return a job of 2,700 sampled answers, 6 chunks of 500, the last one short: time to be killed midway."""
     folder.mkdir()
     questions = folder.with_name("validation.jsonl")
-    write_records(questions, [Question(id=f"q{i:03}", question=f"What is {i} + {i % 7}?") for i in range(130)])
+    write_records(questions, [Question(id=f"q{i:03}", question=f"What is {i} + {i % 7}?") for i in range(270)])
     return AnswerJob(
         folder=folder,
         questions=questions,
@@ -91,7 +92,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
 def by_one(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Return the answers of one process."""
     written = answer(answer_job(tmp_path_factory.mktemp("one") / "answer.partial"), 1)
-    assert written.count(b"\n") == 1300
+    assert written.count(b"\n") == 2700
     return written
 
 
@@ -114,12 +115,12 @@ def test_a_killed_process_fails_the_stage_and_the_rest_is_done_by_another_number
 
     orchestrator = Thread(target=fail)
     orchestrator.start()
-    wait_for(lambda: any(chunk(job, index).exists() for index in range(3)))
+    wait_for(lambda: any(chunk(job, index).exists() for index in range(CHUNKS)))
     os.kill(sorted(started_for(job))[victim], signal.SIGKILL)
     orchestrator.join()
     assert failures and not list(started_for(job))
-    kept = {index: chunk(job, index).read_bytes() for index in range(3) if chunk(job, index).exists()}
-    assert 0 < len(kept) < 3
+    kept = {index: chunk(job, index).read_bytes() for index in range(CHUNKS) if chunk(job, index).exists()}
+    assert 0 < len(kept) < CHUNKS
     for index, text in kept.items():
         chunk(job, index).write_bytes(b"kept\n" + text)
     done = answer(job, 3)
@@ -132,7 +133,7 @@ def test_all_end_with_the_orchestrator_and_another_one_goes_on(by_one: bytes, tm
     (tmp_path / "job").write_text(job.model_dump_json())
     command = [sys.executable, "-c", ORCHESTRATOR, str(tmp_path / "job")]
     orchestrator = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(REPOSITORY)})
-    wait_for(lambda: any(chunk(job, index).exists() for index in range(3)))
+    wait_for(lambda: any(chunk(job, index).exists() for index in range(CHUNKS)))
     assert len(list(started_for(job))) == 2
     orchestrator.kill()
     orchestrator.wait()

@@ -314,10 +314,12 @@ def test_a_teacher_is_served_by_a_job_of_its_own_which_ends_with_the_run(
         )
         == 0
     )
-    begins, ends = map(json.loads, Path("lives/lives.jsonl").read_text().splitlines())
-    assert (begins["event"], ends["event"], begins["pid"]) == ("begins", "ends", ends["pid"])
     (job_id,) = re.findall(r"submitted as job (\d+)", "".join(log.read_text() for log in Path("run").glob("*.log")))
     wait_until_done(job_id)
     assert told(job_id)["JobState"] == "CANCELLED"
+    # Slurm calls the job ended before it has asked its processes to.
+    wait_for(lambda: Path("lives/lives.jsonl").read_text().count("\n") == 2)
+    begins, ends = map(json.loads, Path("lives/lives.jsonl").read_text().splitlines())
+    assert (begins["event"], ends["event"], begins["pid"]) == ("begins", "ends", ends["pid"])
     labelled = [json.loads(line) for line in Path("run/skill_map.jsonl").read_text().splitlines()]
     assert len(labelled) == 20 and all(row["call_ids"] for row in labelled)
