@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 
 from stat_train.claims.write import write_tables
 
-RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+REPOSITORY = Path(__file__).parents[2]
+RESULTS = REPOSITORY / "benchmarks" / "results"
+SUITE = RESULTS / "arithmetic_suite.md"
 FOLDERS = sorted({file.parent for file in RESULTS.glob("*/*.json")})
 
 
@@ -24,3 +27,12 @@ def test_a_table_is_that_of_its_raw_results(folder: Path, tmp_path: Path) -> Non
     assert (tmp_path / f"{folder.name}.md").read_bytes() == folder.with_name(f"{folder.name}.md").read_bytes()
     shown = {path.name for path in tmp_path.glob("*.svg")}
     assert {path.name for path in RESULTS.glob(f"{folder.name}*.svg")} >= shown
+
+
+@pytest.mark.skipif(not SUITE.exists(), reason="the suite has no table in benchmarks/results yet")
+def test_the_readme_shows_the_suites_tables_as_they_are() -> None:
+    """What was gained, and which claims hold: lines that do not hold stay beside those that do."""
+    tables = re.findall(r"(?:^\|.*\n)+", SUITE.read_text(encoding="utf-8"), re.MULTILINE)
+    gains, verdicts = tables[0], next(table for table in tables if table.startswith("| claim |"))
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert gains in readme and verdicts in readme
