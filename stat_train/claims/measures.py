@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -18,6 +19,8 @@ TARGETED = ("stat_sel", "stat_syn", "skillmix")
 RESAMPLES = 1000
 UNSCORED = "no question of a benchmark is scored in all the runs that are compared; expected some"
 PAIRS = "data_recipe.pairs"
+# Tokens that differ by less are the same: how long the drawn questions are differs by as much from seed to seed.
+SAME_TOKENS = 0.02
 WHAT_IS_TRAINED = ("data_recipe", "train", "train.learning_rate", "rl")
 
 
@@ -158,12 +161,20 @@ def _is_beside(each: Training, training: Training, every: Iterable[Training]) ->
     return (
         each.arm == training.arm
         and (FINE_TUNED in other.scores) == (FINE_TUNED in own.scores)
-        and other.settings.get(PAIRS) == own.settings.get(PAIRS)
+        and _is_as_large(other, own)
         and all(
             own.varies[key] == value if key in own.varies else all((key, value) in one for one in alike)
             for key, value in _others(other)
+            if key != PAIRS
         )
     )
+
+
+def _is_as_large(other: Result, own: Result) -> bool:
+    """Tell whether two had as many pairs or, in a comparison at equal tokens, as many tokens."""
+    tokens, own_tokens = other.fine_tuning_tokens, own.fine_tuning_tokens
+    as_many_tokens = tokens and own_tokens and math.isclose(tokens, own_tokens, rel_tol=SAME_TOKENS)
+    return bool(as_many_tokens) or other.settings.get(PAIRS) == own.settings.get(PAIRS)
 
 
 def _others(result: Result) -> set[tuple[str, str]]:

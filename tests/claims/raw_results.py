@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from stat_train.claims.measures import PAIRS
 from stat_train.claims.results import Result, Scores
 
 MARKS = {"+": 1.0, "-": 0.0, "?": None}
 HEADLINE = "standard"
+TOKENS_PER_PAIR = 250
 
 
 def result(
@@ -21,13 +23,15 @@ def result(
     """Return the result of a run; an arm is its marks on `standard`, or those of each benchmark.
 
     On the benchmarks in `own` each seed has questions of its own. An arm `rl` and the absence of `sft` show in what
-    varies. The settings are the seed alone.
+    varies. The settings are the seed and the pairs.
     """
     scores = {
         arm: {HEADLINE: _scores(given)} if isinstance(given, str) else _each(given) for arm, given in arms.items()
     }
     steps = ({"rl": "grpo"} if "rl" in arms else {}) | ({} if "sft" in arms else {"train": "none"})
     told = {"data_recipe": recipe} | steps | dict(varies or {})
+    asked = int(told.get(PAIRS, 5000))
+    pairs = asked if "sft" in arms else 0
     return Result(
         name="-".join([*told.values(), f"seed{seed}"]),
         place=place,
@@ -35,12 +39,12 @@ def result(
         seed=seed,
         student="tiny",
         recipe=recipe,
-        pairs=5000 if "sft" in arms else 0,
+        pairs=pairs,
         learning_rate=4e-4,
-        fine_tuning_tokens=1_250_000,
+        fine_tuning_tokens=TOKENS_PER_PAIR * pairs,
         reinforcement_tokens=None,
         difficult=600,
-        settings={"seed": seed},
+        settings={"seed": seed, PAIRS: asked},
         with_seed=[],
         only_difficult=[],
         questions={name: f"{name}-{seed}" if name in own else name for name in scores["base"]},

@@ -9,6 +9,7 @@ from raw_results import result, right
 from scipy.stats import ttest_1samp
 
 from stat_train.claims.measures import (
+    PAIRS,
     RESAMPLES,
     Training,
     added_by_rl,
@@ -178,7 +179,17 @@ def test_a_baseline_of_another_size_or_pool_is_none(key: str, values: tuple[str,
     # Where the size belongs to a recipe it is another size all the same.
     large = with_settings(result("pool", base="-", sft="+"), data_recipe__pairs=1000)
     small = with_settings(result("stat_sel", base="-", sft="+"), data_recipe__pairs=500)
-    assert best_names([large, small])["stat_sel"] is None
+    assert best_names([large, small._replace(fine_tuning_tokens=large.fine_tuning_tokens // 2)])["stat_sel"] is None
+
+
+@pytest.mark.parametrize(("tokens", "best"), [(985_000, "pool"), (975_000, None)])
+def test_in_a_comparison_at_equal_tokens_a_baseline_has_as_many_tokens(tokens: int, best: str | None) -> None:
+    """Each recipe has its own number of pairs then; two in a hundred tokens more or fewer are as many."""
+    pool = result("pool", varies={PAIRS: "4000"}, base="----", sft="+---")
+    targeted = result("stat_sel", varies={PAIRS: "3700"}, base="----", sft="++--")
+    runs = [pool._replace(fine_tuning_tokens=1_000_000), targeted._replace(fine_tuning_tokens=tokens)]
+    sizes = zip(runs, (4000, 3700), strict=True)
+    assert best_names([with_settings(run, data_recipe__pairs=size) for run, size in sizes])["stat_sel"] == best
 
 
 def test_of_a_recipe_trained_in_several_ways_the_closest_stands_beside_a_training() -> None:
