@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 
 from stat_train.claims.efficiency import efficiency
 from stat_train.claims.measures import (
@@ -68,12 +69,20 @@ def _bold(each: Training, bests: Sequence[Training | None]) -> str:
 
 
 def _cost(each: Training) -> list[str]:
-    """Return what a training was given: pairs, tokens over all epochs, learning rate; the first seed's."""
-    first = each.first
-    known = [each for each in (first.fine_tuning_tokens, first.reinforcement_tokens) if each is not None]
-    tokens = f"{sum(known) / 1e6:.2f}" if known else DASH
-    rate = DASH if first.learning_rate is None or not first.pairs else f"{first.learning_rate:g}"
-    return [f"{first.pairs:,}", tokens, rate, str(len(each.runs))]
+    """Return what a training was given: pairs and tokens over all epochs (means over the seeds), and its rate."""
+    runs, rate = list(each.runs.values()), each.first.learning_rate
+    pairs = fmean(run.pairs for run in runs)
+    known = [
+        [count for count in (run.fine_tuning_tokens, run.reinforcement_tokens) if count is not None] for run in runs
+    ]
+    tokens = f"{fmean(map(sum, known)) / 1e6:.2f}" if all(known) else DASH
+    return [f"{pairs:,.0f}", tokens, _scientific(rate) if rate is not None and pairs else DASH, str(len(runs))]
+
+
+def _scientific(number: float) -> str:
+    import numpy
+
+    return numpy.format_float_scientific(number, trim="-", exp_digits=1)
 
 
 def _elsewhere(every: Sequence[Training]) -> Iterator[str]:
