@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stat_train.claims.measures import Training, gain, trainings
+from stat_train.claims.measures import TARGETED, Training, gain, trainings
 from stat_train.claims.results import read_results
 from stat_train.errors import UserError
 
@@ -41,10 +41,14 @@ def draw(folder: Path, places: Path) -> list[Path]:
 
 
 def _numeric(every: Sequence[Training]) -> list[str]:
-    """Return the settings that all trainings have, with at least three different numbers."""
+    """Return the settings that all trainings have, of which some recipe was trained with three different numbers."""
     keys = dict.fromkeys(key for each in every for key in each.first.varies if key != "train.learning_rate")
-    numbers = {key: {_number(each, key) for each in every} for key in keys}
-    return [key for key, found in numbers.items() if None not in found and len(found) >= 3]
+    return [key for key in keys if all(_number(each, key) is not None for each in every) and _is_line(every, key)]
+
+
+def _is_line(every: Sequence[Training], key: str) -> bool:
+    recipes = {each.recipe for each in every}
+    return any(len({_number(each, key) for each in every if each.recipe == recipe}) >= 3 for recipe in recipes)
 
 
 def _number(each: Training, key: str) -> float | None:
@@ -77,7 +81,7 @@ def _bars(axes: Axes, every: Sequence[Training], _: Any) -> None:
     headline = every[0].first.headline
     ordered = sorted(every, key=lambda each: gain(each, headline).points)
     changes = [gain(each, headline) for each in ordered]
-    colours = [TARGETED_COLOUR if each.recipe.startswith("stat_") else OTHER_COLOUR for each in ordered]
+    colours = [TARGETED_COLOUR if each.recipe in TARGETED else OTHER_COLOUR for each in ordered]
     reach = [[c.points - (c.points if c.low is None else c.low) for c in changes]]
     reach += [[(c.points if c.high is None else c.high) - c.points for c in changes]]
     axes.barh([each.name for each in ordered], [c.points for c in changes], xerr=reach, color=colours, capsize=2)

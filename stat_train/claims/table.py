@@ -23,6 +23,7 @@ from stat_train.evaluation.compare import CHOSEN
 from stat_train.evaluation.summary import BASE, FINE_TUNED, REINFORCED
 
 DASH = "–"
+BEST = "against the best baseline"
 
 
 def markdown(folder: Path, figures: Sequence[str] = ()) -> str:
@@ -48,24 +49,30 @@ def _opening(folder: Path, results: Sequence[Result]) -> str:
 
 
 def _gains(every: Sequence[Training]) -> str:
-    """Return the main table: each training against the students as they were, the pool, and the best baseline."""
-    headline = every[0].first.headline
-    head = ["", headline, "gain", "against `pool`", "against the best baseline", "pairs", "tokens, M", "rate", "seeds"]
-    rows = [[BASE, f"{every[0].accuracy(headline, BASE):.1f}", *[DASH] * 6, str(len(every[0].runs))]]
-    bests = [best_baseline(each, every, headline) for each in every]
-    for each, best in zip(every, bests, strict=True):
-        pool = pool_beside(each, every)
-        others = [
-            _cell(against(other, each, headline)) if other and other is not each else DASH for other in (pool, best)
-        ]
-        rows.append(
-            [_bold(each, bests), f"{each.accuracy(headline):.1f}", points(gain(each, headline)), *others, *_cost(each)]
-        )
+    """Return the main table: each training against the students as they were, and against others."""
+    headline, compared = every[0].first.headline, _compared(every)
+    head = ["", headline, "gain", *compared, "pairs", "tokens, M", "rate", "seeds"]
+    rows = [[BASE, f"{every[0].accuracy(headline, BASE):.1f}", *[DASH] * (len(head) - 3), str(len(every[0].runs))]]
+    for each, others in zip(every, zip(*compared.values(), strict=True), strict=True):
+        told = [_cell(against(other, each, headline)) if other and other is not each else DASH for other in others]
+        name = f"`{each.name}`" + (" (best baseline)" if any(each is best for best in compared.get(BEST, [])) else "")
+        rows.append([name, f"{each.accuracy(headline):.1f}", points(gain(each, headline)), *told, *_cost(each)])
     return _table(head, rows)
 
 
-def _bold(each: Training, bests: Sequence[Training | None]) -> str:
-    return f"`{each.name}`" + (" (best baseline)" if any(each is best for best in bests) else "")
+def _compared(every: Sequence[Training]) -> dict[str, list[Training | None]]:
+    """Return what each training is compared with, column by column; without baselines, the first of its recipe."""
+    baselines = {
+        "against `pool`": [pool_beside(each, every) for each in every],
+        BEST: [best_baseline(each, every, each.first.headline) for each in every],
+    }
+    if any(other for others in baselines.values() for other in others):
+        return baselines
+    return {
+        "against the first of its recipe": [
+            next(other for other in every if (other.recipe, other.arm) == (each.recipe, each.arm)) for each in every
+        ]
+    }
 
 
 def _cost(each: Training) -> list[str]:

@@ -79,6 +79,18 @@ def test_the_tables(tmp_path: Path) -> None:
     assert text.endswith("\n\n![my suite](my_suite.svg)\n")
 
 
+def test_without_a_baseline_each_is_compared_with_the_first_of_its_recipe(tmp_path: Path) -> None:
+    """From 100 % with an exact teacher to 50 with a bad one."""
+    runs = [
+        result(recipe, varies={"teacher.error_rate": rate}, base=right(0), sft=right(share))
+        for recipe in ("stat_sel", "stat_syn")
+        for rate, share in (("0.0", 1), ("0.6", 0.5))
+    ]
+    head, base, *rows = cells(markdown(folder_of(tmp_path, runs)), "# My suite")
+    assert head[2:5] == ["gain", "against the first of its recipe", "pairs"] and len(base) == len(head)
+    assert [row[3].partition(" ")[0] for row in rows] == ["–", "-50.0", "–", "-50.0"]
+
+
 def test_a_benchmark_that_not_all_have_is_in_no_table_of_all(tmp_path: Path) -> None:
     without = result("hard", place=3, base=right(0), sft=right(0))
     assert "longer_chains" not in markdown(folder_of(tmp_path, [*RUNS[:2], without]))
@@ -131,6 +143,18 @@ def test_where_a_setting_takes_three_numbers_the_picture_has_a_line_a_recipe(tmp
     assert place == tmp_path / "my_suite_pairs.svg"
     texts = {text.text for text in ElementTree.parse(place).iter("{http://www.w3.org/2000/svg}text")}
     assert {*recipes, "500", "1,000", "4,000", "data_recipe.pairs"} <= texts
+
+
+def test_where_a_number_goes_with_the_recipe_the_picture_has_bars(tmp_path: Path) -> None:
+    """Three recipes, each with its own number of pairs, are three points and no line."""
+    pytest.importorskip("matplotlib")
+    sizes = {"pool": "4000", "stat_sel": "3800", "stat_syn": "3700"}
+    runs = [
+        result(recipe, varies={"data_recipe.pairs": pairs}, base=right(0), sft=right(0.5))
+        for recipe, pairs in sizes.items()
+    ]
+    folder = folder_of(tmp_path, runs)
+    assert draw(folder, folder) == [tmp_path / "my_suite.svg"]
 
 
 def test_unless_every_training_has_the_number_the_picture_has_bars(tmp_path: Path) -> None:
