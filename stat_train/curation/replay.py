@@ -1,4 +1,4 @@
-"""Rows of the pool for skills that the student can do, trained on beside the training set to protect them."""
+"""Rows of the pool for skills that the student misses least, trained on beside the training set to protect them."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def make_replay(
     prompt: Prompt,
     seed: int,
 ) -> Replay:
-    """Return pool questions with their own solutions, as many for one skill that is not missing as for another.
+    """Return pool questions with their own solutions, as many for one skill that is protected as for another.
 
-    A student that misses each skill now and then is protected in those that it misses least. A question that needs a
-    missing skill, or that is trained on already, is none of them. Where there are fewer than the share asks for, all
-    are taken; raises UserError where there is none.
+    Protected are the skills that are missing no more often than half of all are; where most are never missing, those
+    that never are. A question that needs another skill, or that is trained on already, is none of them. Where there are
+    fewer than the share asks for, all are taken; raises UserError where there is none.
     """
     asked = replay_rows(len(training_set), share)
-    missing = _missing(profile, source)
-    by_skill = _kept_skills(source, missing, {example.question for example in training_set})
+    missing = _missing_most(profile, source)
+    by_skill = _protected(source, missing, {example.question for example in training_set})
     if asked and not by_skill:
         raise UserError(
-            f"train.replay_fraction = {share}: no pool question is left that needs only skills which the student does "
-            f"not miss ({len(missing)} are missing) and is not trained on already; use train.replay_fraction=0.0, or "
+            f"train.replay_fraction = {share}: no pool question is left that needs only skills which the student misses "
+            f"least (it misses {len(missing)} more often) and is not trained on already; use train.replay_fraction=0.0, or "
             "a larger task.pool"
         )
     drawn = evenly(by_skill, asked, Random(f"{seed}/replay"))
@@ -62,16 +62,16 @@ def make_replay(
     return Replay(_examples(source, drawn, prompt), summary)
 
 
-def _missing(profile: SkillProfile, source: Source) -> set[str]:
-    """Return the skills that are missing at all; where all are, those that are missing more often than half of them."""
-    rates = {gap.skill: gap.rate for gap in profile.skills if gap.missing}
-    if source.rows_by_skill.keys() - rates.keys():
-        return set(rates)
-    return {skill for skill, rate in rates.items() if rate > median(rates.values())}
+def _missing_most(profile: SkillProfile, source: Source) -> set[str]:
+    """Return the skills that are missing more often than half of the pool's are."""
+    missing = {gap.skill: gap.rate for gap in profile.skills if gap.missing}
+    rates = {skill: missing.get(skill, 0.0) for skill in source.rows_by_skill}
+    half = median(rates.values()) if rates else 0.0
+    return {skill for skill, rate in rates.items() if rate > half}
 
 
-def _kept_skills(source: Source, missing: Collection[str], trained_on: Collection[str]) -> dict[str, Integers]:
-    """Return for each skill that is not missing its rows that need no missing one and are not trained on."""
+def _protected(source: Source, missing: Collection[str], trained_on: Collection[str]) -> dict[str, Integers]:
+    """Return for each other skill its rows that need none of those missing and are not trained on."""
     usable = ~rows_asking(source.pool, trained_on)
     for skill in missing:
         usable[source.rows_by_skill.get(skill, source.rows[:0])] = False
@@ -119,5 +119,5 @@ def _examples(source: Source, drawn: Mapping[int, str], prompt: Prompt) -> list[
 def told(summary: Mapping[str, Any]) -> str:
     """Return in one line how many rows there are, and that they are too few when they are."""
     skills, rows = len(summary["rows_drawn_for_skill"]), summary["rows"]
-    words = f"{rows:,} rows of the pool for {skills} skills that are not missing"
+    words = f"{rows:,} rows of the pool for {skills} skills that the student misses least"
     return words if rows == summary["asked"] else f"{words}: all there are, {summary['asked']:,} were asked for"

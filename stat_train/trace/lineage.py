@@ -136,7 +136,7 @@ def _drawn(row: TrainingExample) -> str:
     if question:
         return f"for the difficult question {question}{f', missing skill {skill}' if skill else ''}"
     if row.recipe == REPLAY:
-        return f"to protect the skill {skill}, which the student does not miss (train.replay_fraction)"
+        return f"to protect the skill {skill}, which the student misses least (train.replay_fraction)"
     for_skill = f"for the skill {skill}, " if skill else ""
     if row.recipe in UNTARGETED:
         return f"{for_skill}without regard to the student, as the recipe {row.recipe} does"

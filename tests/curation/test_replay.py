@@ -94,7 +94,7 @@ def test_where_there_are_too_few_all_are_taken_and_it_is_said() -> None:
     found = replay(0.9, trained_on("a0"))
     assert (len(found.examples), found.summary["asked"]) == (24, 270)
     assert told(found.summary).endswith(
-        "24 rows of the pool for 3 skills that are not missing: all there are, 270 were asked for"
+        "24 rows of the pool for 3 skills that the student misses least: all there are, 270 were asked for"
     )
 
 
@@ -106,7 +106,17 @@ def test_a_student_that_misses_every_skill_is_protected_in_those_that_it_misses_
     assert Counter(example.origin.skill for example in found.examples) == {"b": 5, "d": 5}
 
 
+def test_a_skill_that_is_missing_now_and_then_is_protected_like_one_that_never_is() -> None:
+    """Missed in 1 of 1, 1 of 2, 1 of 4 and none: half lie above 3/8, a and b."""
+    missed = {"a1": ["a"], "b1": ["b"], "c1": ["c"]}
+    required = {"b2": ["b"], "c2": ["c"], "c3": ["c"], "c4": ["c"]}
+    found = make_replay(source_of(pool()), diagnosed_of(missed, required).profile, trained_on("a0"), 0.25, PROMPT, 0)
+    assert found.summary["rows_drawn_for_skill"] == {"d": 6, "c": 4}
+
+
 def test_where_there_is_none_the_run_is_refused() -> None:
     everything = [question.id for question in pool()]
-    with pytest.raises(UserError, match=r"train.replay_fraction = 0.5: no pool question is left .* \(1 are missing\)"):
+    with pytest.raises(
+        UserError, match=r"train.replay_fraction = 0.5: no pool question is left .* \(it misses 1 more often\)"
+    ):
         replay(0.5, trained_on(*everything, count=len(everything)))
