@@ -51,9 +51,9 @@ def make_replay(
     by_skill = _protected(source, missing, {example.question for example in training_set})
     if asked and not by_skill:
         raise UserError(
-            f"train.replay_fraction = {share}: no pool question is left that needs only skills which the student misses "
-            f"least (it misses {len(missing)} more often) and is not trained on already; use train.replay_fraction=0.0, or "
-            "a larger task.pool"
+            f"train.replay_fraction = {share}: no pool question is left that needs only skills which the student "
+            f"misses least (it misses {len(missing)} more often) and is not trained on already; use "
+            "train.replay_fraction=0.0, or a larger task.pool"
         )
     drawn = evenly(by_skill, asked, Random(f"{seed}/replay"))
     different = len({row for rows in by_skill.values() for row in rows.tolist()})
