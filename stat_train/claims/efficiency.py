@@ -33,6 +33,8 @@ def efficiency(every: Sequence[Training]) -> str:
         return ""
     every_recipe = [reached(curves, recipe) for recipe in curves if recipe != REFERENCE]
     lines = [_in_words(each) for each in every_recipe if each.pairs]
+    if not lines:
+        return ""
     return (
         f"Pairs that reach what `{REFERENCE}` reaches with {REFERENCE_PAIRS:,}, straight lines between sizes (on a "
         f"logarithmic scale), seed by seed:\n\n" + "\n".join(lines)
@@ -40,12 +42,19 @@ def efficiency(every: Sequence[Training]) -> str:
 
 
 def curves_of(every: Sequence[Training]) -> dict[str, dict[int, Training]]:
-    """Return the trainings of each recipe by their number of pairs, of a sweep that varies it."""
-    found: dict[str, dict[int, Training]] = {}
+    """Return the trainings of each recipe by their number of pairs, of a sweep that varies it.
+
+    A recipe that was trained in several ways with as many pairs has no such curve.
+    """
+    found: dict[str, dict[int, list[Training]]] = {}
     for each in every:
         if PAIRS in each.first.varies and each.arm == FINE_TUNED:
-            found.setdefault(each.recipe, {})[int(each.first.varies[PAIRS])] = each
-    return {recipe: dict(sorted(sizes.items())) for recipe, sizes in found.items() if len(sizes) > 1}
+            found.setdefault(each.recipe, {}).setdefault(int(each.first.varies[PAIRS]), []).append(each)
+    return {
+        recipe: {pairs: trained[0] for pairs, trained in sorted(sizes.items())}
+        for recipe, sizes in found.items()
+        if len(sizes) > 1 and all(len(trained) == 1 for trained in sizes.values())
+    }
 
 
 def reached(curves: Mapping[str, Mapping[int, Training]], recipe: str) -> Reached:
@@ -77,6 +86,7 @@ def _crossing(curve: Mapping[int, float], goal: float) -> float:
 
 def _in_words(found: Reached) -> str:
     each = ", ".join(_size(pairs, found) for pairs in found.pairs)
+    # Of an even number the higher one: between a number and infinity there is none.
     middle = statistics.median_high(found.pairs)
     low, high = _size(min(found.pairs), found), _size(max(found.pairs), found)
     times = f"{_bound(middle, found)}{min(middle, found.most) / REFERENCE_PAIRS:.1f} times"

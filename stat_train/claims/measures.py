@@ -15,11 +15,11 @@ from stat_train.evaluation.summary import BASE, FINE_TUNED, REINFORCED
 
 # The recipes that draw for what the profile has missing; the others are baselines.
 TARGETED = ("stat_sel", "stat_syn", "skillmix")
-# Enough for bounds to a tenth of a point; p values, which would need more, are not asked for.
+# From one set of resamples to another a bound moves by one or two tenths of a point, far less than it is wide.
 RESAMPLES = 1000
 UNSCORED = "no question of a benchmark is scored in all the runs that are compared; expected some"
 PAIRS = "data_recipe.pairs"
-# Tokens that differ by less are the same: how long the drawn questions are differs by as much from seed to seed.
+# Pairs are asked for as a number beforehand, so that in a comparison at equal tokens these differ by a little.
 SAME_TOKENS = 0.02
 WHAT_IS_TRAINED = ("data_recipe", "train", "train.learning_rate", "rl")
 
@@ -136,6 +136,19 @@ def added_by_rl(training: Training, benchmark: str) -> Change | None:
     return _change([(run, start, run, REINFORCED) for run in training.runs.values()], benchmark)
 
 
+def by_student(training: Training, change: Change) -> Change | None:
+    """Return a change with each student, not each seed, taken as one value; None where each seed has its own student.
+
+    `change` has a value for each run of the training, in their order.
+    """
+    values: dict[str, list[float]] = {}
+    for run, points in zip(training.runs.values(), change.per_seed, strict=True):
+        values.setdefault(run.student, []).append(points)
+    return (
+        student_t([sum(each) / len(each) for each in values.values()]) if 1 < len(values) < len(training.runs) else None
+    )
+
+
 def pool_beside(training: Training, every: Sequence[Training]) -> Training | None:
     """Return the model trained on as much of the pool in as many steps: all else that varies is the same."""
     return next((each for each in beside(training, every) if each.recipe == "pool"), None)
@@ -161,7 +174,7 @@ def _is_beside(each: Training, training: Training, every: Iterable[Training]) ->
     return (
         each.arm == training.arm
         and (FINE_TUNED in other.scores) == (FINE_TUNED in own.scores)
-        and _is_as_large(other, own)
+        and _is_as_large(each, training)
         and all(
             own.varies[key] == value if key in own.varies else all((key, value) in one for one in alike)
             for key, value in _others(other)
@@ -170,11 +183,13 @@ def _is_beside(each: Training, training: Training, every: Iterable[Training]) ->
     )
 
 
-def _is_as_large(other: Result, own: Result) -> bool:
-    """Tell whether two had as many pairs or, in a comparison at equal tokens, as many tokens."""
-    tokens, own_tokens = other.fine_tuning_tokens, own.fine_tuning_tokens
-    as_many_tokens = tokens and own_tokens and math.isclose(tokens, own_tokens, rel_tol=SAME_TOKENS)
-    return bool(as_many_tokens) or other.settings.get(PAIRS) == own.settings.get(PAIRS)
+def _is_as_large(other: Training, own: Training) -> bool:
+    """Tell whether two had as many pairs or, in a comparison at equal tokens, as many tokens on average."""
+    if other.first.settings.get(PAIRS) == own.first.settings.get(PAIRS):
+        return True
+    shared = own.runs.keys() & other.runs.keys()
+    tokens, own_tokens = (sum(each.runs[seed].fine_tuning_tokens or 0 for seed in shared) for each in (other, own))
+    return bool(own_tokens) and math.isclose(tokens, own_tokens, rel_tol=SAME_TOKENS)
 
 
 def _others(result: Result) -> set[tuple[str, str]]:

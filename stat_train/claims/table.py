@@ -8,6 +8,7 @@ from statistics import fmean
 
 from stat_train.claims.efficiency import efficiency
 from stat_train.claims.measures import (
+    TARGETED,
     Change,
     Training,
     added_by_rl,
@@ -30,7 +31,7 @@ def markdown(folder: Path, figures: Sequence[str] = ()) -> str:
     """Return the tables of the raw results in a folder; `figures` are the files of pictures to show below them."""
     results = read_results(folder)
     every = trainings(results)
-    parts = [_opening(folder, results), _gains(every), *_elsewhere(every), *_reinforced(every)]
+    parts = [_opening(folder, results), _gains(every), *_margins(every), *_elsewhere(every), *_reinforced(every)]
     parts += [_verdicts(every), efficiency(every), _per_seed(every)]
     parts += [f"![{Path(name).stem.replace('_', ' ')}]({name})" for name in figures]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -44,7 +45,8 @@ def _opening(folder: Path, results: Sequence[Result]) -> str:
         f"{len(results)} runs; seeds (and the student of each): {told}. Accuracy in %, changes in points with 95 % "
         "intervals: over seeds and questions, the wider of a bootstrap and Student's t; where each seed has questions "
         "of its own, Student's t. Everything is paired by seed, and by question where the questions are the same. The "
-        "intervals hold for these students: how much students differ is seen seed by seed."
+        "intervals hold for these students: how much students differ is seen seed by seed. A row of fewer seeds is of "
+        "fewer students: what it adds to another row is in the paired columns."
     )
 
 
@@ -73,6 +75,18 @@ def _compared(every: Sequence[Training]) -> dict[str, list[Training | None]]:
             next(other for other in every if (other.recipe, other.arm) == (each.recipe, each.arm)) for each in every
         ]
     }
+
+
+def _margins(every: Sequence[Training]) -> Iterator[str]:
+    """Yield by how much each set for missing skills is above each other set, where each was trained in one way."""
+    tuned = [each for each in every if each.arm == FINE_TUNED]
+    targeted = [each for each in tuned if each.recipe in TARGETED]
+    others = [each for each in tuned if each.recipe not in TARGETED]
+    if targeted and len(others) > 1 and len({each.recipe for each in tuned}) == len(tuned):
+        headline = every[0].first.headline
+        rows = [[f"`{other.name}`", *(_cell(against(other, each, headline)) for each in targeted)] for other in others]
+        head = ["", *(f"`{each.name}`" for each in targeted)]
+        yield f"By how much a set for missing skills is above another, on {headline}:\n\n" + _table(head, rows)
 
 
 def _cost(each: Training) -> list[str]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from stat_train.claims.measures import Change, Training, added_by_rl, against, best_baseline, gain
+from stat_train.claims.measures import Change, Training, added_by_rl, against, best_baseline, by_student, gain
 from stat_train.claims.results import RETAINED
 from stat_train.evaluation.summary import FINE_TUNED, REINFORCED
 
 LONGER = "longer_chains"
 ABOVE_BEST, ABOVE_BASE, LOST, ADDED = 1.5, 6.0, 1.0, 5.0
-TARGETED, NAIVE = ("stat_sel", "stat_syn"), ("pool", "augment")
+CLAIMED, NAIVE = ("stat_sel", "stat_syn"), ("pool", "augment")
 
 
 class Verdict(NamedTuple):
@@ -28,10 +28,10 @@ def verdicts(every: Sequence[Training]) -> list[Verdict]:
     tuned = {each.recipe: each for each in fine_tuned}
     if len(tuned) < len(fine_tuned):
         return []
-    found = [verdict for recipe in TARGETED if recipe in tuned for verdict in _of_targeted(tuned[recipe], every)]
-    gains = [gain(tuned[recipe], tuned[recipe].first.headline).points for recipe in TARGETED if recipe in tuned]
+    found = [verdict for recipe in CLAIMED if recipe in tuned for verdict in _of_targeted(tuned[recipe], every)]
+    gains = {recipe: gain(tuned[recipe], tuned[recipe].first.headline).points for recipe in CLAIMED if recipe in tuned}
     if gains:
-        found += [_naive(tuned[recipe], min(gains)) for recipe in NAIVE if recipe in tuned]
+        found += [_naive(tuned[recipe], gains) for recipe in NAIVE if recipe in tuned]
     reinforced = [each for each in every if each.arm == REINFORCED and each.recipe == "stat_sel"]
     return found + [verdict for each in reinforced for verdict in _of_reinforced(each)]
 
@@ -42,25 +42,34 @@ def _of_targeted(training: Training, every: Sequence[Training]) -> Iterator[Verd
     if best and (above := against(best, training, headline)):
         holds = above.points >= ABOVE_BEST and above.is_above_zero
         claim = f"`{name}` is at least {ABOVE_BEST} points above the best baseline (`{best.name}`), interval above 0"
-        yield Verdict(claim, points(above), holds)
+        yield Verdict(claim, _also_by_student(training, above), holds)
     gained = gain(training, headline)
-    yield Verdict(f"`{name}` gains at least {ABOVE_BASE:g} points", points(gained), gained.points >= ABOVE_BASE)
+    claim = f"`{name}` gains at least {ABOVE_BASE:g} points on average"
+    yield Verdict(claim, points(gained), gained.points >= ABOVE_BASE)
     if RETAINED in training.benchmarks:
         kept = gain(training, RETAINED)
-        claim = f"`{name}` loses less than {LOST:g} point on skills that were not missing"
+        claim = f"`{name}` loses less than {LOST:g} point on average where no missing skill is needed"
         yield Verdict(claim, points(kept), kept.points > -LOST)
 
 
-def _naive(training: Training, targeted: float) -> Verdict:
-    gained = gain(training, training.first.headline)
-    claim = f"`{training.name}` gains less than half of what the targeted sets gain"
-    return Verdict(claim, f"{points(gained)}, half is {targeted / 2:+.1f}", gained.points < targeted / 2)
+def _also_by_student(training: Training, above: Change) -> str:
+    """Return a margin, and what it is with a value for each student where some were trained on several seeds."""
+    each = by_student(training, above)
+    return points(above) + (f"; a value for each student: {points(each)}" if each else "")
+
+
+def _naive(training: Training, gains: Mapping[str, float]) -> Verdict:
+    gained, half = gain(training, training.first.headline), min(gains.values()) / 2
+    names = " and ".join(f"`{name}`" for name in gains)
+    most = f"the lesser of {names}" if len(gains) > 1 else names
+    claim = f"`{training.name}` gains less than half of what {most} gains, on average"
+    return Verdict(claim, f"{points(gained)}; half is {half:+.1f}", gained.points < half)
 
 
 def _of_reinforced(training: Training) -> Iterator[Verdict]:
     changes = {name: added_by_rl(training, name) for name in training.benchmarks}
     if longer := changes.pop(LONGER, None):
-        claim = f"`{training.name}`: GRPO adds at least {ADDED:g} points on longer chains"
+        claim = f"`{training.name}`: GRPO adds at least {ADDED:g} points on average on longer chains"
         yield Verdict(claim, points(longer), longer.points >= ADDED)
     lowered = {name: each for name, each in changes.items() if each and each.high is not None and each.high < 0}
     told = ", ".join(f"{name} {points(each)}" for name, each in changes.items() if each)

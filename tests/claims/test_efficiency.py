@@ -44,6 +44,17 @@ def test_what_falls_after_a_crossing_does_not_undo_it() -> None:
     assert [round(pairs, 6) for pairs in reached(curves, "pool").pairs] == [2000, 1000]
 
 
+def test_a_recipe_with_several_trainings_of_one_size_has_no_curve() -> None:
+    """Two rates at 1,000 pairs: nobody knows which of them is meant."""
+    slow, fast = (
+        result("pool", varies={"data_recipe.pairs": pairs, "train.learning_rate": rate}, base=right(0), sft=right(0.5))
+        for pairs, rate in (("1000", "1e-4"), ("1000", "4e-4"))
+    )
+    large = result("pool", varies={"data_recipe.pairs": "4000"}, base=right(0), sft=right(0.5))
+    every = trainings([slow, fast, large])
+    assert curves_of(every) == {} and efficiency([*TARGETED, *every]) == ""
+
+
 def test_in_words_each_seed_counts() -> None:
     """Of two seeds the median is the worse one. What the fewest pairs reach, fewer may reach."""
     pool = curve("pool", {1000: 0.25, 4000: 0.75}, {1000: 0.25, 4000: 0.75})

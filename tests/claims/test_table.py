@@ -79,6 +79,23 @@ def test_the_tables(tmp_path: Path) -> None:
     assert text.endswith("\n\n![my suite](my_suite.svg)\n")
 
 
+def test_each_set_for_missing_skills_stands_against_each_other_set(tmp_path: Path) -> None:
+    """75 % against 50 and 25: 25 and 50 points."""
+    shares = {"pool": 0.25, "embed_syn": 0.5, "stat_sel": 0.75}
+    runs = [
+        result(recipe, place=place, base=right(0), sft=right(share))
+        for place, (recipe, share) in enumerate(shares.items())
+    ]
+    head, *rows = cells(markdown(folder_of(tmp_path, runs)), "By how much a set for missing skills is above another")
+    assert head == ["", "`stat_sel`"]
+    assert [(name, change.partition(" ")[0]) for name, change in rows] == [
+        ("`pool`", "+50.0"),
+        ("`embed_syn`", "+25.0"),
+    ]
+    # With one other set it is in the main table.
+    assert "By how much" not in markdown(folder_of(tmp_path / "two", runs[1:]))
+
+
 def test_without_a_baseline_each_is_compared_with_the_first_of_its_recipe(tmp_path: Path) -> None:
     """From 100 % with an exact teacher to 50 with a bad one."""
     runs = [
