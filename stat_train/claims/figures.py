@@ -95,23 +95,26 @@ def _lines(axes: Axes, every: Sequence[Training], key: str | None) -> None:
     for colour, recipe in zip(
         itertools.cycle(LINE_COLOURS), dict.fromkeys(each.recipe for each in every), strict=False
     ):
-        shown = [
-            (x, gain(each, headline))
-            for each in every
-            if each.recipe == recipe and (x := _number(each, key)) is not None
-        ]
-        shown.sort(key=lambda pair: pair[0])
-        xs = [x for x, _ in shown]
-        axes.plot(xs, [change.points for _, change in shown], marker="o", markersize=4, color=colour, label=recipe)
-        bounded = [(x, c.low, c.high) for x, c in shown if c.low is not None and c.high is not None]
-        if bounded:
-            low, high = [low for _, low, _ in bounded], [high for _, _, high in bounded]
-            axes.fill_between([x for x, _, _ in bounded], low, high, color=colour, alpha=0.15, linewidth=0)
+        points = [(x, each) for each in every if each.recipe == recipe and (x := _number(each, key)) is not None]
+        _line(axes, sorted(points, key=lambda point: point[0]), headline, colour)
     if key.endswith("pairs"):
         axes.set_xscale("log", base=2)
         axes.set_xticks(sorted({x for each in every if (x := _number(each, key))}), minor=False)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xlabel(key)
-    axes.set_ylabel(f"points gained on {headline}")
-    axes.legend(frameon=False)
+    axes.set_ylabel(f"points gained on {headline}\n(thin: each seed)")
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def _line(axes: Axes, points: Sequence[tuple[float, Training]], headline: str, colour: str) -> None:
+    """Draw a recipe's mean gains and, thin, each seed's: an interval over three seeds would hide how they differ."""
+    changes = [(x, each, gain(each, headline)) for x, each in points]
+    means = [change.points for *_, change in changes]
+    axes.plot([x for x, *_ in changes], means, marker="o", markersize=4, color=colour, label=points[0][1].recipe)
+    seeds: dict[int, list[tuple[float, float]]] = {}
+    for x, each, change in changes:
+        for seed, gained in zip(each.runs, change.per_seed, strict=True):
+            seeds.setdefault(seed, []).append((x, gained))
+    for one in seeds.values():
+        axes.plot(*zip(*one, strict=True), color=colour, linewidth=0.6, alpha=0.5)
