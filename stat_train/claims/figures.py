@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stat_train.claims.curves import number, numeric_keys
 from stat_train.claims.measures import TARGETED, Training, gain, trainings
 from stat_train.claims.results import read_results
 from stat_train.errors import UserError
@@ -36,26 +37,8 @@ def draw(folder: Path, places: Path) -> list[Path]:
     if not can_draw():
         raise UserError(MISSING)
     every = trainings(read_results(folder))
-    numeric = _numeric(every)
+    numeric = numeric_keys(every)
     return [_save(places, every, key) for key in numeric] if numeric else [_save(places, every, None)]
-
-
-def _numeric(every: Sequence[Training]) -> list[str]:
-    """Return the settings that all trainings have, of which some recipe was trained with three different numbers."""
-    keys = dict.fromkeys(key for each in every for key in each.first.varies if key != "train.learning_rate")
-    return [key for key in keys if all(_number(each, key) is not None for each in every) and _is_line(every, key)]
-
-
-def _is_line(every: Sequence[Training], key: str) -> bool:
-    recipes = {each.recipe for each in every}
-    return any(len({_number(each, key) for each in every if each.recipe == recipe}) >= 3 for recipe in recipes)
-
-
-def _number(each: Training, key: str) -> float | None:
-    try:
-        return float(each.first.varies[key])
-    except (KeyError, ValueError):
-        return None
 
 
 def _save(places: Path, every: Sequence[Training], key: str | None) -> Path:
@@ -95,11 +78,11 @@ def _lines(axes: Axes, every: Sequence[Training], key: str | None) -> None:
     for colour, recipe in zip(
         itertools.cycle(LINE_COLOURS), dict.fromkeys(each.recipe for each in every), strict=False
     ):
-        points = [(x, each) for each in every if each.recipe == recipe and (x := _number(each, key)) is not None]
+        points = [(x, each) for each in every if each.recipe == recipe and (x := number(each, key)) is not None]
         _line(axes, sorted(points, key=lambda point: point[0]), headline, colour)
     if key.endswith("pairs"):
         axes.set_xscale("log", base=2)
-        axes.set_xticks(sorted({x for each in every if (x := _number(each, key))}), minor=False)
+        axes.set_xticks(sorted({x for each in every if (x := number(each, key))}), minor=False)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xlabel(key)

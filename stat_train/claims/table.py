@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 
+from stat_train.claims.curves import numeric_keys
 from stat_train.claims.efficiency import efficiency
 from stat_train.claims.measures import (
     TARGETED,
@@ -31,7 +32,14 @@ def markdown(folder: Path, figures: Sequence[str] = ()) -> str:
     """Return the tables of the raw results in a folder; `figures` are the files of pictures to show below them."""
     results = read_results(folder)
     every = trainings(results)
-    parts = [_opening(folder, results), _gains(every), *_margins(every), *_elsewhere(every), *_reinforced(every)]
+    parts = [
+        _opening(folder, results),
+        _gains(every),
+        *_curves(every),
+        *_margins(every),
+        *_elsewhere(every),
+        *_reinforced(every),
+    ]
     parts += [_verdicts(every), efficiency(every), _per_seed(every)]
     parts += [f"![{Path(name).stem.replace('_', ' ')}]({name})" for name in figures]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -75,6 +83,20 @@ def _compared(every: Sequence[Training]) -> dict[str, list[Training | None]]:
             next(other for other in every if (other.recipe, other.arm) == (each.recipe, each.arm)) for each in every
         ]
     }
+
+
+def _curves(every: Sequence[Training]) -> Iterator[str]:
+    """Yield a table of the mean gains by each setting that takes several numbers, a row a recipe.
+
+    There is none where a recipe was trained in several ways with the same number.
+    """
+    headline, recipes = every[0].first.headline, dict.fromkeys(each.recipe for each in every)
+    for key in numeric_keys(every):
+        cells = {(each.recipe, each.first.varies[key]): f"{gain(each, headline).points:+.1f}" for each in every}
+        values = sorted({value for _, value in cells}, key=float)
+        if len(cells) == len(every):
+            rows = [[f"`{recipe}`", *(cells.get((recipe, value), DASH) for value in values)] for recipe in recipes]
+            yield f"Points gained on {headline}, means of the seeds:\n\n" + _table([f"`{key}`", *values], rows)
 
 
 def _margins(every: Sequence[Training]) -> Iterator[str]:

@@ -29,6 +29,17 @@ def test_a_table_is_that_of_its_raw_results(folder: Path, tmp_path: Path) -> Non
     assert {path.name for path in RESULTS.glob(f"{folder.name}*.svg")} >= shown
 
 
+@pytest.mark.skipif(not FOLDERS, reason="no sweep's raw results are in benchmarks/results yet")
+def test_the_readme_shows_curves_as_they_are() -> None:
+    """The tables of mean gains by a setting, of every sweep that has one."""
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    every = [folder.with_name(f"{folder.name}.md").read_text(encoding="utf-8") for folder in FOLDERS]
+    curves = [
+        table for text in every for table in re.findall(r"means of the seeds:\n\n((?:^\|.*\n)+)", text, re.MULTILINE)
+    ]
+    assert curves and all(table in readme for table in curves)
+
+
 @pytest.mark.skipif(not SUITE.exists(), reason="the suite has no table in benchmarks/results yet")
 def test_the_readme_shows_the_suites_tables_as_they_are() -> None:
     """What was gained, and which claims hold: lines that do not hold stay beside those that do."""

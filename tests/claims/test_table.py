@@ -79,6 +79,22 @@ def test_the_tables(tmp_path: Path) -> None:
     assert text.endswith("\n\n![my suite](my_suite.svg)\n")
 
 
+def test_gains_by_a_setting_with_several_numbers(tmp_path: Path) -> None:
+    """Numbers in their order, a recipe without one of them, and no table where two trainings have the same number."""
+    gained = {("stat_sel", "0.6"): 0.5, ("stat_sel", "0.3"): 0.75, ("stat_sel", "0.0"): 1, ("stat_syn", "0.3"): 0.25}
+    runs = [
+        result(recipe, place=place, varies={"teacher.error_rate": rate}, base=right(0), sft=right(share))
+        for place, ((recipe, rate), share) in enumerate(gained.items())
+    ]
+    assert cells(markdown(folder_of(tmp_path, runs)), "Points gained on standard, means of the seeds:") == [
+        ["`teacher.error_rate`", "0.0", "0.3", "0.6"],
+        ["`stat_sel`", "+100.0", "+75.0", "+50.0"],
+        ["`stat_syn`", "–", "+25.0", "–"],
+    ]
+    again = runs[0]._replace(name="again", varies=runs[0].varies | {"difficulty": "gold"})
+    assert "means of the seeds" not in markdown(folder_of(tmp_path / "two", [*runs, again]))
+
+
 def test_each_set_for_missing_skills_stands_against_each_other_set(tmp_path: Path) -> None:
     """75 % against 50 and 25: 25 and 50 points."""
     shares = {"pool": 0.25, "embed_syn": 0.5, "stat_sel": 0.75}
