@@ -19,7 +19,7 @@ TARGETED = ("stat_sel", "stat_syn", "skillmix")
 RESAMPLES = 1000
 UNSCORED = "no question of a benchmark is scored in all the runs that are compared; expected some"
 PAIRS = "data_recipe.pairs"
-# Pairs are asked for as a number beforehand, so that in a comparison at equal tokens these differ by a little.
+# The pairs of equal tokens are worked out beforehand, from the lengths in other runs, so that a little is off.
 SAME_TOKENS = 0.02
 WHAT_IS_TRAINED = ("data_recipe", "train", "train.learning_rate", "rl")
 
@@ -144,9 +144,9 @@ def by_student(training: Training, change: Change) -> Change | None:
     values: dict[str, list[float]] = {}
     for run, points in zip(training.runs.values(), change.per_seed, strict=True):
         values.setdefault(run.student, []).append(points)
-    return (
-        student_t([sum(each) / len(each) for each in values.values()]) if 1 < len(values) < len(training.runs) else None
-    )
+    if not 1 < len(values) < len(training.runs):
+        return None
+    return student_t([sum(each) / len(each) for each in values.values()])
 
 
 def pool_beside(training: Training, every: Sequence[Training]) -> Training | None:

@@ -53,8 +53,8 @@ def _opening(folder: Path, results: Sequence[Result]) -> str:
         f"{len(results)} runs; seeds (and the student of each): {told}. Accuracy in %, changes in points with 95 % "
         "intervals: over seeds and questions, the wider of a bootstrap and Student's t; where each seed has questions "
         "of its own, Student's t. Everything is paired by seed, and by question where the questions are the same. The "
-        "intervals hold for these students: how much students differ is seen seed by seed. A row of fewer seeds is of "
-        "fewer students: what it adds to another row is in the paired columns."
+        "intervals hold for these students: how much students differ is seen seed by seed. Rows of "
+        "other seeds are compared in the paired columns alone."
     )
 
 
