@@ -41,13 +41,13 @@ demo-seeds: .venv/installed
 
 # One thread for each run, so many runs at a time as there are cores.
 suite: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/stat-train -m experiment=arithmetic_suite sweep.results=$(RESULTS)/arithmetic_suite \
+	OMP_NUM_THREADS=1 $(BIN)/stat-train -m experiment=arithmetic_suite \
 	  hydra/launcher=joblib hydra.launcher.n_jobs=$(WORKERS)
 
 ablations: .venv/installed
 	for sweep in teacher efficiency tokens pool details skillmix without_replay; do \
 	  OMP_NUM_THREADS=1 $(BIN)/stat-train -m experiment=arithmetic_ablation sweep=arithmetic_$$sweep \
-	    sweep.results=$(RESULTS)/arithmetic_$$sweep hydra/launcher=joblib hydra.launcher.n_jobs=$(WORKERS) || exit $$?; \
+	    hydra/launcher=joblib hydra.launcher.n_jobs=$(WORKERS) || exit $$?; \
 	done
 
 test: .venv/installed

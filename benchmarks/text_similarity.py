@@ -100,6 +100,9 @@ def main() -> None:
         rows.append(measure(f"MATH, pool of {len(labelled):,}", labelled, held_out))
     text = markdown(rows)
     print(text)
+    if not given.math:
+        print("not written: the table that is kept has MATH too; give --math FOLDER")
+        return
     (ROOT / "benchmarks" / "results" / "text_similarity.md").write_text(text + "\n", encoding="utf-8")
 
 

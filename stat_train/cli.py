@@ -160,11 +160,17 @@ def _compare(given: list[str]) -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder")
     parser.add_argument("--benchmark", metavar="NAME", help="another benchmark than the runs' first, or: all")
     parser.add_argument("--over-seeds", action="store_true", help="one row for runs that differ in the seed alone")
+    parser.add_argument(
+        "--with-seed", default="", metavar="KEYS", help="settings that go with it: task.mix,student.model"
+    )
     parser.add_argument("--skills", action="store_true", help="print what became of each skill")
     parser.add_argument("--fail-if-regressed", action="store_true", help="exit code 4 when something became worse")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the comparison as a page")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     arguments = parser.parse_args(given)
+    with_seed = [key.strip() for key in arguments.with_seed.split(",") if key.strip()]
+    if with_seed and not arguments.over_seeds:
+        raise UserError("--with-seed: says what goes with the seed where runs are joined; give --over-seeds too")
     from stat_train.evaluation.compare import as_json, compare
     from stat_train.evaluation.compare_gate import require_no_regression
     from stat_train.evaluation.compare_page import write_page
@@ -172,7 +178,7 @@ def _compare(given: list[str]) -> int:
     from stat_train.evaluation.tables import plain
 
     with_skills = bool(arguments.skills or arguments.fail_if_regressed or arguments.html or arguments.json)
-    found = compare(arguments.runs, arguments.benchmark, arguments.over_seeds, with_skills)
+    found = compare(arguments.runs, arguments.benchmark, arguments.over_seeds, with_skills, with_seed)
     if arguments.html:
         write_page(arguments.html, found, ["stat-train", "compare", *given])
     if arguments.json:

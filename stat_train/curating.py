@@ -315,6 +315,6 @@ def replay(
     identity: Summary = {"share": share, "seed": run.config.seed, "prompt": run.prompt.model_dump()}
     # The rows of the training set count, not how they came about: arms may share one.
     identity |= {"training_set": file_hash(trained_on, run.cache_dir)}
-    artifact = run.make("replay", 1, [questions, skill_map, overlapping, profiled], identity, build, REPLAY)
+    artifact = run.make("replay", 2, [questions, skill_map, overlapping, profiled], identity, build, REPLAY)
     run.say(replay_told(json.loads((artifact.folder / "replay.json").read_text())))
     return artifact

@@ -140,6 +140,7 @@ first, a single run against its own base, on the benchmarks that are shown.
 Examples
   stat-train compare runs/pool runs/stat_sel --skills
   stat-train compare runs/*-seed* --over-seeds --benchmark all
+  stat-train compare runs/*-seed* --over-seeds --with-seed student.model,task.mix   (each seed has its own)
   stat-train compare runs/released runs/candidate --fail-if-regressed --json > comparison.json
   stat-train compare --html comparison.html runs/pool runs/stat_sel
 

@@ -177,6 +177,12 @@ def test_compare_suggests_the_run_that_was_meant(tmp_path: Path, capsys: pytest.
     assert 'Did you mean "stat_sel"?' in said.err
 
 
+def test_what_goes_with_the_seed_needs_runs_that_are_joined(capsys: pytest.CaptureFixture[str]) -> None:
+    said = Said(capsys, "compare", "run", "--with-seed", "task.mix")
+    assert (said.code, said.out) == (2, "")
+    assert "--with-seed" in said.err and "give --over-seeds too" in said.err
+
+
 @pytest.mark.parametrize("given", [["compare"], ["compare", "run", "--frobnicate"]], ids=" ".join)
 def test_compare_refuses_arguments_that_it_does_not_have(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     said = Said(capsys, *given)

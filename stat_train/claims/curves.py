@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from stat_train.claims.measures import Training
 
 
 def numeric_keys(every: Sequence[Training]) -> list[str]:
-    """Return the settings that all trainings have, of which some recipe was trained with three different numbers."""
+    """Return the settings along which all trainings lie: a recipe has three numbers of it, and none has one twice."""
     keys = dict.fromkeys(key for each in every for key in each.first.varies if key != "train.learning_rate")
-    return [key for key in keys if all(number(each, key) is not None for each in every) and _is_line(every, key)]
+    return [key for key in keys if _is_line(every, key)]
 
 
 def number(training: Training, key: str) -> float | None:
@@ -22,5 +23,6 @@ def number(training: Training, key: str) -> float | None:
 
 
 def _is_line(every: Sequence[Training], key: str) -> bool:
-    recipes = {each.recipe for each in every}
-    return any(len({number(each, key) for each in every if each.recipe == recipe}) >= 3 for recipe in recipes)
+    places = [(each.recipe, number(each, key)) for each in every]
+    most = max(Counter(recipe for recipe, _ in places).values())
+    return all(place is not None for _, place in places) and len(set(places)) == len(places) and most >= 3

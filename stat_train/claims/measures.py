@@ -17,11 +17,10 @@ from stat_train.evaluation.summary import BASE, FINE_TUNED, REINFORCED
 TARGETED = ("stat_sel", "stat_syn", "skillmix")
 # From one set of resamples to another a bound moves by one or two tenths of a point, far less than it is wide.
 RESAMPLES = 1000
-UNSCORED = "no question of a benchmark is scored in all the runs that are compared; expected some"
 PAIRS = "data_recipe.pairs"
-# The pairs of equal tokens are worked out beforehand, from the lengths in other runs, so that a little is off.
-SAME_TOKENS = 0.02
-WHAT_IS_TRAINED = ("data_recipe", "train", "train.learning_rate", "rl")
+# Now and then a pair is left out, and the pairs of equal tokens are worked out from the lengths in other runs.
+SAME_SIZE = 0.02
+WHAT_IS_TRAINED = ("data_recipe", "train", "train.learning_rate", "train.learning_rates", "rl")
 
 
 class Change(NamedTuple):
@@ -160,7 +159,7 @@ def beside(training: Training, every: Sequence[Training]) -> list[Training]:
     A recipe that the sweep trains in one way has no other, and settings of its own, such as levels, are a part of it;
     of one that it trains in several ways, those count that share the most with the training.
     """
-    found = [each for each in every if _is_beside(each, training, every)]
+    found = [other for other in every if _is_beside(other, training, every)]
     shared = [len(_others(each.first) & _others(training.first)) for each in found]
     most: dict[str, int] = {}
     for each, count in zip(found, shared, strict=True):
@@ -168,28 +167,37 @@ def beside(training: Training, every: Sequence[Training]) -> list[Training]:
     return [each for each, count in zip(found, shared, strict=True) if count == most[each.recipe]]
 
 
-def _is_beside(each: Training, training: Training, every: Iterable[Training]) -> bool:
-    other, own = each.first, training.first
-    alike = [_others(one.first) for one in every if _steps(one.first) == _steps(other)]
-    return (
-        each.arm == training.arm
-        and (FINE_TUNED in other.scores) == (FINE_TUNED in own.scores)
-        and _is_as_large(each, training)
-        and all(
-            own.varies[key] == value if key in own.varies else all((key, value) in one for one in alike)
-            for key, value in _others(other)
-            if key != PAIRS
-        )
-    )
+def _is_beside(other: Training, own: Training, every: Iterable[Training]) -> bool:
+    ended_alike = other.arm == own.arm and (FINE_TUNED in other.first.scores) == (FINE_TUNED in own.first.scores)
+    return ended_alike and _is_as_large(other, own) and _shares_the_rest(other, own, every)
 
 
 def _is_as_large(other: Training, own: Training) -> bool:
     """Tell whether two had as many pairs or, in a comparison at equal tokens, as many tokens on average."""
-    if other.first.settings.get(PAIRS) == own.first.settings.get(PAIRS):
-        return True
-    shared = own.runs.keys() & other.runs.keys()
-    tokens, own_tokens = (sum(each.runs[seed].fine_tuning_tokens or 0 for seed in shared) for each in (other, own))
-    return bool(own_tokens) and math.isclose(tokens, own_tokens, rel_tol=SAME_TOKENS)
+    seeds = own.runs.keys() & other.runs.keys()
+    pairs, own_pairs = (sum(each.runs[seed].pairs for seed in seeds) for each in (other, own))
+    tokens, own_tokens = (sum(each.runs[seed].fine_tuning_tokens or 0 for seed in seeds) for each in (other, own))
+    return math.isclose(pairs, own_pairs, rel_tol=SAME_SIZE) or (
+        bool(own_tokens) and math.isclose(tokens, own_tokens, rel_tol=SAME_SIZE)
+    )
+
+
+def _shares_the_rest(other: Training, own: Training, every: Iterable[Training]) -> bool:
+    """Tell whether two differ in nothing but what is trained on and settings that belong to their recipes."""
+    values, own_values = other.first.varies, own.first.varies
+    every = list(every)
+    return all(
+        value == own_values.get(key)
+        or (_is_of_the_recipe(key, other, every) and (key not in own_values or _is_of_the_recipe(key, own, every)))
+        for key, value in values.items()
+        if key not in (PAIRS, *WHAT_IS_TRAINED)
+    )
+
+
+def _is_of_the_recipe(key: str, training: Training, every: Iterable[Training]) -> bool:
+    """Tell whether the sweep has one value of a setting for all trainings in the steps of this one."""
+    alike = [each for each in every if _steps(each.first) == _steps(training.first)]
+    return len({each.first.varies.get(key) for each in alike}) == 1
 
 
 def _others(result: Result) -> set[tuple[str, str]]:
@@ -201,25 +209,45 @@ def best_baseline(training: Training, every: Sequence[Training], benchmark: str)
 
     It has all the seeds of the training, and the mean is over those.
     """
-    baselines = [
-        each
-        for each in beside(training, every)
-        if each.recipe not in TARGETED and training.runs.keys() <= each.runs.keys()
-    ]
+    seeds = training.runs.keys()
 
     def accuracy(each: Training) -> float:
-        return each._replace(runs={seed: each.runs[seed] for seed in training.runs}).accuracy(benchmark)
+        return each._replace(runs={seed: each.runs[seed] for seed in seeds}).accuracy(benchmark)
 
-    return max(baselines, key=accuracy, default=None)
+    return max((each for each in baselines(training, every) if seeds <= each.runs.keys()), key=accuracy, default=None)
+
+
+def baselines(training: Training, every: Sequence[Training]) -> list[Training]:
+    """Return the models beside a training whose recipes target no missing skill, those without all its seeds too."""
+    return [each for each in beside(training, every) if each.recipe not in TARGETED]
 
 
 def _change(pairs: Sequence[tuple[Result, str, Result, str]], benchmark: str) -> Change:
+    for before, arm, after, other in pairs:
+        _require_scored(before, arm, after, other, benchmark)
     scores = [(a.scores[arm][benchmark], b.scores[other][benchmark]) for a, arm, b, other in pairs]
-    same = [a.questions[benchmark] == b.questions[benchmark] for a, _, b, _ in pairs]
-    if len({run.questions[benchmark] for a, _, b, _ in pairs for run in (a, b)}) == 1:
+    asked = {run.questions[benchmark] for before, _, after, _ in pairs for run in (before, after)}
+    if len(asked) == 1:
         return _same_questions(tuple((tuple(before), tuple(after)) for before, after in scores))
-    # Each seed has questions of its own, such as those that its student found difficult.
+    # Each seed has questions of its own, such as those of its student's own mix.
+    same = [before.questions[benchmark] == after.questions[benchmark] for before, _, after, _ in pairs]
     return student_t([_points(*two, paired) for two, paired in zip(scores, same, strict=True)])
+
+
+def _require_scored(before: Result, arm: str, after: Result, other: str, benchmark: str) -> None:
+    """Raise UserError where two runs, or two models of one, share no question that is scored in both."""
+    first, second = before.scores[arm][benchmark], after.scores[other][benchmark]
+    paired = before.questions[benchmark] == after.questions[benchmark]
+    both = zip(first, second, strict=True) if paired else [(_first_known(first), _first_known(second))]
+    if all(a is None or b is None for a, b in both):
+        raise UserError(
+            f"{benchmark}: no question is scored both by {arm} of {before.name} and {other} of {after.name}; grade "
+            "them again, or take the file of one away"
+        )
+
+
+def _first_known(scores: Scores) -> float | None:
+    return next((score for score in scores if score is not None), None)
 
 
 # Tables, verdicts and pictures ask for the same changes, and one of 5 seeds with 4,000 questions takes half a second.
@@ -227,7 +255,7 @@ def _change(pairs: Sequence[tuple[Result, str, Result, str]], benchmark: str) ->
 def _same_questions(scores: tuple[tuple[Sequence[float | None], Sequence[float | None]], ...]) -> Change:
     found = over_seeds(scores, resamples=RESAMPLES)
     if found.difference is None:
-        raise UserError(UNSCORED)
+        raise UserError("no question is scored in all the seeds that are compared; expected some, so grade them again")
     low, high = (None if bound is None else 100 * bound for bound in (found.low, found.high))
     return Change(100 * found.difference, low, high, [100 * each for each in found.per_seed])
 
@@ -252,8 +280,6 @@ def _points(before: Scores, after: Scores, paired: bool) -> float:
 
 
 def _mean(scores: Iterable[float | None]) -> float:
-    """Return the mean of the scores that there are, in percent."""
+    """Return the mean of the scores that there are, in percent; not a number where there are none."""
     known = [score for score in scores if score is not None]
-    if not known:
-        raise UserError(UNSCORED)
-    return 100 * sum(known) / len(known)
+    return 100 * sum(known) / len(known) if known else math.nan

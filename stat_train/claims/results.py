@@ -35,9 +35,9 @@ class Result(NamedTuple):
 
     `varies` are the settings in which it differs from other runs than those of other seeds, `place` is its place among
     the runs. `settings` are all that make its results what they are, `with_seed` those that go with the seed. The
-    questions of benchmarks in `only_difficult` were chosen by the untrained student's failures. `questions` identifies
-    the questions of each benchmark, `scores` holds an arm's score on each of them (arm -> benchmark -> scores). Tokens
-    are those trained on, over all epochs.
+    questions of benchmarks in `only_difficult` were chosen by the untrained student's failures. `questions` is a hash
+    of the questions of each benchmark, `scores` holds an arm's score on each of them (arm -> benchmark -> scores).
+    `learning_rate` is the one that went on. Tokens are those trained on, over all epochs.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Result(NamedTuple):
 def result_of(run_dir: Path, name: str, place: int, varies: Mapping[str, str], with_seed: Sequence[str] = ()) -> Result:
     """Return what a finished run came to; raises UserError when the folder holds none."""
     run, profile = load_run(run_dir), _profile(run_dir)
-    ids = _questions_of(run, profile)
+    ids = _ids_of(run, profile)
     arms = [BASE, *reversed(run.arms)]
     costs, scored = run.costs or {}, run.evaluation["arms"][BASE]
     return Result(
@@ -82,16 +82,26 @@ def result_of(run_dir: Path, name: str, place: int, varies: Mapping[str, str], w
         student=Path(run.config["student"]["model"]).name,
         recipe=str(run.config["data_recipe"]["name"]),
         pairs=run.pairs - _replayed(run_dir),
-        learning_rate=run.config["train"].get("learning_rate"),
+        learning_rate=_learning_rate(run),
         fine_tuning_tokens=costs.get("fine_tuning_tokens"),
         reinforcement_tokens=costs.get("reinforcement_tokens"),
         difficult=profile.difficult,
         settings=settings_of(run.config),
         with_seed=list(with_seed),
         only_difficult=[key for key in ids if scored.get(key, {}).get("only_difficult")],
-        questions={key: _hash(each) for key, each in ids.items()},
+        questions={key: _hash(run, key, each) for key, each in ids.items()},
         scores={arm: {key: _scores(run, arm, key, each) for key, each in ids.items()} for arm in arms},
     )
+
+
+def _learning_rate(run: RunResult) -> float | None:
+    """Return the rate that the validation questions chose, where several were tried, else the one that was set."""
+    choice = run.folder / "choice.json"
+    if not choice.is_file():
+        rate: float | None = run.config["train"].get("learning_rate")
+        return rate
+    tried = json.loads(choice.read_text(encoding="utf-8"))["candidates"]
+    return next(float(each["learning_rate"]) for each in tried if each["chosen"])
 
 
 def _replayed(run_dir: Path) -> int:
@@ -108,7 +118,7 @@ def _profile(run_dir: Path) -> SkillProfile:
         raise UserError(f"{file}: no profile of a student ({error}); run it again with until=evaluate") from error
 
 
-def _questions_of(run: RunResult, profile: SkillProfile) -> dict[str, list[str]]:
+def _ids_of(run: RunResult, profile: SkillProfile) -> dict[str, list[str]]:
     """Return the ids of the questions of each benchmark, the one that the run is judged by first."""
     scored = run.scores[BASE]
     names = [name for name in scored if all(name in run.scores[arm] for arm in run.arms)]
@@ -126,12 +136,18 @@ def _retained(run: RunResult, profile: SkillProfile) -> list[str]:
 
 
 def _scores(run: RunResult, arm: str, benchmark: str, ids: Sequence[str]) -> Scores:
-    scores = run.scores[arm][RETENTION if benchmark == RETAINED else benchmark]
+    scores = run.scores[arm][_asked_as(benchmark)]
     return [scores.get(id) for id in ids]
 
 
-def _hash(ids: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+def _hash(run: RunResult, benchmark: str, ids: Sequence[str]) -> str:
+    """Return what two runs share that were asked the same questions: one id may be another question in another run."""
+    texts = {question.id: question.question for question in questions_of([run], _asked_as(benchmark))}
+    return hashlib.sha256(json.dumps([[id, texts.get(id)] for id in ids]).encode()).hexdigest()[:16]
+
+
+def _asked_as(benchmark: str) -> str:
+    return RETENTION if benchmark == RETAINED else benchmark
 
 
 # -- the file ---------------------------------------------------------------------------------------------------------
@@ -147,13 +163,14 @@ def write_result(folder: Path, result: Result) -> None:
 
 def read_results(folder: Path) -> list[Result]:
     """Return the raw results in a folder, in the order of the sweep; raises UserError when there are none."""
-    found = [_read(file) for file in sorted(folder.glob("*.json"))]
+    found = [read_result(file) for file in sorted(folder.glob("*.json"))]
     if not found:
         raise UserError(f"{folder}: holds no raw results (*.json) of a sweep; expected those that sweep.results names")
     return sorted(found, key=lambda result: (result.place, result.name))
 
 
-def _read(file: Path) -> Result:
+def read_result(file: Path) -> Result:
+    """Return the raw results in a file; raises UserError when there are none."""
     try:
         values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         values.pop("stat_train")

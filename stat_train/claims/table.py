@@ -14,6 +14,7 @@ from stat_train.claims.measures import (
     Training,
     added_by_rl,
     against,
+    beside,
     best_baseline,
     gain,
     pool_beside,
@@ -33,8 +34,9 @@ def markdown(folder: Path, figures: Sequence[str] = ()) -> str:
     results = read_results(folder)
     every = trainings(results)
     parts = [
-        _opening(folder, results),
+        _opening(folder, results, every),
         _gains(every),
+        _questions(every),
         *_curves(every),
         *_margins(every),
         *_elsewhere(every),
@@ -45,12 +47,11 @@ def markdown(folder: Path, figures: Sequence[str] = ()) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _opening(folder: Path, results: Sequence[Result]) -> str:
-    seeds = {result.seed: result.student for result in results}
-    told = ", ".join(f"{seed} ({student})" for seed, student in sorted(seeds.items()))
+def _opening(folder: Path, results: Sequence[Result], every: Sequence[Training]) -> str:
+    seeds = ", ".join(_seeds_told(every))
     return (
         f"# {folder.name.replace('_', ' ').capitalize()}\n\n"
-        f"{len(results)} runs; seeds (and the student of each): {told}. Accuracy in %, changes in points with 95 % "
+        f"{len(results)} runs; seeds (and the student of each): {seeds}. Accuracy in %, changes in points with 95 % "
         "intervals: over seeds and questions, the wider of a bootstrap and Student's t; where each seed has questions "
         "of its own, Student's t. Everything is paired by seed, and by question where the questions are the same. The "
         "intervals hold for these students: how much students differ is seen seed by seed. Rows of "
@@ -62,12 +63,54 @@ def _gains(every: Sequence[Training]) -> str:
     """Return the main table: each training against the students as they were, and against others."""
     headline, compared = every[0].first.headline, _compared(every)
     head = ["", headline, "gain", *compared, "pairs", "tokens, M", "rate", "seeds"]
-    rows = [[BASE, f"{every[0].accuracy(headline, BASE):.1f}", *[DASH] * (len(head) - 3), str(len(every[0].runs))]]
+    rows = [
+        [name, f"{each.accuracy(headline, BASE):.1f}", *[DASH] * (len(head) - 3), str(len(each.runs))]
+        for name, each in _bases(every).items()
+    ]
     for each, others in zip(every, zip(*compared.values(), strict=True), strict=True):
         told = [_cell(against(other, each, headline)) if other and other is not each else DASH for other in others]
-        name = f"`{each.name}`" + (" (best baseline)" if any(each is best for best in compared.get(BEST, [])) else "")
+        is_best = any(each is best is not own for best, own in zip(compared.get(BEST, []), every, strict=False))
+        name = f"`{each.name}`" + (" (best baseline)" if is_best else "")
         rows.append([name, f"{each.accuracy(headline):.1f}", points(gain(each, headline)), *told, *_cost(each)])
     return _table(head, rows)
+
+
+def _bases(every: Sequence[Training]) -> dict[str, Training]:
+    """Return a training of each set of untrained students, under the name that its row has."""
+    found = list[Training]()
+    for each in every:
+        if not any(_share_students(each, other) for other in found):
+            found.append(each)
+    if len(found) == 1:
+        return {BASE: found[0]}
+    return {f"{BASE} ({', '.join(_students(each))})": each for each in found}
+
+
+def _share_students(one: Training, other: Training) -> bool:
+    return all(run.student == other.runs[seed].student for seed, run in one.runs.items() if seed in other.runs)
+
+
+def _students(training: Training) -> list[str]:
+    return list(dict.fromkeys(run.student for run in training.runs.values()))
+
+
+def _questions(every: Sequence[Training]) -> str:
+    """Return how many questions each benchmark has, and what share of the answers to them has no score."""
+    return "Questions of a seed: " + "; ".join(_asked(name, every) for name in every[0].benchmarks) + "."
+
+
+def _asked(benchmark: str, every: Sequence[Training]) -> str:
+    scores = [
+        run.scores[arm][benchmark]
+        for each in every
+        if benchmark in each.benchmarks
+        for run in each.runs.values()
+        for arm in run.scores
+    ]
+    fewest, most = min(map(len, scores)), max(map(len, scores))
+    absent = sum(one.count(None) for one in scores) / sum(map(len, scores))
+    told = f"{benchmark} {fewest:,}" + (f" to {most:,}" if most > fewest else "")
+    return told + (f" ({absent:.1%} of the answers not scored)" if absent else "")
 
 
 def _compared(every: Sequence[Training]) -> dict[str, list[Training | None]]:
@@ -86,17 +129,13 @@ def _compared(every: Sequence[Training]) -> dict[str, list[Training | None]]:
 
 
 def _curves(every: Sequence[Training]) -> Iterator[str]:
-    """Yield a table of the mean gains by each setting that takes several numbers, a row a recipe.
-
-    There is none where a recipe was trained in several ways with the same number.
-    """
+    """Yield a table of the mean gains by each setting that takes several numbers, a row a recipe."""
     headline, recipes = every[0].first.headline, dict.fromkeys(each.recipe for each in every)
     for key in numeric_keys(every):
         cells = {(each.recipe, each.first.varies[key]): f"{gain(each, headline).points:+.1f}" for each in every}
         values = sorted({value for _, value in cells}, key=float)
-        if len(cells) == len(every):
-            rows = [[f"`{recipe}`", *(cells.get((recipe, value), DASH) for value in values)] for recipe in recipes]
-            yield f"Points gained on {headline}, means of the seeds:\n\n" + _table([f"`{key}`", *values], rows)
+        rows = [[f"`{recipe}`", *(cells.get((recipe, value), DASH) for value in values)] for recipe in recipes]
+        yield f"Points gained on {headline}, means of the seeds:\n\n" + _table([f"`{key}`", *values], rows)
 
 
 def _margins(every: Sequence[Training]) -> Iterator[str]:
@@ -105,21 +144,28 @@ def _margins(every: Sequence[Training]) -> Iterator[str]:
     targeted = [each for each in tuned if each.recipe in TARGETED]
     others = [each for each in tuned if each.recipe not in TARGETED]
     if targeted and len(others) > 1 and len({each.recipe for each in tuned}) == len(tuned):
-        headline = every[0].first.headline
-        rows = [[f"`{other.name}`", *(_cell(against(other, each, headline)) for each in targeted)] for other in others]
+        rows = [[f"`{other.name}`", *(_above(other, each, every) for each in targeted)] for other in others]
         head = ["", *(f"`{each.name}`" for each in targeted)]
-        yield f"By how much a set for missing skills is above another, on {headline}:\n\n" + _table(head, rows)
+        told = f"By how much a set for missing skills is above another, on {every[0].first.headline}:"
+        yield f"{told}\n\n{_table(head, rows)}"
+
+
+def _above(other: Training, training: Training, every: Sequence[Training]) -> str:
+    """Return by how much a training is above another of its size; a dash for one of another size."""
+    is_beside = any(each is other for each in beside(training, every))
+    return _cell(against(other, training, training.first.headline)) if is_beside else DASH
 
 
 def _cost(each: Training) -> list[str]:
-    """Return what a training was given: pairs and tokens over all epochs (means over the seeds), and its rate."""
-    runs, rate = list(each.runs.values()), each.first.learning_rate
+    """Return what a training was given: pairs and tokens over all epochs (means over the seeds), and its rates."""
+    runs = list(each.runs.values())
+    rates = sorted({run.learning_rate for run in runs if run.learning_rate is not None and run.pairs})
     pairs = fmean(run.pairs for run in runs)
     known = [
         [count for count in (run.fine_tuning_tokens, run.reinforcement_tokens) if count is not None] for run in runs
     ]
     tokens = f"{fmean(map(sum, known)) / 1e6:.2f}" if all(known) else DASH
-    return [f"{pairs:,.0f}", tokens, _scientific(rate) if rate is not None and pairs else DASH, str(len(runs))]
+    return [f"{pairs:,.0f}", tokens, ", ".join(map(_scientific, rates)) or DASH, str(len(runs))]
 
 
 def _scientific(number: float) -> str:
@@ -132,11 +178,30 @@ def _elsewhere(every: Sequence[Training]) -> Iterator[str]:
     """Yield a table of the gains on the other benchmarks, where there are some."""
     others = [name for name in every[0].benchmarks if name != every[0].first.headline and _all_have(name, every)]
     if others:
-        base = [BASE, *(f"{every[0].accuracy(name, BASE):.1f}" for name in others)]
+        bases = [[name, *(_before(each, other, every) for other in others)] for name, each in _bases(every).items()]
         rows = [[f"`{each.name}`", *(_gained(each, name) for name in others)] for each in every]
-        chosen = [name for name in others if any(name in run.only_difficult for run in every[0].runs.values())]
-        note = f" ({', '.join(chosen)}: {CHOSEN}, so any other model scores higher; compare the rows)" if chosen else ""
-        yield f"Gains on the other benchmarks{note}:\n\n" + _table(["", *others], [base, *rows])
+        yield f"Gains on the other benchmarks{_notes(others, every)}:\n\n" + _table(["", *others], [*bases, *rows])
+
+
+def _notes(benchmarks: Sequence[str], every: Sequence[Training]) -> str:
+    chosen = [name for name in benchmarks if any(name in run.only_difficult for run in every[0].runs.values())]
+    apart = [name for name in benchmarks if not _is_one_for_all(name, every)]
+    notes = [f"{', '.join(chosen)}: {CHOSEN}, so any other model scores higher; compare the rows"] if chosen else []
+    notes += [f"{', '.join(apart)}: each row has questions of its own, by its own profile"] if apart else []
+    return f" ({'. '.join(notes)})" if notes else ""
+
+
+def _before(each: Training, benchmark: str, every: Sequence[Training]) -> str:
+    return f"{each.accuracy(benchmark, BASE):.1f}" if _is_one_for_all(benchmark, every) else DASH
+
+
+def _is_one_for_all(benchmark: str, every: Sequence[Training]) -> bool:
+    """Tell whether all trainings with one student and seed were asked the same questions."""
+    asked: dict[tuple[int, str], set[str]] = {}
+    for each in every:
+        for seed, run in each.runs.items():
+            asked.setdefault((seed, run.student), set()).add(run.questions[benchmark])
+    return all(len(found) == 1 for found in asked.values())
 
 
 def _gained(each: Training, benchmark: str) -> str:
@@ -164,7 +229,8 @@ def _added(each: Training, benchmark: str) -> str:
 
 
 def _verdicts(every: Sequence[Training]) -> str:
-    rows = [[each.claim, each.measured, "yes" if each.holds else "**no**"] for each in verdicts(every)]
+    told = {True: "yes", False: "**no**", None: "open"}
+    rows = [[each.claim, each.measured, told[each.holds]] for each in verdicts(every)]
     return _table(["claim", "measured", "holds"], rows) if rows else ""
 
 
@@ -175,9 +241,17 @@ def _per_seed(every: Sequence[Training]) -> str:
     for each in every:
         gained = dict(zip(each.runs, gain(each, headline).per_seed, strict=True))
         rows.append([f"`{each.name}`", *(f"{gained[seed]:+.1f}" if seed in gained else DASH for seed in seeds)])
-    students = {seed: run.student for each in every for seed, run in each.runs.items()}
-    head = ["", *(f"{seed} ({students[seed]})" for seed in seeds)]
+    head = ["", *_seeds_told(every)]
     return f"Gain on {headline}, seed by seed:\n\n" + _table(head, rows)
+
+
+def _seeds_told(every: Sequence[Training]) -> list[str]:
+    """Return each seed with its student, or its students where a sweep trains several with one seed."""
+    students: dict[int, dict[str, None]] = {}
+    for each in every:
+        for seed, run in each.runs.items():
+            students.setdefault(seed, {})[run.student] = None
+    return [f"{seed} ({', '.join(names)})" for seed, names in sorted(students.items())]
 
 
 def _cell(change: Change | None) -> str:

@@ -18,6 +18,8 @@ def write_tables(folder: Path) -> list[str]:
     Without the library that draws, the table alone is written, and the words say what installs it. Raises UserError
     when the folder has no raw results.
     """
+    # The current folder has no name of its own.
+    folder = folder.absolute()
     table = folder.with_name(f"{folder.name}.md")
     pictures = draw(folder, folder) if can_draw() else []
     write_text(table, markdown(folder, [picture.name for picture in pictures]))

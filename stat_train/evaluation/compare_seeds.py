@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from stat_train.compose import is_below
-from stat_train.errors import UserError
+from stat_train.errors import UserError, did_you_mean
 from stat_train.evaluation.compare_runs import RunResult, settings_of
 from stat_train.evaluation.over_seeds import over_seeds
 from stat_train.evaluation.scores import Scores
@@ -67,9 +67,10 @@ def by_seed(runs: Sequence[RunResult], with_seed: Collection[str] = ()) -> list[
     """Return the runs that differ in nothing but their seed together, in the order in which the first of each is given.
 
     The settings `with_seed`, and those that belong to them, were changed together with the seed. Raises
-    UserError when a run has no other to be joined with, or two have one seed.
+    UserError when no run has one of these, when a run has no other to be joined with, or two have one seed.
     """
     groups, apart = list[Group](), ["seed", *with_seed]
+    _require_settings(with_seed, runs)
     for run in runs:
         settings = {key: value for key, value in settings_of(run.config).items() if not is_below(key, apart)}
         same = next((group for group in groups if group.settings == settings), None)
@@ -117,6 +118,13 @@ def left_out(pairs: Sequence[tuple[Scores, Scores]]) -> LeftOut:
     return LeftOut(unscored, len(set().union(*each)) - len(shared))
 
 
+def _require_settings(with_seed: Collection[str], runs: Sequence[RunResult]) -> None:
+    known = sorted({key for run in runs for key in settings_of(run.config)})
+    for key in with_seed:
+        if not any(is_below(one, [key]) for one in known):
+            raise UserError(f"--with-seed: no run has a setting {key}; expected one of them.{did_you_mean(key, known)}")
+
+
 def _require_seeds(group: Group, groups: Sequence[Group]) -> None:
     seeds = group.seeds
     if twice := [run.name for run in group.runs if seeds.count(run.config.get("seed")) > 1]:
@@ -133,7 +141,7 @@ def _require_seeds(group: Group, groups: Sequence[Group]) -> None:
         reason = f"the nearest, {nearest.name}, also differs in {_in_words(group, nearest)}"
     raise UserError(
         f"--over-seeds: no other run differs from {group.name} in its seed alone ({reason}). Give runs of several "
-        "seeds for each training, or leave out --over-seeds"
+        "seeds for each training, name what else changes with the seed (--with-seed KEY,KEY), or leave out --over-seeds"
     )
 
 

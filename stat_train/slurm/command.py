@@ -17,6 +17,7 @@ from stat_train.slurm.table import SweepTable
 from stat_train.slurm.work import FOLDER
 from stat_train.sweeping.expand import jobs_of
 from stat_train.sweeping.files import is_complete
+from stat_train.sweeping.results import require_results_of
 from stat_train.train_settings import Processes
 
 # Numbers, and the settings that each is short for.
@@ -77,6 +78,7 @@ def _of_a_run(arguments: Arguments, command: Sequence[str]) -> Submission:
 
 def _of_a_sweep(arguments: Arguments, command: Sequence[str]) -> Submission:
     plan = jobs_of(arguments.settings)
+    require_results_of(plan)
     runs = [NamedRun(job.name, with_numbers(job.settings, arguments.numbers)) for job in plan.jobs]
     folder = plan.folder.expanduser()
     waiting = [run for run in runs if not is_complete(run.settings)]

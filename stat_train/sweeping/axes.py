@@ -73,7 +73,8 @@ def vary(sweep: Sweep, given: Given) -> Varied:
     lists, ours = _lists(sweep), _on_the_command_line(sweep, given)
     also = [{key: _values(key, value) for key, value in entry.items()} for entry in sweep.also]
     _require_known([ours, *also], lists)
-    params = {key: _alone(key, _values(key, value)) for key, value in sweep.params.items() if key not in ours}
+    # One value of the command line stays what the sweep varies: its run is the one that the whole sweep has.
+    params = {key: _alone(key, ours.get(key) or _values(key, value)) for key, value in sweep.params.items()}
     axes = _kept(params | lists, ours, lists) | _own(given.swept, lists)
     if SEED in axes:
         # What differs in the seed alone stands together.

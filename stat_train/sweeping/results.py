@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
 from rich.console import Console
 
-from stat_train.claims.results import result_of, write_result
+from stat_train.claims.results import read_result, result_of, write_result
 from stat_train.claims.write import write_tables
-from stat_train.errors import StatTrainError
-from stat_train.evaluation.compare_runs import EVALUATION_FILE
+from stat_train.errors import StatTrainError, UserError
+from stat_train.evaluation.compare_runs import EVALUATION_FILE, settings_of
 from stat_train.sweeping.expand import Plan, SweepJob
 from stat_train.sweeping.table import DONE_BEFORE, JobRow, say_line
+
+# Of settings that differ, so many are told.
+MAX_TOLD = 3
 
 
 def keep_result(plan: Plan, console: Console, job: SweepJob) -> None:
@@ -24,6 +28,27 @@ def keep_result(plan: Plan, console: Console, job: SweepJob) -> None:
         write_result(plan.results, found)
     except (StatTrainError, OSError) as error:
         say_line(console, f"{job.name}  no raw results: {error}")
+
+
+def require_results_of(plan: Plan) -> None:
+    """Raise UserError where a raw result that the sweep would write again is one of other settings."""
+    if not plan.results:
+        return
+    for job in plan.jobs:
+        file = plan.results / f"{job.name}.json"
+        if file.is_file():
+            _require_same_settings(file, job)
+
+
+def _require_same_settings(file: Path, job: SweepJob) -> None:
+    kept, own = read_result(file).settings, settings_of(yaml.safe_load(job.settings.yaml))
+    # A setting that came to be after the result was kept says nothing.
+    differing = [f"{key} = {kept[key]}, not {own[key]}" for key in kept if key in own and kept[key] != own[key]]
+    if differing:
+        raise UserError(
+            f"{file}: is the result of other settings ({'; '.join(differing[:MAX_TOLD])}); expected those of this "
+            "sweep, so give sweep.results=ANOTHER_FOLDER, or take the file away"
+        )
 
 
 def write_results(plan: Plan, rows: Sequence[JobRow], console: Console) -> None:

@@ -22,7 +22,7 @@ from stat_train.sweeping.files import (
 )
 from stat_train.sweeping.job import last_words
 from stat_train.sweeping.launcher import SLURM, Launcher, launched, take_launcher
-from stat_train.sweeping.results import keep_result, write_results
+from stat_train.sweeping.results import keep_result, require_results_of, write_results
 from stat_train.sweeping.table import (
     DONE_BEFORE,
     NOT_STARTED,
@@ -48,6 +48,7 @@ def sweep(arguments: Sequence[str], console: Console) -> int:
     """
     launcher, settings = take_launcher(arguments)
     plan = jobs_of(settings)
+    require_results_of(plan)
     if launcher.name != SLURM:
         require_packages_of(*(job.settings.config for job in plan.jobs))
     make_folder(_place(plan) / JOBS, "sweep.folder")

@@ -64,6 +64,23 @@ def test_what_a_run_came_to(run_dir: Path) -> None:
     assert {key: found.settings[key] for key in expected} == expected
 
 
+def test_the_same_ids_with_other_texts_are_other_questions(run_dir: Path) -> None:
+    first = result_of(run_dir, "run", 0, {})
+    assert result_of(run_dir, "again", 1, {}).questions == first.questions
+    (retention,) = (run_dir / "questions" / "benchmarks").glob("retention.jsonl")
+    question = json.loads(retention.read_text().splitlines()[0])["question"]
+    retention.write_text(retention.read_text().replace(json.dumps(question), json.dumps(f"Again: {question}"), 1))
+    other = result_of(run_dir, "other", 2, {})
+    assert other.questions["retention"] != first.questions["retention"]
+    assert other.questions["standard"] == first.questions["standard"]
+
+
+def test_the_rate_is_the_one_that_was_chosen(run_dir: Path) -> None:
+    tried = [{"learning_rate": rate, "chosen": rate == 1e-4} for rate in (1e-4, 2e-4)]
+    (run_dir / "choice.json").write_text(json.dumps({"candidates": tried}))
+    assert result_of(run_dir, "run", 0, {}).learning_rate == 1e-4
+
+
 def test_benchmarks_that_the_untrained_student_s_failures_chose_are_known(run_dir: Path) -> None:
     file = run_dir / "evaluation.json"
     evaluated = json.loads(file.read_text())

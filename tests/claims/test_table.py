@@ -61,11 +61,13 @@ def test_the_tables(tmp_path: Path) -> None:
     assert [row[:2] + row[5:] for row in rows[1:]] == [
         ["`pool`", "25.0", *cost],
         [best, "62.5", *cost],
-        ["`pool + GRPO` (best baseline)", "25.0", "5,000", "–", "4e-4", "1"],
+        # The best of those that end with GRPO is no baseline when there is no other.
+        ["`pool + GRPO`", "25.0", "5,000", "–", "4e-4", "1"],
     ]
     assert rows[2][2:5] == [gained, gained, "–"]
     assert rows[1][3] == "–" and rows[1][4].startswith("-37.5 (")
     assert rows[3][3:5] == ["–", "–"]
+    assert "\n\nQuestions of a seed: standard 40; longer_chains 40.\n\n" in text
     others = cells(text, "Gains on the other benchmarks:")
     assert others[:2] == [["", "longer_chains"], ["base", "0.0"]] and others[4][1].startswith("+10.0 (")
     added = cells(text, "What GRPO added to the model that it started from:")
@@ -77,6 +79,50 @@ def test_the_tables(tmp_path: Path) -> None:
         ["`pool + GRPO`", "+0.0", "–"],
     ]
     assert text.endswith("\n\n![my suite](my_suite.svg)\n")
+
+
+def test_rates_differ_where_the_validation_questions_chose_them(tmp_path: Path) -> None:
+    chosen = [run._replace(learning_rate=rate) for run, rate in zip(RUNS[:2], (4e-4, 1e-4), strict=True)]
+    assert cells(markdown(folder_of(tmp_path, chosen)), "# My suite")[2][-2:] == ["1e-4, 4e-4", "2"]
+
+
+def test_questions_are_counted_and_what_has_no_score_is_told(tmp_path: Path) -> None:
+    """Of four answers of one seed and six of the other one has no score: a tenth."""
+    runs = [result(base="+-", sft="+?"), result(seed=1, own=["standard"], base="+--", sft="+++")]
+    text = markdown(folder_of(tmp_path, runs))
+    assert "Questions of a seed: standard 2 to 3 (10.0% of the answers not scored)." in text
+
+
+def test_where_each_row_has_questions_of_its_own_no_student_stands_beside_them_all(tmp_path: Path) -> None:
+    """By an exact profile other skills are missing than by a bad one: what was kept is not the same questions."""
+    both = {"standard": "+-", "not_missing": "++"}
+    runs = [
+        result(varies={"teacher.error_rate": rate}, own=own, base=both, sft=both)
+        for rate, own in (("0", []), ("0.6", ["not_missing"]))
+    ]
+    note = "(not_missing: each row has questions of its own, by its own profile)"
+    _, base, *rows = cells(markdown(folder_of(tmp_path, runs)), f"Gains on the other benchmarks {note}:")
+    assert base == ["base", "–"] and [row[1].partition(" ")[0] for row in rows] == ["+0.0", "+0.0"]
+
+
+def test_each_student_that_is_trained_with_the_same_seeds_has_its_row(tmp_path: Path) -> None:
+    runs = [
+        result(varies={"student.model": student}, base=right(share), sft=right(0.5))._replace(student=student)
+        for student, share in (("tiny", 0.25), ("tiny_b", 0.1))
+    ]
+    text = markdown(folder_of(tmp_path, runs))
+    assert "seeds (and the student of each): 0 (tiny, tiny_b)." in text
+    assert [row[:2] for row in cells(text, "# My suite")[1:3]] == [["base (tiny)", "25.0"], ["base (tiny_b)", "10.0"]]
+
+
+def test_sets_of_other_sizes_have_no_margin(tmp_path: Path) -> None:
+    sizes = {"pool": 4000, "embed_syn": 1000, "stat_sel": 1000}
+    runs = [
+        result(recipe, place=place, base=right(0), sft=right(0.5))._replace(pairs=pairs, fine_tuning_tokens=pairs)
+        for place, (recipe, pairs) in enumerate(sizes.items())
+    ]
+    _, *rows = cells(markdown(folder_of(tmp_path, runs)), "By how much a set for missing skills is above another")
+    assert [(name, change.partition(" ")[0]) for name, change in rows] == [("`pool`", "–"), ("`embed_syn`", "+0.0")]
 
 
 def test_gains_by_a_setting_with_several_numbers(tmp_path: Path) -> None:
@@ -126,7 +172,8 @@ def test_without_a_baseline_each_is_compared_with_the_first_of_its_recipe(tmp_pa
 
 def test_a_benchmark_that_not_all_have_is_in_no_table_of_all(tmp_path: Path) -> None:
     without = result("hard", place=3, base=right(0), sft=right(0))
-    assert "longer_chains" not in markdown(folder_of(tmp_path, [*RUNS[:2], without]))
+    text = markdown(folder_of(tmp_path, [*RUNS[:2], without]))
+    assert "| longer_chains" not in text and "Gains on the other" not in text
 
 
 def test_where_its_failures_chose_the_questions_nothing_is_sure_of_a_gain_over_the_student(tmp_path: Path) -> None:
@@ -188,6 +235,25 @@ def test_where_a_number_goes_with_the_recipe_the_picture_has_bars(tmp_path: Path
     ]
     folder = folder_of(tmp_path, runs)
     assert draw(folder, folder) == [tmp_path / "my_suite.svg"]
+
+
+def test_where_two_settings_take_several_numbers_the_picture_has_bars(tmp_path: Path) -> None:
+    """Points that share a number of pairs and differ in their steps lie on no line."""
+    pytest.importorskip("matplotlib")
+    runs = [
+        result("stat_sel", varies={"data_recipe.pairs": pairs, "train.epochs": epochs}, base=right(0), sft=right(0.5))
+        for pairs in ("500", "1000", "4000")
+        for epochs in ("1", "2", "3")
+    ]
+    folder = folder_of(tmp_path, runs)
+    assert draw(folder, folder) == [tmp_path / "my_suite.svg"]
+    assert "means of the seeds" not in markdown(folder)
+
+
+def test_results_in_the_current_folder_are_written_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stat_train.claims.figures.find_spec", lambda name: None)
+    monkeypatch.chdir(folder_of(tmp_path, RUNS))
+    assert write_tables(Path())[0] == str(tmp_path / "my_suite.md") and (tmp_path / "my_suite.md").is_file()
 
 
 def test_unless_every_training_has_the_number_the_picture_has_bars(tmp_path: Path) -> None:

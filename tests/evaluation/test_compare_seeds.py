@@ -89,6 +89,8 @@ def test_what_goes_with_the_seed_keeps_no_runs_apart_and_names_tell_trainings_ap
     assert [setting.key for setting in found.settings] == ["rl.name", "data_recipe.name"]
     with pytest.raises(UserError, match=r"differs in task.mix \(a and b\)"):
         compare(runs[:2], over_seeds=True)
+    with pytest.raises(UserError, match=r'--with-seed: no run has a setting task\.mixes; .*mean "task\.mix"'):
+        compare(runs, over_seeds=True, with_seed=["task.mixes"])
 
 
 def test_one_seed_twice_is_refused(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from run_folders import standard, write_run
 from stat_train.claims.results import read_results
 from stat_train.compose import changed, read_settings
 from stat_train.diagnosis.profile import skill_profile
+from stat_train.errors import UserError
 from stat_train.sweeping.expand import Plan, SweepJob, jobs_of
 from stat_train.sweeping.files import JOBS, Outcome, write_outcome
-from stat_train.sweeping.results import keep_result, write_results
+from stat_train.sweeping.results import keep_result, require_results_of, write_results
 from stat_train.sweeping.table import JobRow
 from stat_train.sweeping.watch import Watch
 
@@ -92,7 +93,7 @@ def test_the_table_at_the_end_has_all_results_also_those_of_before(
     assert said[0].startswith("stat_sel-seed0  no raw results: ") and "only its base was evaluated" in said[0]
     assert said[1] == str(tmp_path / "kept.md") and "matplotlib" in said[2] and len(said) == 3
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["pool-seed0.json"]
-    assert "| `pool` (best baseline) | 50.0 | +25.0 (" in (tmp_path / "kept.md").read_text()
+    assert "| `pool` | 50.0 | +25.0 (" in (tmp_path / "kept.md").read_text()
 
 
 def test_what_cannot_be_written_or_told_does_not_end_the_sweep(
@@ -111,8 +112,8 @@ def test_what_cannot_be_written_or_told_does_not_end_the_sweep(
     rmtree(job.settings.config.run_dir)
     evaluate(job, "?-", "+?")
     write_results(plan, [row], console)
-    said = "no table of the raw results: no question of a benchmark is scored in all the runs that are compared"
-    assert capsys.readouterr().out.splitlines() == [f"{said}; expected some"]
+    said = "no table of the raw results: standard: no question is scored both by base of pool-seed0 and sft of pool-s"
+    assert capsys.readouterr().out.startswith(said)
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["pool-seed0.json"]
     # Nor where the table has no place.
     rmtree(job.settings.config.run_dir)
@@ -120,6 +121,23 @@ def test_what_cannot_be_written_or_told_does_not_end_the_sweep(
     (tmp_path / "kept.md").mkdir()
     write_results(plan, [row], console)
     assert capsys.readouterr().out.startswith("no table of the raw results: ")
+
+
+def test_a_result_of_other_settings_is_not_written_over(swept: Plan, tmp_path: Path) -> None:
+    plan, console = placed(swept, tmp_path), Console(width=200)
+    require_results_of(plan)
+    evaluate(plan.jobs[1])
+    keep_result(plan, console, plan.jobs[1])
+    # Where a run lies is not what it came to.
+    require_results_of(placed(plan, tmp_path / "elsewhere")._replace(results=plan.results))
+    jobs = [job._replace(settings=changed(job.settings, seed=7)) for job in plan.jobs]
+    with pytest.raises(UserError) as error:
+        require_results_of(plan._replace(jobs=jobs))
+    assert str(error.value) == (
+        f"{tmp_path / 'kept' / 'pool-seed1.json'}: is the result of other settings (seed = 1, not 7); expected those "
+        "of this sweep, so give sweep.results=ANOTHER_FOLDER, or take the file away"
+    )
+    require_results_of(plan._replace(jobs=jobs, results=None))
 
 
 def test_without_a_folder_for_results_or_an_evaluated_run_nothing_is_written(swept: Plan, tmp_path: Path) -> None:
