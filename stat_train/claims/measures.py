@@ -253,7 +253,7 @@ def _first_known(scores: Scores) -> float | None:
 # Tables, verdicts and pictures ask for the same changes, and one of 5 seeds with 4,000 questions takes half a second.
 @lru_cache(maxsize=256)
 def _same_questions(scores: tuple[tuple[Sequence[float | None], Sequence[float | None]], ...]) -> Change:
-    found = over_seeds(scores, resamples=RESAMPLES)
+    found = over_seeds(scores, resamples=RESAMPLES, with_p=False)
     if found.difference is None:
         raise UserError("no question is scored in all the seeds that are compared; expected some, so grade them again")
     low, high = (None if bound is None else 100 * bound for bound in (found.low, found.high))

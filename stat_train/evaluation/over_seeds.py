@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from stat_train.errors import StatTrainError
 from stat_train.evaluation.statistics import (
@@ -18,13 +19,16 @@ from stat_train.evaluation.statistics import (
 from stat_train.intervals import TAIL
 
 if TYPE_CHECKING:
-    from numpy import float64
+    from numpy import float64, signedinteger
     from numpy.typing import NDArray
 
     Floats = NDArray[float64]
+    Counts = NDArray[signedinteger[Any]]
 
 # Enough for p values down to 5e-4, in a second for 1,000 questions.
 RESAMPLES = 4000
+# So many draws of a question are kept for the next comparison: 32 MB.
+KEPT_DRAWS = 8_000_000
 Scores = Sequence[float | None]
 Method = Literal["questions", "bootstrap", "student_t"]
 
@@ -49,16 +53,19 @@ class SeedsDifference(NamedTuple):
     method: Method
 
 
-def over_seeds(pairs: Sequence[tuple[Scores, Scores]], seed: int = 0, resamples: int = RESAMPLES) -> SeedsDifference:
+def over_seeds(
+    pairs: Sequence[tuple[Scores, Scores]], seed: int = 0, resamples: int = RESAMPLES, with_p: bool = True
+) -> SeedsDifference:
     """Return the mean change over seeds: `pairs` holds each seed's scores (before, after), all on the same questions.
 
     None is an unscored answer; its question counts in no seed, so that every seed has the same questions. Of the
-    bootstrap over seeds and questions and Student's interval over the seeds' changes, the wider one counts. Raises
+    bootstrap over seeds and questions and Student's interval over the seeds' changes, the wider one counts. Without
+    `with_p` several seeds have no p of the bootstrap, which takes as long as the bounds. Raises
     StatTrainError when the lists differ in length, or scores are not from 0 to 1.
     """
     scores, left_out = _scored_in_all(pairs)
     changes = scores[:, 1] - scores[:, 0]
-    found, method = _wider(scores, changes, seed, resamples)
+    found, method = _wider(scores, changes, seed, resamples, with_p)
     per_seed = [float(change) for change in changes.mean(axis=1)] if found.n else []
     n, difference, low, high, p = found
     return SeedsDifference(n, left_out, len(scores), per_seed, difference, low, high, p, method)
@@ -81,11 +88,11 @@ def _scored_in_all(pairs: Sequence[tuple[Scores, Scores]]) -> tuple[Floats, int]
     return whole, lengths.pop() - whole.shape[2]
 
 
-def _wider(scores: Floats, changes: Floats, seed: int, resamples: int) -> tuple[PairedDifference, Method]:
+def _wider(scores: Floats, changes: Floats, seed: int, resamples: int, with_p: bool) -> tuple[PairedDifference, Method]:
     if len(scores) == 1 or not changes.size:
         before, after = scores[0].tolist()
         return paired_difference(before, after, seed, resamples), "questions"
-    by_bootstrap, by_student = _bootstrapped(changes, seed, resamples), by_student_t(changes)
+    by_bootstrap, by_student = _bootstrapped(changes, seed, resamples, with_p), by_student_t(changes)
     return (by_bootstrap, "bootstrap") if _width(by_bootstrap) > _width(by_student) else (by_student, "student_t")
 
 
@@ -93,7 +100,7 @@ def _width(found: PairedDifference) -> float:
     return (found.high or 0.0) - (found.low or 0.0)
 
 
-def _bootstrapped(changes: Floats, seed: int, resamples: int) -> PairedDifference:
+def _bootstrapped(changes: Floats, seed: int, resamples: int, with_p: bool) -> PairedDifference:
     """Return bounds and p from drawing seeds and questions anew; `changes` has a row a seed, a column a question.
 
     As a bootstrap is too narrow when few questions change, the bounds are never inside those over questions alone, of
@@ -103,11 +110,11 @@ def _bootstrapped(changes: Floats, seed: int, resamples: int) -> PairedDifferenc
 
     n, difference, by_question = changes.shape[1], float(changes.mean()), changes.mean(axis=0)
     low, high = likelihood_bounds(by_question, -1, 1)
-    p = sign_flip_p(by_question, seed, resamples)
+    p = sign_flip_p(by_question, seed, resamples) if with_p else None
     if n > 1:
         means, tail = _drawn_means(changes, seed, resamples), expanded_tail(n)
         low, high = min(low, float(numpy.quantile(means, tail))), max(high, float(numpy.quantile(means, 1 - tail)))
-        p = max(p, _bootstrap_p(means, n))
+        p = None if p is None else max(p, _bootstrap_p(means, n))
     return PairedDifference(n, difference, low, high, p)
 
 
@@ -118,15 +125,32 @@ def _drawn_means(changes: Floats, seed: int, resamples: int) -> Floats:
     """
     import numpy
 
-    (seeds, n), random = changes.shape, numpy.random.default_rng(seed)
+    seeds, n = changes.shape
+    drawn = _kept_draws(seeds, n, seed, resamples) if n * resamples <= KEPT_DRAWS else _draws(seeds, n, seed, resamples)
+    return numpy.concatenate(
+        [
+            ((seed_counts @ changes) * question_counts).sum(axis=1) / (seeds * n)
+            for seed_counts, question_counts in drawn
+        ]
+    )
+
+
+def _draws(seeds: int, n: int, seed: int, resamples: int) -> Iterator[tuple[Counts, Counts]]:
+    """Yield how often each seed, and each question, is in each resample."""
+    import numpy
+
+    random = numpy.random.default_rng(seed)
     # 200 at a time keep 5,000 questions within 20 MB.
-    sizes = [min(200, resamples - start) for start in range(0, resamples, 200)]
-    batches = []
-    for size in sizes:
+    for size in (min(200, resamples - start) for start in range(0, resamples, 200)):
         seed_counts = random.multinomial(seeds, [1 / seeds] * seeds, size)
-        question_counts = random.multinomial(n, [1 / n] * n, size)
-        batches.append(((seed_counts @ changes) * question_counts).sum(axis=1) / (seeds * n))
-    return numpy.concatenate(batches)
+        yield seed_counts, random.multinomial(n, [1 / n] * n, size)
+
+
+# A table of results compares many runs on the same questions, and drawing takes nearly all of the time.
+@lru_cache(maxsize=2)
+def _kept_draws(seeds: int, n: int, seed: int, resamples: int) -> list[tuple[Counts, Counts]]:
+    drawn = _draws(seeds, n, seed, resamples)
+    return [(seed_counts, question_counts.astype("int32")) for seed_counts, question_counts in drawn]
 
 
 def _bootstrap_p(means: Floats, n: int) -> float:

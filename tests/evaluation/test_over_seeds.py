@@ -50,6 +50,17 @@ def test_seeds_that_agree_have_the_interval_over_questions() -> None:
     assert found.p is not None and found.p < 0.01
 
 
+def test_bounds_are_the_same_from_kept_draws_and_without_a_p(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comparison of the same size draws the same; the second time, and for another change, from what was kept."""
+    fresh, other = seeds_of(60, 30, 30, 30), seeds_of(60, 10, 12, 11)
+    monkeypatch.setattr("stat_train.evaluation.over_seeds.KEPT_DRAWS", 0)
+    expected = [over_seeds(each, resamples=300) for each in (fresh, other)]
+    monkeypatch.undo()
+    assert [over_seeds(each, resamples=300) for each in (fresh, other, fresh)] == [*expected, expected[0]]
+    without = over_seeds(fresh, resamples=300, with_p=False)
+    assert without == expected[0]._replace(p=None) and expected[0].p is not None
+
+
 def test_seeds_that_changed_nothing_are_not_certain() -> None:
     found = over_seeds([([0.5, 1.0, 0.0] * 10, [0.5, 1.0, 0.0] * 10)] * 3, resamples=200)
     assert found.low is not None and found.high is not None
