@@ -181,14 +181,15 @@ class StepRewardDifficulty(Node):
     attempts: Literal["first", "any", "majority"]
     step_rewarder: Literal["checker", "prm", "token_prm"]
     checker_error_rate: Share
+    checker_spread: Share
     tau1: Share
     tau2: Share
     prm: RewardModel | None
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that a stage's hash covers; an exact checker is known as it was before it could err."""
-        known_by = super().identity()
-        return known_by if self.checker_error_rate else {k: v for k, v in known_by.items() if k != "checker_error_rate"}
+        exact = [name for name in ("checker_error_rate", "checker_spread") if not getattr(self, name)]
+        return {name: value for name, value in super().identity().items() if name not in exact}
 
 
 class ConsistencyDifficulty(Node):

@@ -126,11 +126,17 @@ def _check_difficulty(config: Config) -> list[str]:
     difficulty, student = config.difficulty, config.student
     if isinstance(difficulty, StepRewardDifficulty):
         problems = _check_reward_model(difficulty.step_rewarder, difficulty.prm)
-        if difficulty.step_rewarder != "checker" and difficulty.checker_error_rate:
-            given = f"difficulty.checker_error_rate = {difficulty.checker_error_rate}"
+        if difficulty.step_rewarder != "checker":
             asked = f"difficulty.step_rewarder={difficulty.step_rewarder} asks a model"
-            why = f"is how often the checker of task=arithmetic errs, and {asked}"
-            problems.append(f"{given}: {why}; leave it at 0.0, or use difficulty=step_rewards")
+            problems += [
+                f"difficulty.{name} = {value}: is how {what} the checker of task=arithmetic {does}, and {asked}; leave "
+                "it at 0.0, or use difficulty=step_rewards"
+                for name, what, does, value in (
+                    ("checker_error_rate", "often", "errs", difficulty.checker_error_rate),
+                    ("checker_spread", "unsure", "is", difficulty.checker_spread),
+                )
+                if value
+            ]
         return problems
     if isinstance(student, RecordedStudent):
         return []

@@ -67,11 +67,13 @@ def step_rewards_of(
 ) -> list[StepRewards]:
     """Return the step rewards of the answers: a model's, or on the embedded task the exact checker's; else none.
 
-    The checker errs as often as the difficulty rule says, where it judges by the checker.
+    The checker errs as often, and is as unsure, as the difficulty rule says, where it judges by the checker.
     """
     if scores:
         return scores.records("step_rewards.jsonl", StepRewards)
     if not isinstance(run.config.task, ArithmeticTask):
         return []
     rule, exact = run.config.difficulty, step_rewards(ExactChecker(), questions, answers)
-    return with_errors(exact, rule.checker_error_rate) if isinstance(rule, StepRewardDifficulty) else exact
+    if not isinstance(rule, StepRewardDifficulty):
+        return exact
+    return with_errors(exact, rule.checker_error_rate, rule.checker_spread)

@@ -171,6 +171,10 @@ WRONG = {
         ["difficulty=prm", "difficulty.checker_error_rate=0.1"],
         [["difficulty.checker_error_rate = 0.1", "the checker of task=arithmetic", "use difficulty=step_rewards"]],
     ),
+    "reward model that is told to be unsure": Wrong(
+        ["difficulty=prm", "difficulty.checker_spread=0.1"],
+        [["difficulty.checker_spread = 0.1: is how unsure the checker of task=arithmetic is", "leave it at 0.0"]],
+    ),
     "checker that errs more often than always": Wrong(
         ["difficulty.checker_error_rate=1.1"],
         [["difficulty.checker_error_rate = 1.1", "expected less than or equal to 1"]],
@@ -630,7 +634,7 @@ def test_every_default_is_in_the_settings_files() -> None:
 
 
 # Known by it where it is not 0: a checker that does not err is the one that there was before it could.
-KNOWN_WHERE_IT_COUNTS = {"difficulty.checker_error_rate", "task.pool_evenness"}
+KNOWN_WHERE_IT_COUNTS = {"difficulty.checker_error_rate", "difficulty.checker_spread", "task.pool_evenness"}
 # How fast, not what: a batch for inference, how often a state is saved, how many answer at a time.
 OPERATIONAL_SETTINGS = {
     "audit.api_key_env",

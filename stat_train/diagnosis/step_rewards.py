@@ -74,18 +74,29 @@ def step_rewards(
     ]
 
 
-def with_errors(scored: Sequence[StepRewards], rate: float) -> list[StepRewards]:
-    """Return step rewards of which this share is turned round: a right step taken for a wrong one, or the reverse.
+def with_errors(scored: Sequence[StepRewards], rate: float, spread: float = 0.0) -> list[StepRewards]:
+    """Return step rewards of which a share, the rate, is turned round: a right step taken for a wrong one, or reversed.
 
-    Each step has a draw of its own, known by its answer and its place in it: the same in every run, and what is turned
-    round at a low rate is so at any higher one.
+    Then each has a normal deviation, `spread` its standard deviation, and is cut to 0 and 1. Each step has draws of its
+    own, known by its answer and its place in it: the same in every run, and what is turned round at a low rate is so at
+    any higher one.
     """
-    return [row if row.rewards is None else row.model_copy(update={"rewards": _misjudged(row, rate)}) for row in scored]
+    return [
+        row if row.rewards is None else row.model_copy(update={"rewards": _unsure(row, _misjudged(row, rate), spread)})
+        for row in scored
+    ]
 
 
 def _misjudged(row: StepRewards, rate: float) -> list[float]:
     draws = Random(f"step_checker/{row.question_id}/{row.attempt}")
     return [1 - reward if draws.random() < rate else reward for reward in row.rewards or ()]
+
+
+def _unsure(row: StepRewards, rewards: Sequence[float], spread: float) -> list[float]:
+    if not spread:
+        return list(rewards)
+    draws = Random(f"step_checker_spread/{row.question_id}/{row.attempt}")
+    return [round(min(1.0, max(0.0, reward + draws.gauss(0.0, spread))), DIGITS) for reward in rewards]
 
 
 # -- by a model -------------------------------------------------------------------------------------------------------

@@ -64,11 +64,35 @@ def test_a_rerun_errs_alike_and_a_lower_rate_only_where_a_higher_does() -> None:
     assert all(b for one, two in zip(low, high, strict=True) for a, b in zip(one, two, strict=True) if a)
 
 
+def test_an_unsure_checker_s_rewards_deviate_by_the_spread_and_stay_within_0_and_1() -> None:
+    """Of right steps half would be above 1 and are 1; of the others the mean deviation is 0.2 * sqrt(2 / pi).
+
+    Wrong steps are the mirror image, and which steps are turned round is as it was.
+    """
+    rows = [scored([1.0, 0.0] * 5, f"q{n}") for n in range(ANSWERS)]
+    unsure = with_errors(rows, 0.0, 0.2)
+    right = [reward for row in unsure for reward in (row.rewards or [])[::2]]
+    wrong = [reward for row in unsure for reward in (row.rewards or [])[1::2]]
+    for rewards, end in ((right, 1.0), (wrong, 0.0)):
+        moved = [abs(end - reward) for reward in rewards if reward != end]
+        assert abs(len(moved) / len(rewards) - 0.5) < 5 * 0.5 / math.sqrt(len(rewards))
+        assert abs(sum(moved) / len(moved) - 0.2 * math.sqrt(2 / math.pi)) < 0.01
+        assert all(0 <= reward <= 1 for reward in rewards)
+    assert unsure == with_errors(rows, 0.0, 0.2)
+    both = with_errors(rows, 0.3, 0.01)
+    assert [[reward > 0.5 for reward in row.rewards or []] for row in both] == [
+        [reward > 0.5 for reward in row.rewards or []] for row in with_errors(rows, 0.3)
+    ]
+    assert with_errors([scored(None)], 0.0, 0.2) == [scored(None)]
+
+
 @pytest.mark.parametrize(
     ("rule", "rewards", "difficult"),
     [
         (["difficulty.checker_error_rate=0.0"], [1.0, 1.0, 1.0], False),
         (["difficulty.checker_error_rate=1.0"], [0.0, 0.0, 0.0], True),
+        # Of the three draws for this answer two are above 0, and the last is -0.15 standard deviations.
+        (["difficulty.checker_spread=0.2"], [1.0, 1.0, 0.97017], False),
         # Shown beside the answer key: the checker of a run that does not judge by it is exact.
         (["difficulty=gold"], [1.0, 1.0, 1.0], None),
     ],

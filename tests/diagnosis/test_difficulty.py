@@ -204,7 +204,13 @@ def _scored(*attempts: list[float] | None, question: str = "q") -> list[StepRewa
 
 def _rule(attempts: str, tau1: float, tau2: float) -> StepRewardDifficulty:
     return StepRewardDifficulty.model_validate(
-        {"name": "step_rewards", "attempts": attempts, "step_rewarder": "checker", "checker_error_rate": 0.0}
+        {
+            "name": "step_rewards",
+            "attempts": attempts,
+            "step_rewarder": "checker",
+            "checker_error_rate": 0.0,
+            "checker_spread": 0.0,
+        }
         | {"tau1": tau1, "tau2": tau2, "prm": None}
     )
 
