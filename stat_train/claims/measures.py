@@ -167,7 +167,7 @@ def beside(training: Training, every: Sequence[Training]) -> list[Training]:
     return [each for each, count in zip(found, shared, strict=True) if count == most[each.recipe]]
 
 
-def _is_beside(other: Training, own: Training, every: Iterable[Training]) -> bool:
+def _is_beside(other: Training, own: Training, every: Sequence[Training]) -> bool:
     ended_alike = other.arm == own.arm and (FINE_TUNED in other.first.scores) == (FINE_TUNED in own.first.scores)
     return ended_alike and _is_as_large(other, own) and _shares_the_rest(other, own, every)
 
@@ -182,10 +182,9 @@ def _is_as_large(other: Training, own: Training) -> bool:
     )
 
 
-def _shares_the_rest(other: Training, own: Training, every: Iterable[Training]) -> bool:
+def _shares_the_rest(other: Training, own: Training, every: Sequence[Training]) -> bool:
     """Tell whether two differ in nothing but what is trained on and settings that belong to their recipes."""
     values, own_values = other.first.varies, own.first.varies
-    every = list(every)
     return all(
         value == own_values.get(key)
         or (_is_of_the_recipe(key, other, every) and (key not in own_values or _is_of_the_recipe(key, own, every)))
@@ -194,7 +193,7 @@ def _shares_the_rest(other: Training, own: Training, every: Iterable[Training]) 
     )
 
 
-def _is_of_the_recipe(key: str, training: Training, every: Iterable[Training]) -> bool:
+def _is_of_the_recipe(key: str, training: Training, every: Sequence[Training]) -> bool:
     """Tell whether the sweep has one value of a setting for all trainings in the steps of this one."""
     alike = [each for each in every if _steps(each.first) == _steps(training.first)]
     return len({each.first.varies.get(key) for each in alike}) == 1
