@@ -222,39 +222,30 @@ def baselines(training: Training, every: Sequence[Training]) -> list[Training]:
 
 
 def _change(pairs: Sequence[tuple[Result, str, Result, str]], benchmark: str) -> Change:
-    for before, arm, after, other in pairs:
-        _require_scored(before, arm, after, other, benchmark)
     scores = [(a.scores[arm][benchmark], b.scores[other][benchmark]) for a, arm, b, other in pairs]
     asked = {run.questions[benchmark] for before, _, after, _ in pairs for run in (before, after)}
     if len(asked) == 1:
-        return _same_questions(tuple((tuple(before), tuple(after)) for before, after in scores))
-    # Each seed has questions of its own, such as those of its student's own mix.
-    same = [before.questions[benchmark] == after.questions[benchmark] for before, _, after, _ in pairs]
-    return student_t([_points(*two, paired) for two, paired in zip(scores, same, strict=True)])
-
-
-def _require_scored(before: Result, arm: str, after: Result, other: str, benchmark: str) -> None:
-    """Raise UserError where two runs, or two models of one, share no question that is scored in both."""
-    first, second = before.scores[arm][benchmark], after.scores[other][benchmark]
-    paired = before.questions[benchmark] == after.questions[benchmark]
-    both = zip(first, second, strict=True) if paired else [(_first_known(first), _first_known(second))]
-    if all(a is None or b is None for a, b in both):
-        raise UserError(
-            f"{benchmark}: no question is scored both by {arm} of {before.name} and {other} of {after.name}; grade "
-            "them again, or take the file of one away"
+        found = _same_questions(tuple((tuple(before), tuple(after)) for before, after in scores))
+    else:
+        # Each seed has questions of its own, such as those of its student's own mix.
+        same = [before.questions[benchmark] == after.questions[benchmark] for before, _, after, _ in pairs]
+        found = student_t([_points(*two, paired) for two, paired in zip(scores, same, strict=True)])
+    if found is None or any(map(math.isnan, found.per_seed)):
+        arms = dict.fromkeys(
+            f"{arm} of {run.name}" for a, one, b, other in pairs for run, arm in ((a, one), (b, other))
         )
-
-
-def _first_known(scores: Scores) -> float | None:
-    return next((score for score in scores if score is not None), None)
+        raise UserError(
+            f"{benchmark}: no question is scored by all of {', '.join(arms)}; grade them again, or take files away"
+        )
+    return found
 
 
 # Tables, verdicts and pictures ask for the same changes, and one of 5 seeds with 4,000 questions takes half a second.
 @lru_cache(maxsize=256)
-def _same_questions(scores: tuple[tuple[Sequence[float | None], Sequence[float | None]], ...]) -> Change:
+def _same_questions(scores: tuple[tuple[Sequence[float | None], Sequence[float | None]], ...]) -> Change | None:
     found = over_seeds(scores, resamples=RESAMPLES, with_p=False)
     if found.difference is None:
-        raise UserError("no question is scored in all the seeds that are compared; expected some, so grade them again")
+        return None
     low, high = (None if bound is None else 100 * bound for bound in (found.low, found.high))
     return Change(100 * found.difference, low, high, [100 * each for each in found.per_seed])
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from rich.console import Console
 
 from stat_train.claims.results import read_result, result_of, write_result
@@ -41,7 +40,7 @@ def require_results_of(plan: Plan) -> None:
 
 
 def _require_same_settings(file: Path, job: SweepJob) -> None:
-    kept, own = read_result(file).settings, settings_of(yaml.safe_load(job.settings.yaml))
+    kept, own = read_result(file).settings, settings_of(job.settings.config.model_dump(mode="json"))
     # A setting that came to be after the result was kept says nothing.
     differing = [f"{key} = {kept[key]}, not {own[key]}" for key in kept if key in own and kept[key] != own[key]]
     if differing:

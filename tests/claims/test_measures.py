@@ -265,12 +265,12 @@ def test_where_no_question_is_scored_there_is_no_gain() -> None:
     for own in ([], ["standard"]):
         runs = [result(seed=seed, own=own, base="-?", sft="?+") for seed in (0, 1)]
         with pytest.raises(
-            UserError, match="standard: no question is scored both by base of pool-seed0 and sft of pool-s"
+            UserError, match="standard: no question is scored by all of base of pool-seed0, sft of pool-s"
         ):
             gain(only(*runs), "standard")
     # Each seed has a question that is scored before and after, and no question is that in both.
     runs = [result(seed=seed, base=marks, sft="++") for seed, marks in enumerate(("-?", "?-"))]
-    with pytest.raises(UserError, match="no question is scored in all the seeds"):
+    with pytest.raises(UserError, match="standard: no question is scored by all of base of pool-seed0, sft of pool-s"):
         gain(only(*runs), "standard")
 
 

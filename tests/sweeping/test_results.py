@@ -112,7 +112,7 @@ def test_what_cannot_be_written_or_told_does_not_end_the_sweep(
     rmtree(job.settings.config.run_dir)
     evaluate(job, "?-", "+?")
     write_results(plan, [row], console)
-    said = "no table of the raw results: standard: no question is scored both by base of pool-seed0 and sft of pool-s"
+    said = "no table of the raw results: standard: no question is scored by all of base of pool-seed0, sft of pool-s"
     assert capsys.readouterr().out.startswith(said)
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["pool-seed0.json"]
     # Nor where the table has no place.
