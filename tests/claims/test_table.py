@@ -141,6 +141,31 @@ def test_gains_by_a_setting_with_several_numbers(tmp_path: Path) -> None:
     assert "means of the seeds" not in markdown(folder_of(tmp_path / "two", [*runs, again]))
 
 
+def test_thresholds_that_grow_together_are_one_line(tmp_path: Path) -> None:
+    """Under the name of the first; a setting with an order of its own has its own line."""
+    thresholds = [("0.5", "0.3", "7"), ("0.7", "0.5", "9"), ("0.9", "0.8", "8")]
+    runs = [
+        result(
+            "stat_sel",
+            place=place,
+            varies={"difficulty.tau1": tau1, "difficulty.tau2": tau2, "data_recipe.nearest": nearest},
+            base=right(0),
+            sft=right(0.25 * (place + 1)),
+        )
+        for place, (tau1, tau2, nearest) in enumerate(thresholds)
+    ]
+    text = markdown(folder_of(tmp_path, runs))
+    assert (
+        "| `difficulty.tau1` | 0.5 | 0.7 | 0.9 |\n| --- | --- | --- | --- |\n| `stat_sel` | +25.0 | +50.0 | +75.0 |"
+        in text
+    )
+    assert (
+        "| `data_recipe.nearest` | 7 | 8 | 9 |\n| --- | --- | --- | --- |\n| `stat_sel` | +25.0 | +75.0 | +50.0 |"
+        in text
+    )
+    assert "| `difficulty.tau2` |" not in text
+
+
 def test_each_set_for_missing_skills_stands_against_each_other_set(tmp_path: Path) -> None:
     """75 % against 50 and 25: 25 and 50 points."""
     shares = {"pool": 0.25, "embed_syn": 0.5, "stat_sel": 0.75}
