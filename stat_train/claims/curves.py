@@ -16,8 +16,8 @@ def numeric_keys(every: Sequence[Training]) -> list[str]:
     keys = dict.fromkeys(key for each in every for key in each.first.varies if key != "train.learning_rate")
     lines: dict[tuple[str, ...], str] = {}
     for key in keys:
-        if _is_line(every, key):
-            lines.setdefault(_order(every, key), key)
+        if along := _along(every, key):
+            lines.setdefault(along, key)
     return list(lines.values())
 
 
@@ -29,13 +29,9 @@ def number(training: Training, key: str) -> float | None:
         return None
 
 
-def _is_line(every: Sequence[Training], key: str) -> bool:
-    places = [(each.recipe, number(each, key)) for each in every]
-    most = max(Counter(recipe for recipe, _ in places).values())
-    return all(place is not None for _, place in places) and len(set(places)) == len(places) and most >= 3
-
-
-def _order(every: Sequence[Training], key: str) -> tuple[str, ...]:
-    """Return the names of the trainings, of each recipe from the lowest number of the setting to the highest."""
-    places = sorted((each.recipe, number(each, key) or 0.0, each.name) for each in every)
-    return tuple(name for _, _, name in places)
+def _along(every: Sequence[Training], key: str) -> tuple[str, ...]:
+    """Return the trainings' names along a setting, recipe by recipe; nothing where they lie on no line."""
+    places = sorted((each.recipe, found, each.name) for each in every if (found := number(each, key)) is not None)
+    different = {(recipe, found) for recipe, found, _ in places}
+    most = max(Counter(recipe for recipe, _, _ in places).values(), default=0)
+    return tuple(name for _, _, name in places) if len(different) == len(every) and most >= 3 else ()
