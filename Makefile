@@ -4,7 +4,7 @@
 # make ablations   what the suite's result depends on, hours (benchmarks/results/arithmetic_*.md)
 # make test        the tests that take seconds
 # make test-all    the slow ones too: several processes, packaging, interrupted runs
-# make soak        long fault runs: 20 interruptions at seeded moments, 1,000 hostile answers
+# make soak        long fault runs: 20 interruptions at seeded moments, 2,000 calls through faults, 1,000 hostile answers
 # make lint        formatting, linting, types
 PYTHON ?= python3
 CONSTRAINTS ?= constraints/cpu.txt
@@ -17,7 +17,7 @@ ARMS := pool uniform_skill stat_sel
 # A file of tests stays on one core: torch processes with several threads each would wait for each other.
 WORKERS ?= $(shell nproc)
 PYTEST := HF_HUB_OFFLINE=1 WANDB_MODE=disabled OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
-PARALLEL := -n $(WORKERS) --dist loadfile
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo demo-seeds suite ablations test test-all soak lint
 .venv/installed: pyproject.toml $(CONSTRAINTS)

@@ -10,6 +10,12 @@ import pytest
 from chat_server import ChatServer
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that have slow tests: started last, one of them would keep the other cores waiting."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Return the folder of public data sets that STAT_TRAIN_DATA names; skips the test when there is none."""

@@ -32,7 +32,7 @@ Rows = list[dict[str, Any]]
 CONTEXT, ANSWER, EXAMPLES = 512, 48, 10
 SMALL = [
     *("task.pool=600", "task.validation=40", "task.benchmark=60", f"student.max_new_tokens={ANSWER}"),
-    *("train=none", "data_recipe.pairs=20", "evaluate.prompting=adaptmi"),
+    *("train=none", "data_recipe.pairs=20", "evaluate.prompting=adaptmi", "evaluate.log_probabilities=false"),
 ]
 
 

@@ -43,7 +43,7 @@ def test_replies_arrive_once_whatever_goes_wrong(chat_server: Start, tmp_path: P
     ask_through_faults(chat_server, tmp_path, 400)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_two_thousand_replies_arrive_once_whatever_goes_wrong(chat_server: Start, tmp_path: Path) -> None:
     ask_through_faults(chat_server, tmp_path, 2000)
 

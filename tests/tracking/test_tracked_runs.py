@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).parents[2]
 SETTINGS = ["task.pool=300", "task.validation=12", "task.benchmark=12", "student.max_new_tokens=24"]
 SETTINGS += ["data_recipe.pairs=48", "train.epochs=2", "train.effective_batch_size=16", "rl=none"]
+SETTINGS += ["evaluate.log_probabilities=false"]
 STEPS = 6
 KEY = "5ecre7" + "0" * 34
 COMMAND = [sys.executable, "-m", "stat_train.cli"]
