@@ -17,7 +17,7 @@ ARMS := pool uniform_skill stat_sel
 # A file of tests stays on one core: torch processes with several threads each would wait for each other.
 WORKERS ?= $(shell nproc)
 PYTEST := HF_HUB_OFFLINE=1 WANDB_MODE=disabled OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
-PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+PARALLEL := -n $(WORKERS) --dist loadfile
 
 .PHONY: demo demo-seeds suite ablations test test-all soak lint
 .venv/installed: pyproject.toml $(CONSTRAINTS)
@@ -54,7 +54,7 @@ test: .venv/installed
 	$(PYTEST) $(PARALLEL) -m "not slow and not soak and not gpu"
 
 test-all: .venv/installed
-	$(PYTEST) $(PARALLEL) -m "not soak and not gpu"
+	$(PYTEST) $(PARALLEL) --no-loadscope-reorder -m "not soak and not gpu"
 
 soak: .venv/installed
 	$(PYTEST) -m soak

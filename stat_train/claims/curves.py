@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from stat_train.claims.measures import Training
 
 
-def numeric_keys(every: Sequence[Training]) -> list[str]:
+def curve_settings(every: Sequence[Training]) -> list[list[str]]:
     """Return the settings along which all trainings lie: a recipe has three numbers of it, and none has one twice.
 
-    Of settings that grow together, as two thresholds do, the first is returned.
+    Settings that grow together, as two thresholds do, are one line.
     """
     keys = dict.fromkeys(key for each in every for key in each.first.varies if key != "train.learning_rate")
-    lines: dict[tuple[str, ...], str] = {}
+    found: dict[tuple[str, ...], list[str]] = {}
     for key in keys:
         if along := _along(every, key):
-            lines.setdefault(along, key)
-    return list(lines.values())
+            found.setdefault(along, []).append(key)
+    return list(found.values())
 
 
 def number(training: Training, key: str) -> float | None:

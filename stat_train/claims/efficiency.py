@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import itertools
 import math
-import statistics
 from collections.abc import Mapping, Sequence
+from statistics import fmean, median_high
 from typing import NamedTuple
 
 from stat_train.claims.measures import PAIRS, Training
-from stat_train.evaluation.summary import FINE_TUNED
+from stat_train.evaluation.summary import BASE, FINE_TUNED
 
 REFERENCE, REFERENCE_PAIRS = "stat_sel", 1000
+NOTHING = "–"
 
 
 class Reached(NamedTuple):
     """At how many pairs a recipe reaches the reference, for each seed; infinity where it does not within the sweep.
 
-    At `fewest` it may do so with fewer.
+    At `fewest` it may do so with fewer. It is None where the reference is not above the untrained student.
     """
 
     recipe: str
-    pairs: list[float]
+    pairs: list[float | None]
     fewest: int
     most: int
 
@@ -32,12 +33,13 @@ def efficiency(every: Sequence[Training]) -> str:
     if REFERENCE_PAIRS not in curves.get(REFERENCE, {}) or len(curves) < 2:
         return ""
     every_recipe = [reached(curves, recipe) for recipe in curves if recipe != REFERENCE]
-    lines = [_in_words(each) for each in every_recipe if each.pairs]
+    lines = [_in_words(each) for each in every_recipe if any(each.pairs)]
     if not lines:
         return ""
     return (
         f"Pairs that reach what `{REFERENCE}` reaches with {REFERENCE_PAIRS:,}, straight lines between sizes (on a "
-        f"logarithmic scale), seed by seed:\n\n" + "\n".join(lines)
+        f"logarithmic scale), seed by seed; {NOTHING} where `{REFERENCE}` gained nothing with so few:\n\n"
+        + "\n".join(lines)
     )
 
 
@@ -61,20 +63,20 @@ def reached(curves: Mapping[str, Mapping[int, Training]], recipe: str) -> Reache
     """Return at how many pairs a recipe reaches the reference, seed by seed."""
     reference, sizes = curves[REFERENCE][REFERENCE_PAIRS], curves[recipe]
     seeds = [seed for seed in reference.runs if all(seed in each.runs for each in sizes.values())]
-    goal = {seed: _accuracy(reference, seed) for seed in seeds}
-    found = [_crossing({pairs: _accuracy(each, seed) for pairs, each in sizes.items()}, goal[seed]) for seed in seeds]
-    return Reached(recipe, found, min(sizes), max(sizes))
+    return Reached(recipe, [_crossing(sizes, reference, seed) for seed in seeds], min(sizes), max(sizes))
 
 
-def _accuracy(training: Training, seed: int) -> float:
+def _accuracy(training: Training, seed: int, arm: str) -> float:
     run = training.runs[seed]
-    known = [score for score in run.scores[training.arm][run.headline] if score is not None]
-    return sum(known) / len(known)
+    return fmean(score for score in run.scores[arm][run.headline] if score is not None)
 
 
-def _crossing(curve: Mapping[int, float], goal: float) -> float:
-    """Return the pairs at which a curve first reaches the goal; infinity where it never does."""
-    points = list(curve.items())
+def _crossing(sizes: Mapping[int, Training], reference: Training, seed: int) -> float | None:
+    """Return the pairs at which a curve first reaches the reference: infinity for never, None for without any."""
+    goal = _accuracy(reference, seed, reference.arm)
+    if goal <= _accuracy(reference, seed, BASE):
+        return None
+    points = [(pairs, _accuracy(each, seed, each.arm)) for pairs, each in sizes.items()]
     if points[0][1] >= goal:
         return float(points[0][0])
     for (low, before), (high, after) in itertools.pairwise(points):
@@ -85,10 +87,11 @@ def _crossing(curve: Mapping[int, float], goal: float) -> float:
 
 
 def _in_words(found: Reached) -> str:
-    each = ", ".join(_size(pairs, found) for pairs in found.pairs)
+    each = ", ".join(NOTHING if pairs is None else _size(pairs, found) for pairs in found.pairs)
+    known = [pairs for pairs in found.pairs if pairs is not None]
     # Of an even number the higher one: between a number and infinity there is none.
-    middle = statistics.median_high(found.pairs)
-    low, high = _size(min(found.pairs), found), _size(max(found.pairs), found)
+    middle = median_high(known)
+    low, high = _size(min(known), found), _size(max(known), found)
     times = f"{_bound(middle, found)}{min(middle, found.most) / REFERENCE_PAIRS:.1f} times"
     return f"- `{found.recipe}`: {each}; median {times} as many, from {low} to {high}"
 

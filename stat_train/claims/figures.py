@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from stat_train.claims.curves import number, numeric_keys
+from stat_train.claims.curves import curve_settings, number
 from stat_train.claims.measures import TARGETED, Training, gain, trainings
 from stat_train.claims.results import read_results
 from stat_train.errors import UserError
@@ -37,11 +37,10 @@ def draw(folder: Path, places: Path) -> list[Path]:
     if not can_draw():
         raise UserError(MISSING)
     every = trainings(read_results(folder))
-    numeric = numeric_keys(every)
-    return [_save(places, every, key) for key in numeric] if numeric else [_save(places, every, None)]
+    return [_save(places, every, keys) for keys in curve_settings(every) or [[]]]
 
 
-def _save(places: Path, every: Sequence[Training], key: str | None) -> Path:
+def _save(places: Path, every: Sequence[Training], keys: Sequence[str]) -> Path:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -49,18 +48,21 @@ def _save(places: Path, every: Sequence[Training], key: str | None) -> Path:
 
     # The same drawing from the same numbers, whoever makes it.
     pyplot.rcParams.update({"svg.hashsalt": "stat_train", "svg.fonttype": "none", "font.size": 9})
-    height = 3.4 if key else 1.0 + 0.28 * len(every)
+    height = 3.4 if keys else 1.0 + 0.28 * len(every)
     figure, axes = pyplot.subplots(figsize=(6.4, height), layout="constrained")
-    (_lines if key else _bars)(axes, every, key)
+    if keys:
+        _lines(axes, every, keys)
+    else:
+        _bars(axes, every)
     axes.spines[["top", "right"]].set_visible(False)
-    name = places.name if key is None else f"{places.name}_{key.rpartition('.')[2]}"
+    name = "_".join([places.name, *(key.rpartition(".")[2] for key in keys[:1])])
     place = places.with_name(f"{name}.svg")
     figure.savefig(place, metadata={"Date": None})
     pyplot.close(figure)
     return place
 
 
-def _bars(axes: Axes, every: Sequence[Training], _: Any) -> None:
+def _bars(axes: Axes, every: Sequence[Training]) -> None:
     headline = every[0].first.headline
     ordered = sorted(every, key=lambda each: gain(each, headline).points)
     changes = [gain(each, headline) for each in ordered]
@@ -72,9 +74,8 @@ def _bars(axes: Axes, every: Sequence[Training], _: Any) -> None:
     axes.set_xlabel(f"points gained on {headline} (95 % intervals)")
 
 
-def _lines(axes: Axes, every: Sequence[Training], key: str | None) -> None:
-    assert key
-    headline = every[0].first.headline
+def _lines(axes: Axes, every: Sequence[Training], keys: Sequence[str]) -> None:
+    key, headline = keys[0], every[0].first.headline
     for colour, recipe in zip(
         itertools.cycle(LINE_COLOURS), dict.fromkeys(each.recipe for each in every), strict=False
     ):
@@ -85,7 +86,7 @@ def _lines(axes: Axes, every: Sequence[Training], key: str | None) -> None:
         axes.set_xticks(sorted({x for each in every if (x := number(each, key))}), minor=False)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.axhline(0, color="black", linewidth=0.8)
-    axes.set_xlabel(key)
+    axes.set_xlabel(key + "".join(f", {other} with it" for other in keys[1:]))
     axes.set_ylabel(f"points gained on {headline}\n(thin: each seed)")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 

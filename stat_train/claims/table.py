@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from stat_train.claims.curves import numeric_keys
+from stat_train.claims.curves import curve_settings
 from stat_train.claims.efficiency import efficiency
 from stat_train.claims.measures import (
     TARGETED,
@@ -131,11 +131,13 @@ def _compared(every: Sequence[Training]) -> dict[str, list[Training | None]]:
 def _curves(every: Sequence[Training]) -> Iterator[str]:
     """Yield a table of the mean gains by each setting that takes several numbers, a row a recipe."""
     headline, recipes = every[0].first.headline, dict.fromkeys(each.recipe for each in every)
-    for key in numeric_keys(every):
-        cells = {(each.recipe, each.first.varies[key]): f"{gain(each, headline).points:+.1f}" for each in every}
-        values = sorted({value for _, value in cells}, key=float)
+    for keys in curve_settings(every):
+        places = {each.name: tuple(each.first.varies[key] for key in keys) for each in every}
+        cells = {(each.recipe, places[each.name]): f"{gain(each, headline).points:+.1f}" for each in every}
+        values = sorted(set(places.values()), key=lambda place: float(place[0]))
         rows = [[f"`{recipe}`", *(cells.get((recipe, value), DASH) for value in values)] for recipe in recipes]
-        yield f"Points gained on {headline}, means of the seeds:\n\n" + _table([f"`{key}`", *values], rows)
+        head = [" / ".join(f"`{key}`" for key in keys), *map(" / ".join, values)]
+        yield f"Points gained on {headline}, means of the seeds:\n\n" + _table(head, rows)
 
 
 def _margins(every: Sequence[Training]) -> Iterator[str]:

@@ -38,6 +38,26 @@ def test_a_curve_is_crossed_between_two_sizes_at_its_first_and_never() -> None:
     assert reached(low, "pool").pairs == [math.inf, 500]
 
 
+def test_what_gains_nothing_is_reached_by_no_pairs_at_all() -> None:
+    """On the second seed STAT-Sel ends where it began, at 25 %: the pool's crossing there says nothing of data."""
+    base = right(0.25)
+    runs = [
+        result(recipe, seed, varies={"data_recipe.pairs": pairs}, base=base, sft=right(share))
+        for seed, shares in enumerate(
+            [{"stat_sel": (0.5, 0.9), "pool": (0.25, 0.75)}, {"stat_sel": (0.25, 0.9), "pool": (0.0, 0.75)}]
+        )
+        for recipe, each in shares.items()
+        for pairs, share in zip(("1000", "4000"), each, strict=True)
+    ]
+    curves = curves_of(trainings(runs))
+    (first, second) = reached(curves, "pool").pairs
+    assert (first and round(first, 6), second) == (2000, None)
+    words = efficiency(trainings(runs)).splitlines()[2:]
+    assert words == ["- `pool`: 2,000, –; median 2.0 times as many, from 2,000 to 2,000"]
+    nothing = [each for each in runs if each.seed == 1]
+    assert efficiency(trainings(nothing)) == ""
+
+
 def test_what_falls_after_a_crossing_does_not_undo_it() -> None:
     """From 0 at 1,000 to 100 % at 4,000 half is at 2,000."""
     curves = curves_of([*TARGETED, *curve("pool", {1000: 0.0, 4000: 1.0, 8000: 0.0}, {1000: 0.25, 4000: 0, 8000: 0})])

@@ -142,7 +142,7 @@ def test_gains_by_a_setting_with_several_numbers(tmp_path: Path) -> None:
 
 
 def test_thresholds_that_grow_together_are_one_line(tmp_path: Path) -> None:
-    """Under the name of the first; a setting with an order of its own has its own line."""
+    """Under both names; a setting with an order of its own has its own line."""
     thresholds = [("0.5", "0.3", "7"), ("0.7", "0.5", "9"), ("0.9", "0.8", "8")]
     runs = [
         result(
@@ -156,8 +156,8 @@ def test_thresholds_that_grow_together_are_one_line(tmp_path: Path) -> None:
     ]
     text = markdown(folder_of(tmp_path, runs))
     assert (
-        "| `difficulty.tau1` | 0.5 | 0.7 | 0.9 |\n| --- | --- | --- | --- |\n| `stat_sel` | +25.0 | +50.0 | +75.0 |"
-        in text
+        "| `difficulty.tau1` / `difficulty.tau2` | 0.5 / 0.3 | 0.7 / 0.5 | 0.9 / 0.8 |\n| --- | --- | --- | --- |\n"
+        "| `stat_sel` | +25.0 | +50.0 | +75.0 |" in text
     )
     assert (
         "| `data_recipe.nearest` | 7 | 8 | 9 |\n| --- | --- | --- | --- |\n| `stat_sel` | +25.0 | +75.0 | +50.0 |"
