@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, median_high
 from typing import NamedTuple
 
-from stat_train.claims.measures import PAIRS, Training
+from stat_train.claims.measures import PAIRS, Training, known
 from stat_train.evaluation.summary import BASE, FINE_TUNED
 
 REFERENCE, REFERENCE_PAIRS = "stat_sel", 1000
@@ -68,7 +68,7 @@ def reached(curves: Mapping[str, Mapping[int, Training]], recipe: str) -> Reache
 
 def _accuracy(training: Training, seed: int, arm: str) -> float:
     run = training.runs[seed]
-    return fmean(score for score in run.scores[arm][run.headline] if score is not None)
+    return fmean(known(run.scores[arm][run.headline]))
 
 
 def _crossing(sizes: Mapping[int, Training], reference: Training, seed: int) -> float | None:
@@ -88,10 +88,10 @@ def _crossing(sizes: Mapping[int, Training], reference: Training, seed: int) -> 
 
 def _in_words(found: Reached) -> str:
     each = ", ".join(NOTHING if pairs is None else _size(pairs, found) for pairs in found.pairs)
-    known = [pairs for pairs in found.pairs if pairs is not None]
+    sizes = [pairs for pairs in found.pairs if pairs is not None]
     # Of an even number the higher one: between a number and infinity there is none.
-    middle = median_high(known)
-    low, high = _size(min(known), found), _size(max(known), found)
+    middle = median_high(sizes)
+    low, high = _size(min(sizes), found), _size(max(sizes), found)
     times = f"{_bound(middle, found)}{min(middle, found.most) / REFERENCE_PAIRS:.1f} times"
     return f"- `{found.recipe}`: {each}; median {times} as many, from {low} to {high}"
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from statistics import NormalDist
 from typing import NamedTuple
 
 from stat_train.claims.results import Result, Scores
@@ -61,8 +62,8 @@ class Training(NamedTuple):
 
     def accuracy(self, benchmark: str, arm: str | None = None) -> float:
         """Return the mean accuracy over the seeds, in percent."""
-        every = [_mean(run.scores[arm or self.arm][benchmark]) for run in self.runs.values()]
-        return sum(every) / len(every)
+        every = [_mean(known(run.scores[arm or self.arm][benchmark])) for run in self.runs.values()]
+        return sum(mean for mean, _ in every) / len(every)
 
 
 def trainings(results: Sequence[Result]) -> list[Training]:
@@ -229,7 +230,7 @@ def _change(pairs: Sequence[tuple[Result, str, Result, str]], benchmark: str) ->
     else:
         # Each seed has questions of its own, such as those of its student's own mix.
         same = [before.questions[benchmark] == after.questions[benchmark] for before, _, after, _ in pairs]
-        found = student_t([_points(*two, paired) for two, paired in zip(scores, same, strict=True)])
+        found = _own_questions([_of_one_seed(*two, paired) for two, paired in zip(scores, same, strict=True)])
     if found is None or any(map(math.isnan, found.per_seed)):
         arms = dict.fromkeys(
             f"{arm} of {run.name}" for a, one, b, other in pairs for run, arm in ((a, one), (b, other))
@@ -261,15 +262,39 @@ def student_t(per_seed: Sequence[float]) -> Change:
     return Change(mean, low, high, list(per_seed))
 
 
-def _points(before: Scores, after: Scores, paired: bool) -> float:
-    """Return the change of one seed; of paired questions those count that are scored both before and after."""
-    if not paired:
-        return _mean(after) - _mean(before)
-    both = [(a, b) for a, b in zip(before, after, strict=True) if a is not None and b is not None]
-    return _mean(b for _, b in both) - _mean(a for a, _ in both)
+def _own_questions(seeds: Sequence[tuple[float, float]]) -> Change:
+    """Return the mean change of seeds that were asked other questions: (points, squared standard error) of each.
+
+    The bounds are the wider of Student's t over the seeds and what the questions alone leave open: seeds that agree by
+    chance prove nothing about questions that were not asked.
+    """
+    found = student_t([points for points, _ in seeds])
+    if found.low is None or found.high is None:
+        return found
+    reach = NormalDist().inv_cdf(0.975) * math.sqrt(sum(squared for _, squared in seeds)) / len(seeds)
+    return found._replace(low=min(found.low, found.points - reach), high=max(found.high, found.points + reach))
 
 
-def _mean(scores: Iterable[float | None]) -> float:
-    """Return the mean of the scores that there are, in percent; not a number where there are none."""
-    known = [score for score in scores if score is not None]
-    return 100 * sum(known) / len(known) if known else math.nan
+def _of_one_seed(before: Scores, after: Scores, paired: bool) -> tuple[float, float]:
+    """Return the change of one seed, in points, and its squared standard error.
+
+    Of paired questions those count that are scored both before and after.
+    """
+    if paired:
+        return _mean(b - a for a, b in zip(before, after, strict=True) if a is not None and b is not None)
+    (start, start_squared), (end, end_squared) = _mean(known(before)), _mean(known(after))
+    return end - start, start_squared + end_squared
+
+
+def _mean(scores: Iterable[float]) -> tuple[float, float]:
+    """Return the mean in percent and its squared standard error; not a number where there are none."""
+    percents = [100 * score for score in scores]
+    count = len(percents)
+    mean = sum(percents) / count if count else math.nan
+    squares = sum((percent - mean) ** 2 for percent in percents)
+    return mean, squares / (count - 1) / count if count > 1 else 0.0
+
+
+def known(scores: Scores) -> Iterator[float]:
+    """Yield the scores that there are."""
+    return (score for score in scores if score is not None)

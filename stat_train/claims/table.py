@@ -53,9 +53,9 @@ def _opening(folder: Path, results: Sequence[Result], every: Sequence[Training])
         f"# {folder.name.replace('_', ' ').capitalize()}\n\n"
         f"{len(results)} runs; seeds (and the student of each): {seeds}. Accuracy in %, changes in points with 95 % "
         "intervals: over seeds and questions, the wider of a bootstrap and Student's t; where each seed has questions "
-        "of its own, Student's t. Everything is paired by seed, and by question where the questions are the same. The "
-        "intervals hold for these students: how much students differ is seen seed by seed. Rows of "
-        "other seeds are compared in the paired columns alone."
+        "of its own, the wider of Student's t and what the questions alone leave open. Everything is paired by seed, "
+        "and by question where the questions are the same. The intervals hold for these students: how much students "
+        "differ is seen seed by seed. Rows of other seeds are compared in the paired columns alone."
     )
 
 

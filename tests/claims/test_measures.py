@@ -83,6 +83,23 @@ def test_seeds_with_questions_of_their_own_have_students_interval() -> None:
     assert alone.points == 25 and alone.low is not None
 
 
+def test_seeds_that_agree_by_chance_are_as_unsure_as_their_questions() -> None:
+    """Two seeds gain one question of four: a variance of 1/4 over 4 each, so a standard error of sqrt(1/8) / 2."""
+    runs = [result(seed=seed, own=["standard"], base="++--", sft="+++-") for seed in (0, 1)]
+    found = gain(only(*runs), "standard")
+    reach = 1.959964 * 100 * 0.125**0.5 / 2
+    assert (found.points, found.low, found.high) == pytest.approx((25, 25 - reach, 25 + reach))
+    # Of other questions than those: 2/4 and 3/4 of four each, so variances of 1/3 and 1/4 over 4.
+    first, second = (
+        only(*(result(recipe, seed, own=["standard"], base="----", sft=sft) for seed in (0, 1)))
+        for recipe, sft in (("pool", "++--"), ("stat_sel", "+++-"))
+    )
+    other = {seed: run._replace(questions={"standard": f"other {seed}"}) for seed, run in first.runs.items()}
+    change = against(first._replace(runs=other), second, "standard")
+    reach = 1.959964 * 100 * (2 * (1 / 12 + 1 / 16)) ** 0.5 / 2
+    assert change and (change.low, change.high) == pytest.approx((25 - reach, 25 + reach))
+
+
 def test_one_seed_against_another_with_other_questions_has_no_bounds() -> None:
     first = only(result(base="--", sft="+-"))
     second = only(result("stat_sel", own=["standard"], base="----", sft="+++-"))
