@@ -375,5 +375,7 @@ def _nearest_key(full_key: str, unknown: str, known: Sequence[str]) -> str:
     if full_key != unknown and not group and (hint := did_you_mean(full_key, known)):
         return hint
     neighbours = sorted({key.removeprefix(prefix).partition(".")[0] for key in known if key.startswith(prefix)})
+    if neighbours == ["name"]:
+        return f" What {group}= chooses here has no settings; leave it out, or choose another"
     hint = did_you_mean(name, neighbours)
     return hint.replace('"', f'"{prefix}', 1) or f" Known here: {', '.join(neighbours)}"

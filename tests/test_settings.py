@@ -44,6 +44,9 @@ WRONG = {
     ),
     "unknown key, none near": Wrong(["train.zzz=1"], [["train.zzz = 1", "no such setting", "Known here:", "epochs"]]),
     "unknown group": Wrong(["tasc.pool=1"], [["tasc.pool = 1", "no such setting", 'Did you mean "task.pool"?']]),
+    "of nothing": Wrong(
+        ["train=none", "train.epochs=2"], [["train.epochs = 2", "train= chooses here has no settings"]]
+    ),
     "added": Wrong(["+foo=1"], [["foo = 1", "no such setting", "Known here:", "run_dir"]]),
     "added by force": Wrong(
         ["++student.temprature=1"], [["student.temprature = 1", 'Did you mean "student.temperature"?']]

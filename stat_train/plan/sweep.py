@@ -11,6 +11,7 @@ from rich.table import Table
 from stat_train.config import NOT_OF_A_RUN, Config
 from stat_train.plan.estimate import StageEstimate, total
 from stat_train.plan.show import Plan, absent_note, as_numbers, in_words, make_plan
+from stat_train.plan.training import TrainingPlan
 from stat_train.store import content_hash
 from stat_train.sweeping.expand import SweepJob
 from stat_train.task_settings import ArithmeticTask
@@ -29,12 +30,13 @@ OF_A_WHOLE_RUN = ("train", "evaluate")
 
 
 class JobPlan(NamedTuple):
-    """What one run adds to those before it: `new` by stage; `shared` calls are paid for by them."""
+    """What one run adds to those before it: `new` by stage, and trainings; `shared` calls are paid for by them."""
 
     name: str
     plan: Plan
     new: list[StageEstimate]
     shared: int
+    trainings: list[TrainingPlan]
 
     @property
     def total(self) -> StageEstimate:
@@ -44,12 +46,14 @@ class JobPlan(NamedTuple):
 
 def plan_sweep(jobs: Sequence[SweepJob]) -> list[JobPlan]:
     """Return the plans of the runs in their order; no call is made."""
-    seen, found = dict[str, int](), list[JobPlan]()
+    seen, trained, found = dict[str, int](), set[str](), list[JobPlan]()
     for job in jobs:
         plan = make_plan(job.settings)
         new = [_new(stage, job.settings.config, seen) for stage in plan.stages]
         shared = sum(stage.calls for stage in plan.stages) - sum(stage.calls for stage in new)
-        found.append(JobPlan(job.name, plan, new, shared))
+        trainings = {_training_hash(job.settings.config, each): each for each in plan.training}
+        found.append(JobPlan(job.name, plan, new, shared, [trainings[key] for key in trainings.keys() - trained]))
+        trained |= trainings.keys()
     return found
 
 
@@ -65,6 +69,13 @@ def _new(stage: StageEstimate, config: Config, seen: dict[str, int]) -> StageEst
         calls = min(calls, max(0, stage.different - seen.get(of_all, 0)))
         seen[of_all] = seen.get(of_all, 0) + calls
     return stage.part(calls)
+
+
+def _training_hash(config: Config, training: TrainingPlan) -> str:
+    """Return what two runs share that train alike: fine-tuning is the same whatever comes after it."""
+    after = () if training.stage != "train" else ("rl", "evaluate", "benchmark")
+    identity = {key: value for key, value in config.identity().items() if key not in (*NOT_OF_A_RUN, *after)}
+    return content_hash([training.stage, identity])
 
 
 def _depends_on(config: Config, stage: str) -> tuple[str, ...]:
@@ -140,10 +151,10 @@ def _absent(found: Sequence[JobPlan]) -> list[str]:
 
 
 def _trained(found: Sequence[JobPlan]) -> Iterator[str]:
-    training = [one.numbers for each in found for one in each.plan.training if one.stage == "train"]
+    training = [one.numbers for each in found for one in each.trainings if one.stage == "train"]
     if training:
         steps = sum(numbers["trainings"] * numbers["steps"] for numbers in training)
         yield f"train: {sum(numbers['trainings'] for numbers in training):,} trainings, {steps:,} steps in all"
-    completions = [one.numbers["completions"] for each in found for one in each.plan.training if one.stage == "rl"]
+    completions = [one.numbers["completions"] for each in found for one in each.trainings if one.stage == "rl"]
     if completions and None not in completions:
         yield f"rl: {len(completions)} trainings, {sum(completions):,} answers in all"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from stat_train.claims.results import read_result, result_of, write_result
+from stat_train.claims.results import Result, read_result, result_of, write_result
 from stat_train.claims.write import write_tables
+from stat_train.compose import is_below
 from stat_train.errors import StatTrainError, UserError
 from stat_train.evaluation.compare_runs import EVALUATION_FILE, settings_of
 from stat_train.sweeping.expand import Plan, SweepJob
@@ -30,19 +31,29 @@ def keep_result(plan: Plan, console: Console, job: SweepJob) -> None:
 
 
 def require_results_of(plan: Plan) -> None:
-    """Raise UserError where a raw result that the sweep would write again is one of other settings."""
+    """Raise UserError where a raw result is one of other settings than the sweep's.
+
+    Those that the sweep would write again have all settings of their runs, others what neither sweep varies: one table
+    is made of all.
+    """
     if not plan.results:
         return
-    for job in plan.jobs:
-        file = plan.results / f"{job.name}.json"
-        if file.is_file():
-            _require_same_settings(file, job)
+    jobs = {f"{job.name}.json": job for job in plan.jobs}
+    for file in sorted(plan.results.glob("*.json")):
+        kept = read_result(file)
+        if job := jobs.get(file.name):
+            _require_same_settings(file, kept, job, varied=())
+        else:
+            first = plan.jobs[0]
+            varied = {"seed", *kept.with_seed, *kept.varies, *plan.with_seed, *plan.varies(first)}
+            _require_same_settings(file, kept, first, varied)
 
 
-def _require_same_settings(file: Path, job: SweepJob) -> None:
-    kept, own = read_result(file).settings, settings_of(job.settings.config.model_dump(mode="json"))
+def _require_same_settings(file: Path, result: Result, job: SweepJob, varied: Collection[str]) -> None:
+    kept, own = result.settings, settings_of(job.settings.config.model_dump(mode="json"))
     # A setting that came to be after the result was kept says nothing.
-    differing = [f"{key} = {kept[key]}, not {own[key]}" for key in kept if key in own and kept[key] != own[key]]
+    both = [key for key in kept if key in own and not is_below(key, varied)]
+    differing = [f"{key} = {kept[key]}, not {own[key]}" for key in both if kept[key] != own[key]]
     if differing:
         raise UserError(
             f"{file}: is the result of other settings ({'; '.join(differing[:MAX_TOLD])}); expected those of this "

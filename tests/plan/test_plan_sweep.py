@@ -77,6 +77,14 @@ def test_seeds_share_the_labels_and_trainings_share_all(capsys: pytest.CaptureFi
     assert second == (0, first[0])
 
 
+def test_what_is_trained_on_the_way_to_reinforcement_is_counted_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """With and without it the fine-tuning is one; with another seed it is another: 90 rows in steps of 32, 3 epochs."""
+    settings = [*HUB, *SIZES, "until=report", "train.effective_batch_size=32", "train.epochs=3", "data_recipe=pool"]
+    assert main(["plan", "-m", *settings, "rl=none,grpo", "seed=0,1"]) == 0
+    shown = capsys.readouterr().out
+    assert "train: 2 trainings, 18 steps in all" in shown
+
+
 def test_dollars_are_those_of_the_new_calls(capsys: pytest.CaptureFixture[str]) -> None:
     made = planned(capsys, "-m", *HUB, *SIZES, "train.epochs=1,2")
     alone = planned(capsys, *HUB, *SIZES)["total"]["usd"]

@@ -24,10 +24,16 @@ DONE, RUNNING = Outcome("done", 0, 75.0, None, "node"), Outcome("running", None,
 
 @pytest.fixture(scope="module")
 def swept() -> Plan:
+    return sweep_with()
+
+
+def sweep_with(*settings: str) -> Plan:
     """Return the runs of two recipes, each with its rate, by two seeds, each with its student."""
     students = "[{seed: '0', student.model: tiny, task.mix: a}, {seed: '1', student.model: tiny_b, task.mix: b}]"
     rates = "[{data_recipe: pool, train.learning_rate: '1e-4'}, {data_recipe: stat_sel, train.learning_rate: '2e-4'}]"
-    return jobs_of([f"sweep.together={{students: {students}, recipes: {rates}}}", "sweep.results='~/kept/suite'"])
+    return jobs_of(
+        [f"sweep.together={{students: {students}, recipes: {rates}}}", "sweep.results='~/kept/suite'", *settings]
+    )
 
 
 def test_a_result_varies_in_what_does_not_go_with_the_seed(swept: Plan) -> None:
@@ -138,6 +144,20 @@ def test_a_result_of_other_settings_is_not_written_over(swept: Plan, tmp_path: P
         "of this sweep, so give sweep.results=ANOTHER_FOLDER, or take the file away"
     )
     require_results_of(plan._replace(jobs=jobs, results=None))
+
+
+def test_a_result_that_the_sweep_does_not_write_must_fit_into_its_table(swept: Plan, tmp_path: Path) -> None:
+    """One table is made of all in the folder; what either varies, and the seed, may differ."""
+    plan, console = placed(swept, tmp_path), Console(width=200)
+    evaluate(plan.jobs[1])
+    keep_result(plan, console, plan.jobs[1])
+    (kept,) = plan.results.glob("*.json") if plan.results else ()
+    kept.rename(kept.with_name("earlier.json"))
+    require_results_of(plan)
+    require_results_of(sweep_with("cache_dir=elsewhere")._replace(results=plan.results))
+    usual = plan.jobs[0].settings.config.task.validation
+    with pytest.raises(UserError, match=rf"earlier\.json: .* \(task\.validation = {usual}, not 7\); expected those of"):
+        require_results_of(sweep_with("task.validation=7")._replace(results=plan.results))
 
 
 def test_without_a_folder_for_results_or_an_evaluated_run_nothing_is_written(swept: Plan, tmp_path: Path) -> None:
