@@ -1,7 +1,7 @@
 # make demo        three arms on the tiny student, then the table that compares them
 # make demo-seeds  the demo for three seeds, then what each training set gains (benchmarks/results/demo_gain.md)
-# make suite       every recipe against every baseline on the embedded task, hours (benchmarks/results/arithmetic_suite.md)
-# make ablations   what the suite's result depends on, hours (benchmarks/results/arithmetic_*.md)
+# make suite       every recipe against every baseline on the embedded task, hours (results/arithmetic_suite.md)
+# make ablations   what the suite's result depends on, hours (results/arithmetic_*.md)
 # make test        the tests that take seconds
 # make test-all    the slow ones too: several processes, packaging, interrupted runs
 # make soak        long fault runs: 20 interruptions at seeded moments, 2,000 calls through faults, 1,000 hostile answers

@@ -105,6 +105,14 @@ def test_where_each_row_has_questions_of_its_own_no_student_stands_beside_them_a
     assert base == ["base", "–"] and [row[1].partition(" ")[0] for row in rows] == ["+0.0", "+0.0"]
 
 
+def test_the_untrained_row_is_of_all_seeds_though_the_first_training_has_one(tmp_path: Path) -> None:
+    """Seeds with 50 and 100 %: their mean, not that of the one seed of the first row."""
+    runs = [result("hard", base=right(0.5), sft=right(0.5))]
+    runs += [result("pool", seed, 1, base=right(share), sft=right(0.5)) for seed, share in ((0, 0.5), (1, 1.0))]
+    _, base, *_ = cells(markdown(folder_of(tmp_path, runs)), "# My suite")
+    assert (base[0], base[1], base[-1]) == ("base", "75.0", "2")
+
+
 def test_each_student_that_is_trained_with_the_same_seeds_has_its_row(tmp_path: Path) -> None:
     runs = [
         result(varies={"student.model": student}, base=right(share), sft=right(0.5))._replace(student=student)
