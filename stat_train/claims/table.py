@@ -76,7 +76,7 @@ def _gains(every: Sequence[Training]) -> str:
 
 
 def _bases(every: Sequence[Training]) -> dict[str, Training]:
-    """Return a training of each set of untrained students, that with the most seeds, under the name that its row has."""
+    """Return a training of each set of untrained students, that of most seeds, under the name that its row has."""
     found = list[Training]()
     for each in sorted(every, key=lambda each: len(each.runs), reverse=True):
         if not any(_share_students(each, other) for other in found):
