@@ -4,7 +4,7 @@
 # make ablations   what the suite's result depends on, hours (results/arithmetic_*.md)
 # make test        the tests that take seconds
 # make test-all    the slow ones too: several processes, packaging, interrupted runs
-# make soak        long fault runs: 20 interruptions at seeded moments, 2,000 calls through faults, 1,000 hostile answers
+# make soak        long fault runs: 20 interruptions at seeded moments, 1,000 hostile answers
 # make lint        formatting, linting, types
 PYTHON ?= python3
 CONSTRAINTS ?= constraints/cpu.txt

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from stat_train.claims.results import Result, Scores
 from stat_train.compose import is_below
@@ -63,7 +64,7 @@ class Training(NamedTuple):
     def accuracy(self, benchmark: str, arm: str | None = None) -> float:
         """Return the mean accuracy over the seeds, in percent."""
         every = [_mean(known(run.scores[arm or self.arm][benchmark])) for run in self.runs.values()]
-        return sum(mean for mean, _ in every) / len(every)
+        return sum(every) / len(every)
 
 
 def trainings(results: Sequence[Result]) -> list[Training]:
@@ -88,16 +89,18 @@ def trainings(results: Sequence[Result]) -> list[Training]:
 
 def _require_alike(first: Result, other: Result) -> None:
     varied = {"seed", *first.with_seed, *other.with_seed, *first.varies, *other.varies}
-    keys = dict.fromkeys([*first.settings, *other.settings])
-    differing = [
-        key for key in keys if first.settings.get(key) != other.settings.get(key) and not is_below(key, varied)
-    ]
-    if differing:
+    if differing := differing_settings(first.settings, other.settings, varied):
         told = ", ".join(f"{key} ({first.settings.get(key)} and {other.settings.get(key)})" for key in differing)
         raise UserError(
             f"{first.name} and {other.name}: were made with different settings, {told}; expected one sweep's results, "
             "so take those of the other away, or give sweep.results=FOLDER"
         )
+
+
+def differing_settings(one: Mapping[str, Any], other: Mapping[str, Any], varied: Collection[str] = ()) -> list[str]:
+    """Return the settings, but for those that vary, in which two runs differ; one that a run lacks differs too."""
+    keys = dict.fromkeys([*one, *other])
+    return [key for key in keys if one.get(key) != other.get(key) and not is_below(key, varied)]
 
 
 def _name(result: Result, every: Sequence[Result]) -> str:
@@ -229,8 +232,8 @@ def _change(pairs: Sequence[tuple[Result, str, Result, str]], benchmark: str) ->
         found = _same_questions(tuple((tuple(before), tuple(after)) for before, after in scores))
     else:
         # Each seed has questions of its own, such as those of its student's own mix.
-        same = [before.questions[benchmark] == after.questions[benchmark] for before, _, after, _ in pairs]
-        found = _own_questions([_of_one_seed(*two, paired) for two, paired in zip(scores, same, strict=True)])
+        hashes = [(before.questions[benchmark], after.questions[benchmark]) for before, _, after, _ in pairs]
+        found = _own_questions(scores, hashes)
     if found is None or any(map(math.isnan, found.per_seed)):
         arms = dict.fromkeys(
             f"{arm} of {run.name}" for a, one, b, other in pairs for run, arm in ((a, one), (b, other))
@@ -262,37 +265,50 @@ def student_t(per_seed: Sequence[float]) -> Change:
     return Change(mean, low, high, list(per_seed))
 
 
-def _own_questions(seeds: Sequence[tuple[float, float]]) -> Change:
-    """Return the mean change of seeds that were asked other questions: (points, squared standard error) of each.
+def _own_questions(scores: Sequence[tuple[Scores, Scores]], asked: Sequence[tuple[str, str]]) -> Change:
+    """Return the mean change of seeds that were not all asked the same; `asked` are each seed's hashes of questions.
 
     The bounds are the wider of Student's t over the seeds and what the questions alone leave open: seeds that agree by
-    chance prove nothing about questions that were not asked.
+    chance prove nothing about questions that were not asked. Seeds that share a hash share their questions' luck.
     """
-    found = student_t([points for points, _ in seeds])
+    per_seed, luck = list[float](), dict[str, list[float]]()
+    for (before, after), (first, second) in zip(scores, asked, strict=True):
+        is_paired = first == second
+        sides = [(second, _differences(before, after))] if is_paired else [(first, _negative(before)), (second, after)]
+        per_seed.append(sum(_mean(known(side)) for _, side in sides))
+        for questions, side in sides:
+            others = luck.get(questions, [0.0] * len(side))
+            luck[questions] = [sum(two) for two in zip(others, _luck(side), strict=True)]
+    found = student_t(per_seed)
     if found.low is None or found.high is None:
         return found
-    reach = NormalDist().inv_cdf(0.975) * math.sqrt(sum(squared for _, squared in seeds)) / len(seeds)
+    error = math.hypot(*itertools.chain.from_iterable(luck.values())) / len(per_seed)
+    reach = 100 * NormalDist().inv_cdf(0.975) * error
     return found._replace(low=min(found.low, found.points - reach), high=max(found.high, found.points + reach))
 
 
-def _of_one_seed(before: Scores, after: Scores, paired: bool) -> tuple[float, float]:
-    """Return the change of one seed, in points, and its squared standard error.
-
-    Of paired questions those count that are scored both before and after.
-    """
-    if paired:
-        return _mean(b - a for a, b in zip(before, after, strict=True) if a is not None and b is not None)
-    (start, start_squared), (end, end_squared) = _mean(known(before)), _mean(known(after))
-    return end - start, start_squared + end_squared
+def _differences(before: Scores, after: Scores) -> Scores:
+    """Return the change of each question; of paired questions those count that are scored both before and after."""
+    return [None if a is None or b is None else b - a for a, b in zip(before, after, strict=True)]
 
 
-def _mean(scores: Iterable[float]) -> tuple[float, float]:
-    """Return the mean in percent and its squared standard error; not a number where there are none."""
-    percents = [100 * score for score in scores]
-    count = len(percents)
-    mean = sum(percents) / count if count else math.nan
-    squares = sum((percent - mean) ** 2 for percent in percents)
-    return mean, squares / (count - 1) / count if count > 1 else 0.0
+def _negative(scores: Scores) -> Scores:
+    return [None if score is None else -score for score in scores]
+
+
+def _luck(scores: Scores) -> list[float]:
+    """Return what each question has in the standard error of the mean: squared, they add up to the squared error."""
+    count, mean = len(list(known(scores))), _mean(known(scores)) / 100
+    if count == 1:
+        # Of one question alone nobody knows how others would have come out.
+        return [0.0 if score is None else math.inf for score in scores]
+    return [0.0 if score is None else (score - mean) / math.sqrt(count * (count - 1)) for score in scores]
+
+
+def _mean(scores: Iterable[float]) -> float:
+    """Return the mean in percent; not a number where there are none."""
+    found = list(scores)
+    return 100 * sum(found) / len(found) if found else math.nan
 
 
 def known(scores: Scores) -> Iterator[float]:

@@ -52,7 +52,8 @@ def plan_sweep(jobs: Sequence[SweepJob]) -> list[JobPlan]:
         new = [_new(stage, job.settings.config, seen) for stage in plan.stages]
         shared = sum(stage.calls for stage in plan.stages) - sum(stage.calls for stage in new)
         trainings = {_training_hash(job.settings.config, each): each for each in plan.training}
-        found.append(JobPlan(job.name, plan, new, shared, [trainings[key] for key in trainings.keys() - trained]))
+        own = [each for key, each in trainings.items() if key not in trained]
+        found.append(JobPlan(job.name, plan, new, shared, own))
         trained |= trainings.keys()
     return found
 
@@ -73,7 +74,7 @@ def _new(stage: StageEstimate, config: Config, seen: dict[str, int]) -> StageEst
 
 def _training_hash(config: Config, training: TrainingPlan) -> str:
     """Return what two runs share that train alike: fine-tuning is the same whatever comes after it."""
-    after = () if training.stage != "train" else ("rl", "evaluate", "benchmark")
+    after = ("rl", "evaluate") if training.stage == "train" else ()
     identity = {key: value for key, value in config.identity().items() if key not in (*NOT_OF_A_RUN, *after)}
     return content_hash([training.stage, identity])
 
@@ -101,7 +102,7 @@ def as_json(found: Sequence[JobPlan]) -> dict[str, Any]:
     """Return the plans as plain JSON values."""
     jobs = [
         {"name": each.name, "shared_calls": each.shared}
-        | {"total": as_numbers(each.total), "training": {one.stage: one.numbers for one in each.plan.training}}
+        | {"total": as_numbers(each.total), "training": {one.stage: one.numbers for one in each.trainings}}
         for each in found
     ]
     return {"jobs": jobs, "total": as_numbers(_in_all(found)), "notes": _notes(found) + _absent(found)}

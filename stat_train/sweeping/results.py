@@ -7,9 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from stat_train.claims.measures import differing_settings
 from stat_train.claims.results import Result, read_result, result_of, write_result
 from stat_train.claims.write import write_tables
-from stat_train.compose import is_below
 from stat_train.errors import StatTrainError, UserError
 from stat_train.evaluation.compare_runs import EVALUATION_FILE, settings_of
 from stat_train.sweeping.expand import Plan, SweepJob
@@ -40,20 +40,17 @@ def require_results_of(plan: Plan) -> None:
         return
     jobs = {f"{job.name}.json": job for job in plan.jobs}
     for file in sorted(plan.results.glob("*.json")):
-        kept = read_result(file)
+        kept, first = read_result(file), plan.jobs[0]
         if job := jobs.get(file.name):
             _require_same_settings(file, kept, job, varied=())
         else:
-            first = plan.jobs[0]
             varied = {"seed", *kept.with_seed, *kept.varies, *plan.with_seed, *plan.varies(first)}
             _require_same_settings(file, kept, first, varied)
 
 
 def _require_same_settings(file: Path, result: Result, job: SweepJob, varied: Collection[str]) -> None:
     kept, own = result.settings, settings_of(job.settings.config.model_dump(mode="json"))
-    # A setting that came to be after the result was kept says nothing.
-    both = [key for key in kept if key in own and not is_below(key, varied)]
-    differing = [f"{key} = {kept[key]}, not {own[key]}" for key in both if kept[key] != own[key]]
+    differing = [f"{key} = {kept.get(key)}, not {own.get(key)}" for key in differing_settings(kept, own, varied)]
     if differing:
         raise UserError(
             f"{file}: is the result of other settings ({'; '.join(differing[:MAX_TOLD])}); expected those of this "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -98,6 +99,21 @@ def test_seeds_that_agree_by_chance_are_as_unsure_as_their_questions() -> None:
     change = against(first._replace(runs=other), second, "standard")
     reach = 1.959964 * 100 * (2 * (1 / 12 + 1 / 16)) ** 0.5 / 2
     assert change and (change.low, change.high) == pytest.approx((25 - reach, 25 + reach))
+
+
+def test_seeds_that_share_their_questions_share_their_luck() -> None:
+    """Of three seeds two were asked the same and changed alike: a question there counts twice, 2/3 of the mean.
+
+    The changes are 1, 0, 0, 0, so each seed's squared standard error is 1/4 over 4 = 1/16: (2^2 + 1) / 16 over 3^2.
+    """
+    runs = [result(seed=seed, own=["standard"], base="+---", sft="++--") for seed in (0, 1, 2)]
+    runs[1] = runs[1]._replace(questions=runs[0].questions)
+    found = gain(only(*runs), "standard")
+    reach = 1.959964 * 100 * (5 / 16) ** 0.5 / 3
+    assert (found.points, found.low, found.high) == pytest.approx((25, 25 - reach, 25 + reach))
+    alone = [result(seed=seed, own=["standard"], base="-", sft="+") for seed in (0, 1)]
+    found = gain(only(*alone), "standard")
+    assert (found.low, found.high, found.is_above_zero) == (-math.inf, math.inf, False)
 
 
 def test_one_seed_against_another_with_other_questions_has_no_bounds() -> None:

@@ -27,25 +27,17 @@ def check_replies(completions: list[Any], count: int) -> None:
     assert wrong == []
 
 
-def ask_through_faults(chat_server: Start, cache: Path, count: int) -> None:
+@pytest.mark.parametrize("count", [400, pytest.param(2000, marks=pytest.mark.slow)])
+def test_replies_arrive_once_whatever_goes_wrong(count: int, chat_server: Start, tmp_path: Path) -> None:
     server = chat_server(fault_share=0.2, seed=7)
-    with asking(cache, teacher(server.url)) as generator:
+    with asking(tmp_path, teacher(server.url)) as generator:
         completions = list(generator.generate(ask(range(count))))
     check_replies(completions, count)
     assert server.served() == Counter(f"question {number}" for number in range(count))
     done = Counter(row["done"] for row in server.log())
     # Each fault is one of twelve, one request in five: of 400 requests, 80 fail, about seven in each way.
     assert set(done) == {"ok", *FAULTS}
-    assert len(rows(cache, "reply")) == count + done["length"] + done["refusal"]
-
-
-def test_replies_arrive_once_whatever_goes_wrong(chat_server: Start, tmp_path: Path) -> None:
-    ask_through_faults(chat_server, tmp_path, 400)
-
-
-@pytest.mark.soak
-def test_two_thousand_replies_arrive_once_whatever_goes_wrong(chat_server: Start, tmp_path: Path) -> None:
-    ask_through_faults(chat_server, tmp_path, 2000)
+    assert len(rows(tmp_path, "reply")) == count + done["length"] + done["refusal"]
 
 
 @pytest.mark.parametrize("fault", TRANSIENT)

@@ -83,6 +83,8 @@ def test_what_is_trained_on_the_way_to_reinforcement_is_counted_once(capsys: pyt
     assert main(["plan", "-m", *settings, "rl=none,grpo", "seed=0,1"]) == 0
     shown = capsys.readouterr().out
     assert "train: 2 trainings, 18 steps in all" in shown
+    made = planned(capsys, "-m", *settings, "rl=none,grpo", "seed=0,1")
+    assert [list(job["training"]) for job in made["jobs"]] == [["train"], ["train"], ["rl"], ["rl"]]
 
 
 def test_dollars_are_those_of_the_new_calls(capsys: pytest.CaptureFixture[str]) -> None:

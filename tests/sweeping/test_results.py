@@ -149,15 +149,18 @@ def test_a_result_of_other_settings_is_not_written_over(swept: Plan, tmp_path: P
 def test_a_result_that_the_sweep_does_not_write_must_fit_into_its_table(swept: Plan, tmp_path: Path) -> None:
     """One table is made of all in the folder; what either varies, and the seed, may differ."""
     plan, console = placed(swept, tmp_path), Console(width=200)
-    evaluate(plan.jobs[1])
-    keep_result(plan, console, plan.jobs[1])
+    # The last is of another recipe, rate, seed and student than the first, by which it is judged.
+    evaluate(plan.jobs[-1])
+    keep_result(plan, console, plan.jobs[-1])
     (kept,) = plan.results.glob("*.json") if plan.results else ()
     kept.rename(kept.with_name("earlier.json"))
     require_results_of(plan)
-    require_results_of(sweep_with("cache_dir=elsewhere")._replace(results=plan.results))
     usual = plan.jobs[0].settings.config.task.validation
     with pytest.raises(UserError, match=rf"earlier\.json: .* \(task\.validation = {usual}, not 7\); expected those of"):
         require_results_of(sweep_with("task.validation=7")._replace(results=plan.results))
+    # An exact checker has no rate of errors among what its results depend on.
+    with pytest.raises(UserError, match=r"\(difficulty\.checker_error_rate = None, not 0\.13\)"):
+        require_results_of(sweep_with("difficulty.checker_error_rate=0.13")._replace(results=plan.results))
 
 
 def test_without_a_folder_for_results_or_an_evaluated_run_nothing_is_written(swept: Plan, tmp_path: Path) -> None:
