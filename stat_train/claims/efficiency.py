@@ -12,7 +12,7 @@ from stat_train.claims.measures import PAIRS, Training, known
 from stat_train.evaluation.summary import BASE, FINE_TUNED
 
 REFERENCE, REFERENCE_PAIRS = "stat_sel", 1000
-NOTHING = "–"
+DASH = "–"
 
 
 class Reached(NamedTuple):
@@ -38,7 +38,7 @@ def efficiency(every: Sequence[Training]) -> str:
         return ""
     return (
         f"Pairs that reach what `{REFERENCE}` reaches with {REFERENCE_PAIRS:,}, straight lines between sizes (on a "
-        f"logarithmic scale), seed by seed; {NOTHING} where `{REFERENCE}` gained nothing with so few:\n\n"
+        f"logarithmic scale), seed by seed; {DASH} where `{REFERENCE}` gained nothing with so few:\n\n"
         + "\n".join(lines)
     )
 
@@ -87,7 +87,7 @@ def _crossing(sizes: Mapping[int, Training], reference: Training, seed: int) -> 
 
 
 def _in_words(found: Reached) -> str:
-    each = ", ".join(NOTHING if pairs is None else _size(pairs, found) for pairs in found.pairs)
+    each = ", ".join(DASH if pairs is None else _size(pairs, found) for pairs in found.pairs)
     sizes = [pairs for pairs in found.pairs if pairs is not None]
     # Of an even number the higher one: between a number and infinity there is none.
     middle = median_high(sizes)

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from stat_train.claims.curves import curve_settings
-from stat_train.claims.efficiency import efficiency
+from stat_train.claims.efficiency import DASH, efficiency
 from stat_train.claims.measures import (
     TARGETED,
     Change,
@@ -25,7 +25,6 @@ from stat_train.claims.verdicts import points, verdicts
 from stat_train.evaluation.compare import CHOSEN
 from stat_train.evaluation.summary import BASE, FINE_TUNED, REINFORCED
 
-DASH = "–"
 BEST = "against the best baseline"
 
 
