@@ -45,7 +45,7 @@ suite: .venv/installed
 	  hydra/launcher=joblib hydra.launcher.n_jobs=$(WORKERS)
 
 ablations: .venv/installed
-	for sweep in teacher efficiency tokens pool details thresholds skillmix without_replay; do \
+	for sweep in teacher efficiency efficiency_seeds tokens pool details thresholds skillmix without_replay; do \
 	  OMP_NUM_THREADS=1 $(BIN)/stat-train -m experiment=arithmetic_ablation sweep=arithmetic_$$sweep \
 	    hydra/launcher=joblib hydra.launcher.n_jobs=$(WORKERS) || exit $$?; \
 	done
