@@ -5,41 +5,58 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from statistics import fmean, median_high
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from stat_train.claims.measures import PAIRS, Training, known
+from stat_train.claims.results import Scores
+from stat_train.evaluation.over_seeds import drawn_means
+from stat_train.evaluation.statistics import expanded_tail
 from stat_train.evaluation.summary import BASE, FINE_TUNED
 
+if TYPE_CHECKING:
+    from numpy import float64
+    from numpy.typing import NDArray
+
+    Floats = NDArray[float64]
+
 REFERENCE, REFERENCE_PAIRS = "stat_sel", 1000
+# The bounds of few seeds lie far out, where 1,000 have too few.
+RESAMPLES = 2000
 DASH = "–"
 
 
 class Reached(NamedTuple):
-    """At how many pairs a recipe reaches the reference, for each seed; infinity where it does not within the sweep.
+    """At how many pairs a recipe reaches the reference: infinity where it does not within the sweep.
 
-    At `fewest` it may do so with fewer. It is None where the reference is not above the untrained student.
+    `of_means` is of the mean curves, with 95 % bounds (None for one seed), `by_seed` of each seed's. At `fewest` it may
+    do so with fewer. None stands for nothing to reach: there the reference is not above the untrained student, which
+    the bounds count as no pairs.
     """
 
     recipe: str
-    pairs: list[float | None]
+    of_means: float | None
+    low: float | None
+    high: float | None
+    by_seed: list[float | None]
     fewest: int
     most: int
 
 
 def efficiency(every: Sequence[Training]) -> str:
-    """Return in words how many pairs of each other recipe reach what STAT-Sel does with 1,000; "" without a curve."""
+    """Return a table of how many pairs reach what STAT-Sel does with 1,000; "" where no recipe has a curve."""
     curves = curves_of(every)
-    if REFERENCE_PAIRS not in curves.get(REFERENCE, {}) or len(curves) < 2:
+    if REFERENCE_PAIRS not in curves.get(REFERENCE, {}):
         return ""
-    every_recipe = [reached(curves, recipe) for recipe in curves if recipe != REFERENCE]
-    lines = [_in_words(each) for each in every_recipe if any(each.pairs)]
-    if not lines:
+    others = [recipe for recipe, sizes in curves.items() if recipe != REFERENCE and len(sizes) > 1]
+    found = [each for recipe in others if any((each := reached(curves, recipe)).by_seed)]
+    if not found:
         return ""
     return (
         f"Pairs that reach what `{REFERENCE}` reaches with {REFERENCE_PAIRS:,}, straight lines between sizes (on a "
-        f"logarithmic scale), seed by seed; {DASH} where `{REFERENCE}` gained nothing with so few:\n\n"
-        + "\n".join(lines)
+        "logarithmic scale), with 95 % intervals from seeds and questions drawn anew together, as wide for few seeds "
+        f"as Student's t; {DASH} where `{REFERENCE}` gained nothing with so few, which counts as 0 pairs in the "
+        "intervals:\n\n"
+        "|  | mean curves | times as many | seed by seed |\n| --- | --- | --- | --- |\n" + "\n".join(map(_row, found))
     )
 
 
@@ -55,28 +72,68 @@ def curves_of(every: Sequence[Training]) -> dict[str, dict[int, Training]]:
     return {
         recipe: {pairs: trained[0] for pairs, trained in sorted(sizes.items())}
         for recipe, sizes in found.items()
-        if len(sizes) > 1 and all(len(trained) == 1 for trained in sizes.values())
+        if all(len(trained) == 1 for trained in sizes.values())
     }
 
 
 def reached(curves: Mapping[str, Mapping[int, Training]], recipe: str) -> Reached:
-    """Return at how many pairs a recipe reaches the reference, seed by seed."""
+    """Return at how many pairs a recipe reaches the reference, of the seeds that both have.
+
+    Each resample of seeds and questions has curves of its own, whose crossing is worked out anew.
+    """
     reference, sizes = curves[REFERENCE][REFERENCE_PAIRS], curves[recipe]
     seeds = [seed for seed in reference.runs if all(seed in each.runs for each in sizes.values())]
-    return Reached(recipe, [_crossing(sizes, reference, seed) for seed in seeds], min(sizes), max(sizes))
+    pairs, fewest, most = list(sizes), min(sizes), max(sizes)
+    if not seeds:
+        return Reached(recipe, None, None, None, [], fewest, most)
+    goal, *gains = _gains([reference, *sizes.values()], seeds)
+    by_seed = [
+        crossing(pairs, each, at) for at, *each in zip(*(gain.mean(axis=1) for gain in (goal, *gains)), strict=True)
+    ]
+    of_means = crossing(pairs, [float(gain.mean()) for gain in gains], float(goal.mean()))
+    if len(seeds) == 1:
+        return Reached(recipe, of_means, None, None, by_seed, fewest, most)
+    low, high = _bounds(pairs, gains, goal)
+    return Reached(recipe, of_means, low, high, by_seed, fewest, most)
 
 
-def _accuracy(training: Training, seed: int, arm: str) -> float:
-    run = training.runs[seed]
-    return fmean(known(run.scores[arm][run.headline]))
+def _gains(every: Sequence[Training], seeds: Sequence[int]) -> Floats:
+    """Return what trainings gained by training, seed and question, of questions that all have scored.
+
+    Where seeds have questions of their own, what is gained on all of a seed's stands for them.
+    """
+    import numpy
+
+    runs = [[each.runs[seed] for seed in seeds] for each in every]
+    scores = [[(run.scores[BASE][run.headline], run.scores[FINE_TUNED][run.headline]) for run in row] for row in runs]
+    if len({run.questions[run.headline] for row in runs for run in row}) > 1:
+        return numpy.array([[[_mean(after) - _mean(before)] for before, after in row] for row in scores])
+    # None becomes not-a-number.
+    by_arm: Floats = numpy.array(scores, dtype=float)
+    gains = by_arm[:, :, 1] - by_arm[:, :, 0]
+    return gains[:, :, ~numpy.isnan(gains).any(axis=(0, 1))]
 
 
-def _crossing(sizes: Mapping[int, Training], reference: Training, seed: int) -> float | None:
-    """Return the pairs at which a curve first reaches the reference: infinity for never, None for without any."""
-    goal = _accuracy(reference, seed, reference.arm)
-    if goal <= _accuracy(reference, seed, BASE):
+def _mean(scores: Scores) -> float:
+    found = list(known(scores))
+    return sum(found) / len(found) if found else math.nan
+
+
+def _bounds(pairs: Sequence[int], gains: Sequence[Floats], goal: Floats) -> tuple[float, float]:
+    drawn = [drawn_means(gain, 0, RESAMPLES).tolist() for gain in (goal, *gains)]
+    crossings = sorted(crossing(pairs, each, at) or 0.0 for at, *each in zip(*drawn, strict=True))
+    beyond = int(expanded_tail(len(goal)) * RESAMPLES)
+    return crossings[beyond], crossings[-1 - beyond]
+
+
+def crossing(pairs: Sequence[int], gains: Sequence[float], goal: float) -> float | None:
+    """Return the pairs at which a curve of gains first reaches a goal: infinity for never, None for a goal of nothing.
+
+    What the fewest pairs reach already is reached at so many.
+    """
+    if goal <= 0:
         return None
-    points = [(pairs, _accuracy(each, seed, each.arm)) for pairs, each in sizes.items()]
+    points = list(zip(pairs, gains, strict=True))
     if points[0][1] >= goal:
         return float(points[0][0])
     for (low, before), (high, after) in itertools.pairwise(points):
@@ -86,18 +143,16 @@ def _crossing(sizes: Mapping[int, Training], reference: Training, seed: int) -> 
     return math.inf
 
 
-def _in_words(found: Reached) -> str:
-    each = ", ".join(DASH if pairs is None else _size(pairs, found) for pairs in found.pairs)
-    sizes = [pairs for pairs in found.pairs if pairs is not None]
-    # Of an even number the higher one: between a number and infinity there is none.
-    middle = median_high(sizes)
-    low, high = _size(min(sizes), found), _size(max(sizes), found)
-    times = f"{_bound(middle, found)}{min(middle, found.most) / REFERENCE_PAIRS:.1f} times"
-    return f"- `{found.recipe}`: {each}; median {times} as many, from {low} to {high}"
+def _row(found: Reached) -> str:
+    def size(pairs: float | None) -> str:
+        return DASH if pairs is None else f"{_bound(pairs, found)}{min(pairs, found.most):,.0f}"
 
+    def times(pairs: float | None) -> str:
+        return DASH if pairs is None else f"{_bound(pairs, found)}{min(pairs, found.most) / REFERENCE_PAIRS:.1f}"
 
-def _size(pairs: float, found: Reached) -> str:
-    return f"{_bound(pairs, found)}{min(pairs, found.most):,.0f}"
+    bounds = "" if found.low is None else f" ({times(found.low)} to {times(found.high)})"
+    by_seed = ", ".join(map(size, found.by_seed))
+    return f"| `{found.recipe}` | {size(found.of_means)} | {times(found.of_means)}{bounds} | {by_seed} |"
 
 
 def _bound(pairs: float, found: Reached) -> str:
