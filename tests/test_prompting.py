@@ -246,6 +246,7 @@ def test_a_paid_teacher_labels_difficult_questions_alone_and_the_plan_says_how_m
         *("student=tiny", "difficulty=length", "difficulty.samples=1", "difficulty.temperature=0.0"),
         *("difficulty.min_words=16", "data_recipe.pairs=5", "data_recipe.answers=own", "train=none"),
         *("evaluate.prompting=adaptmi", "evaluate.exemplars=2", "run_dir=runs/one", f"teacher.base_url={start().url}"),
+        "evaluate.log_probabilities=false",
     ]
 
     def planned() -> dict[str, tuple[int, int]]:
@@ -290,6 +291,7 @@ def test_a_reward_model_tells_what_is_difficult_among_the_benchmarks_questions(
         *("student=tiny", "student.max_new_tokens=24", "difficulty=prm", f"difficulty.prm.model={tmp_path}/prm"),
         *("difficulty.tau1=0.5", "difficulty.tau2=0.0", "data_recipe.pairs=5", "data_recipe.answers=own"),
         *("train=none", "evaluate.prompting=adaptmi", "run_dir=runs/one", f"teacher.base_url={start().url}"),
+        "evaluate.log_probabilities=false",
     ]
     assert main(settings) == 0
     run, cache = Path("runs/one"), Path("runs/cache")

@@ -37,6 +37,8 @@ TRAININGS = [
     *("train.keep_checkpoints=2", "train.replay_fraction=0.25", "rl=grpo", "rl.questions=24", "rl.max_new_tokens=24"),
     *("rl.questions_per_batch=8", "rl.questions_per_update=8", "rl.rollouts=2"),
 ]
+# No moment of the short sequence is in what they are for, and each run takes two more loads of the model for them.
+WITHOUT_LOG_PROBABILITIES = ["evaluate.log_probabilities=false"]
 RESULTS = ["training_set.jsonl", "profile.json", "evaluation.json", "checkpoint/model.safetensors"]
 TIMEOUT = 240
 # How fast a training was is another number each time.
@@ -310,8 +312,13 @@ def kill_again_and_again(folder: Path, moments: Sequence[Moment], uninterrupted:
 
 
 @pytest.mark.slow
-def test_five_kills(tmp_path: Path, uninterrupted: Run) -> None:
-    kill_again_and_again(tmp_path, SHORT, uninterrupted)
+def test_five_kills(tmp_path: Path) -> None:
+    uninterrupted = Run(tmp_path / "uninterrupted", more=WITHOUT_LOG_PROBABILITIES)
+    killed = tmp_path / "killed"
+    for folder in (uninterrupted.folder, killed):
+        folder.mkdir()
+    uninterrupted.finish()
+    kill_again_and_again(killed, SHORT, uninterrupted)
 
 
 @pytest.mark.soak
