@@ -17,7 +17,7 @@ ARMS := pool uniform_skill stat_sel
 # A file of tests stays on one core: torch processes with several threads each would wait for each other.
 WORKERS ?= $(shell nproc)
 PYTEST := HF_HUB_OFFLINE=1 WANDB_MODE=disabled OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
-PARALLEL := -n $(WORKERS) --dist loadfile
+PARALLEL := --dist loadfile
 
 .PHONY: demo demo-seeds suite ablations test test-all soak lint
 .venv/installed: pyproject.toml $(CONSTRAINTS)
@@ -51,10 +51,11 @@ ablations: .venv/installed
 	done
 
 test: .venv/installed
-	$(PYTEST) $(PARALLEL) -m "not slow and not soak and not gpu"
+	$(PYTEST) $(PARALLEL) -n $(WORKERS) -m "not slow and not soak and not gpu"
 
+# One more than there are cores: a fifth of the slow tests' time is waiting, for Slurm's queue and for servers.
 test-all: .venv/installed
-	$(PYTEST) $(PARALLEL) --no-loadscope-reorder -m "not soak and not gpu"
+	$(PYTEST) $(PARALLEL) -n $$(($(WORKERS) + 1)) --no-loadscope-reorder -m "not soak and not gpu"
 
 soak: .venv/installed
 	$(PYTEST) -m soak
