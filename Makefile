@@ -22,8 +22,9 @@ PARALLEL := --dist loadfile
 .PHONY: demo demo-seeds suite ablations test test-all soak lint
 .venv/installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) torch
-	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e '.[dev,harness]'
+	@# Compiled when it is imported, which most of it never is: half of the time.
+	$(BIN)/python -m pip install -q --no-compile -c $(CONSTRAINTS) torch
+	$(BIN)/python -m pip install -q --no-compile -c $(CONSTRAINTS) -e '.[dev,harness]'
 	touch $@
 
 demo: .venv/installed
