@@ -54,7 +54,7 @@ ablations: .venv/installed
 test: .venv/installed
 	$(PYTEST) $(PARALLEL) -n $(WORKERS) -m "not slow and not soak and not gpu"
 
-# One more than there are cores: a fifth of the slow tests' time is waiting, for Slurm's queue and for servers.
+# One worker more: a fifth of the slow tests' time is waiting, for Slurm's queue and for servers.
 test-all: .venv/installed
 	$(PYTEST) $(PARALLEL) -n $$(($(WORKERS) + 1)) --no-loadscope-reorder -m "not soak and not gpu"
 

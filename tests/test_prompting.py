@@ -291,7 +291,6 @@ def test_a_reward_model_tells_what_is_difficult_among_the_benchmarks_questions(
         *("student=tiny", "student.max_new_tokens=24", "difficulty=prm", f"difficulty.prm.model={tmp_path}/prm"),
         *("difficulty.tau1=0.5", "difficulty.tau2=0.0", "data_recipe.pairs=5", "data_recipe.answers=own"),
         *("train=none", "evaluate.prompting=adaptmi", "run_dir=runs/one", f"teacher.base_url={start().url}"),
-        "evaluate.log_probabilities=false",
     ]
     assert main(settings) == 0
     run, cache = Path("runs/one"), Path("runs/cache")

@@ -8,6 +8,7 @@ import re
 import resource
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,8 +104,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def repeat(run: Run, *more: str) -> None:
     """Repeat a finished run, which must say that all is done, take under 5 seconds of a core and change no file."""
     made, shown = states(run.cache), contents(run.folder)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     words = run.finish(*more)
+    assert time.monotonic() - started < 60
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert "all stages were done before" in words
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5

@@ -5,41 +5,31 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from stat_train.claims.measures import PAIRS, Training, known
-from stat_train.claims.results import Scores
-from stat_train.evaluation.over_seeds import drawn_means
-from stat_train.evaluation.statistics import expanded_tail
-from stat_train.evaluation.summary import BASE, FINE_TUNED
-
-if TYPE_CHECKING:
-    from numpy import float64
-    from numpy.typing import NDArray
-
-    Floats = NDArray[float64]
+from stat_train.claims.measures import PAIRS, Change, Training, against, gain
+from stat_train.claims.verdicts import points
+from stat_train.evaluation.summary import FINE_TUNED
 
 REFERENCE, REFERENCE_PAIRS = "stat_sel", 1000
-# The bounds of few seeds lie far out, where 1,000 have too few.
-RESAMPLES = 2000
 DASH = "–"
 
 
 class Reached(NamedTuple):
     """At how many pairs a recipe reaches the reference: infinity where it does not within the sweep.
 
-    `of_means` is of the mean curves, with 95 % bounds (None for one seed), `by_seed` of each seed's. At `fewest` it may
-    do so with fewer. None stands for nothing to reach: there the reference is not above the untrained student, which
-    the bounds count as no pairs.
+    `of_means` is of the mean curve, with 95 % bounds (None where the changes have none), `by_seed` of each seed's. None
+    stands for nothing to reach: the reference is not above the untrained student there. `fewest` and `most` are the
+    sweep's pairs; `at_most` is by how much the recipe is above the reference with the most of them.
     """
 
-    recipe: str
     of_means: float | None
     low: float | None
     high: float | None
-    by_seed: list[float | None]
+    by_seed: dict[int, float | None]
     fewest: int
     most: int
+    at_most: Change
 
 
 def efficiency(every: Sequence[Training]) -> str:
@@ -48,15 +38,15 @@ def efficiency(every: Sequence[Training]) -> str:
     if REFERENCE_PAIRS not in curves.get(REFERENCE, {}):
         return ""
     others = [recipe for recipe, sizes in curves.items() if recipe != REFERENCE and len(sizes) > 1]
-    found = [each for recipe in others if any((each := reached(curves, recipe)).by_seed)]
+    found = {recipe: each for recipe in others if (each := reached(curves, recipe)) and any(each.by_seed.values())}
     if not found:
         return ""
     return (
         f"Pairs that reach what `{REFERENCE}` reaches with {REFERENCE_PAIRS:,}, straight lines between sizes (on a "
-        "logarithmic scale), with 95 % intervals from seeds and questions drawn anew together, as wide for few seeds "
-        f"as Student's t; {DASH} where `{REFERENCE}` gained nothing with so few, which counts as 0 pairs in the "
-        "intervals:\n\n"
-        "|  | mean curves | times as many | seed by seed |\n| --- | --- | --- | --- |\n" + "\n".join(map(_row, found))
+        f"logarithmic scale); {DASH} where `{REFERENCE}` gained nothing with so few. The 95 % intervals hold the sizes "
+        f"at which the two cannot be told apart, from 0 where the gain of `{REFERENCE}` is not sure:\n\n"
+        f"|  | mean curve | times as many | seed by seed | its most pairs against those {REFERENCE_PAIRS:,} |\n"
+        "| --- | --- | --- | --- | --- |\n" + "\n".join(_row(recipe, each) for recipe, each in found.items())
     )
 
 
@@ -76,83 +66,85 @@ def curves_of(every: Sequence[Training]) -> dict[str, dict[int, Training]]:
     }
 
 
-def reached(curves: Mapping[str, Mapping[int, Training]], recipe: str) -> Reached:
-    """Return at how many pairs a recipe reaches the reference, of the seeds that both have.
+def reached(curves: Mapping[str, Mapping[int, Training]], recipe: str) -> Reached | None:
+    """Return at how many pairs a recipe reaches the reference, of the seeds that all have; None without any.
 
-    Each resample of seeds and questions has curves of its own, whose crossing is worked out anew.
+    The bounds are where those of the difference between the two cross zero, so they are as wide as the table's.
     """
     reference, sizes = curves[REFERENCE][REFERENCE_PAIRS], curves[recipe]
     seeds = [seed for seed in reference.runs if all(seed in each.runs for each in sizes.values())]
-    pairs, fewest, most = list(sizes), min(sizes), max(sizes)
     if not seeds:
-        return Reached(recipe, None, None, None, [], fewest, most)
-    goal, *gains = _gains([reference, *sizes.values()], seeds)
-    by_seed = [
-        crossing(pairs, each, at) for at, *each in zip(*(gain.mean(axis=1) for gain in (goal, *gains)), strict=True)
-    ]
-    of_means = crossing(pairs, [float(gain.mean()) for gain in gains], float(goal.mean()))
-    if len(seeds) == 1:
-        return Reached(recipe, of_means, None, None, by_seed, fewest, most)
-    low, high = _bounds(pairs, gains, goal)
-    return Reached(recipe, of_means, low, high, by_seed, fewest, most)
-
-
-def _gains(every: Sequence[Training], seeds: Sequence[int]) -> Floats:
-    """Return what trainings gained by training, seed and question, of questions that all have scored.
-
-    Where seeds have questions of their own, what is gained on all of a seed's stands for them.
-    """
-    import numpy
-
-    runs = [[each.runs[seed] for seed in seeds] for each in every]
-    scores = [[(run.scores[BASE][run.headline], run.scores[FINE_TUNED][run.headline]) for run in row] for row in runs]
-    if len({run.questions[run.headline] for row in runs for run in row}) > 1:
-        return numpy.array([[[_mean(after) - _mean(before)] for before, after in row] for row in scores])
-    # None becomes not-a-number.
-    by_arm: Floats = numpy.array(scores, dtype=float)
-    gains = by_arm[:, :, 1] - by_arm[:, :, 0]
-    return gains[:, :, ~numpy.isnan(gains).any(axis=(0, 1))]
-
-
-def _mean(scores: Scores) -> float:
-    found = list(known(scores))
-    return sum(found) / len(found) if found else math.nan
-
-
-def _bounds(pairs: Sequence[int], gains: Sequence[Floats], goal: Floats) -> tuple[float, float]:
-    drawn = [drawn_means(gain, 0, RESAMPLES).tolist() for gain in (goal, *gains)]
-    crossings = sorted(crossing(pairs, each, at) or 0.0 for at, *each in zip(*drawn, strict=True))
-    beyond = int(expanded_tail(len(goal)) * RESAMPLES)
-    return crossings[beyond], crossings[-1 - beyond]
-
-
-def crossing(pairs: Sequence[int], gains: Sequence[float], goal: float) -> float | None:
-    """Return the pairs at which a curve of gains first reaches a goal: infinity for never, None for a goal of nothing.
-
-    What the fewest pairs reach already is reached at so many.
-    """
-    if goal <= 0:
         return None
-    points = list(zip(pairs, gains, strict=True))
-    if points[0][1] >= goal:
-        return float(points[0][0])
-    for (low, before), (high, after) in itertools.pairwise(points):
-        if after >= goal:
-            share = (goal - before) / (after - before)
+    goal, *curve = (
+        each._replace(runs={seed: each.runs[seed] for seed in seeds}) for each in (reference, *sizes.values())
+    )
+    headline, pairs = goal.first.headline, list(sizes)
+    gained, above = gain(goal, headline), [_above(goal, each, headline) for each in curve]
+    low, high = _bounds(pairs, gained, above)
+    by_seed = [
+        _crossing(pairs, each) if at > 0 else None
+        for at, *each in zip(gained.per_seed, *(change.per_seed for change in above), strict=True)
+    ]
+    return Reached(
+        of_means=_crossing(pairs, [change.points for change in above]) if gained.points > 0 else None,
+        low=low,
+        high=high,
+        by_seed=dict(zip(seeds, by_seed, strict=True)),
+        fewest=pairs[0],
+        most=pairs[-1],
+        at_most=above[-1],
+    )
+
+
+def _above(first: Training, second: Training, benchmark: str) -> Change:
+    """Return by how much the second of two trainings is above the first, which has the same seeds."""
+    found = against(first, second, benchmark)
+    assert found, "against() has nothing to say of trainings without a common seed alone"
+    return found
+
+
+def _bounds(pairs: Sequence[int], gained: Change, above: Sequence[Change]) -> tuple[float | None, float | None]:
+    """Return the fewest pairs of which it is not sure that they fall short, and the fewest that surely do not."""
+    bounds = [(change.low, change.high) for change in above if change.low is not None and change.high is not None]
+    if not bounds:
+        return None, None
+    lows, highs = zip(*bounds, strict=True)
+    return _crossing(pairs, highs) if gained.is_above_zero else 0.0, _crossing(pairs, lows)
+
+
+def _crossing(pairs: Sequence[int], above: Sequence[float]) -> float:
+    """Return the pairs at which a curve first comes up to 0: what the fewest do already, infinity for never."""
+    places = list(zip(pairs, above, strict=True))
+    if places[0][1] >= 0:
+        return float(places[0][0])
+    for (low, before), (high, after) in itertools.pairwise(places):
+        if after >= 0:
+            share = -before / (after - before)
             return math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
     return math.inf
 
 
-def _row(found: Reached) -> str:
-    def size(pairs: float | None) -> str:
-        return DASH if pairs is None else f"{_bound(pairs, found)}{min(pairs, found.most):,.0f}"
+def _row(recipe: str, found: Reached) -> str:
+    by_seed = ", ".join(f"{seed}: {_size(pairs, found)}" for seed, pairs in found.by_seed.items())
+    cells = (_size(found.of_means, found), _times(found), by_seed, points(found.at_most))
+    return f"| `{recipe}` | {' | '.join(cells)} |"
 
-    def times(pairs: float | None) -> str:
-        return DASH if pairs is None else f"{_bound(pairs, found)}{min(pairs, found.most) / REFERENCE_PAIRS:.1f}"
 
-    bounds = "" if found.low is None else f" ({times(found.low)} to {times(found.high)})"
-    by_seed = ", ".join(map(size, found.by_seed))
-    return f"| `{found.recipe}` | {size(found.of_means)} | {times(found.of_means)}{bounds} | {by_seed} |"
+def _times(found: Reached) -> str:
+    def times(pairs: float) -> str:
+        return f"{_bound(pairs, found)}{min(pairs, found.most) / REFERENCE_PAIRS:.1f}"
+
+    if found.of_means is None:
+        return DASH
+    if found.low is None or found.high is None:
+        return times(found.of_means)
+    if found.low == math.inf:
+        return f"{times(found.of_means)}, as are both bounds"
+    return f"{times(found.of_means)} ({times(found.low)} to {times(found.high)})"
+
+
+def _size(pairs: float | None, found: Reached) -> str:
+    return DASH if pairs is None else f"{_bound(pairs, found)}{min(pairs, found.most):,.0f}"
 
 
 def _bound(pairs: float, found: Reached) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stat_train.claims.curves import curve_settings, number
-from stat_train.claims.measures import TARGETED, Training, gain, trainings
+from stat_train.claims.measures import Training, gain, trainings
 from stat_train.claims.results import read_results
 from stat_train.errors import UserError
 
@@ -66,7 +66,7 @@ def _bars(axes: Axes, every: Sequence[Training]) -> None:
     headline = every[0].first.headline
     ordered = sorted(every, key=lambda each: gain(each, headline).points)
     changes = [gain(each, headline) for each in ordered]
-    colours = [TARGETED_COLOUR if each.recipe in TARGETED else OTHER_COLOUR for each in ordered]
+    colours = [TARGETED_COLOUR if each.is_targeted else OTHER_COLOUR for each in ordered]
     reach = [[c.points - (c.points if c.low is None else c.low) for c in changes]]
     reach += [[(c.points if c.high is None else c.high) - c.points for c in changes]]
     axes.barh([each.name for each in ordered], [c.points for c in changes], xerr=reach, color=colours, capsize=2)

@@ -15,7 +15,7 @@ from stat_train.errors import UserError
 from stat_train.evaluation.over_seeds import by_student_t, over_seeds
 from stat_train.evaluation.summary import BASE, FINE_TUNED, REINFORCED
 
-# The recipes that draw for what the profile has missing; the others are baselines.
+# The recipes that draw for what the profile has missing, unless they are told to draw from all skills.
 TARGETED = ("stat_sel", "stat_syn", "skillmix")
 # From one set of resamples to another a bound moves by one or two tenths of a point, far less than it is wide.
 RESAMPLES = 1000
@@ -55,6 +55,11 @@ class Training(NamedTuple):
     def recipe(self) -> str:
         """Return the training set's recipe."""
         return self.first.recipe
+
+    @property
+    def is_targeted(self) -> bool:
+        """Tell whether the set was drawn for what the profile has missing; if not, it is a baseline."""
+        return self.recipe in TARGETED and self.first.settings.get("data_recipe.skills_from") != "all"
 
     @property
     def benchmarks(self) -> list[str]:
@@ -222,7 +227,7 @@ def best_baseline(training: Training, every: Sequence[Training], benchmark: str)
 
 def baselines(training: Training, every: Sequence[Training]) -> list[Training]:
     """Return the models beside a training whose recipes target no missing skill, those without all its seeds too."""
-    return [each for each in beside(training, every) if each.recipe not in TARGETED]
+    return [each for each in beside(training, every) if not each.is_targeted]
 
 
 def _change(pairs: Sequence[tuple[Result, str, Result, str]], benchmark: str) -> Change:

@@ -9,7 +9,6 @@ from statistics import fmean
 from stat_train.claims.curves import curve_settings
 from stat_train.claims.efficiency import DASH, efficiency
 from stat_train.claims.measures import (
-    TARGETED,
     Change,
     Training,
     added_by_rl,
@@ -118,7 +117,9 @@ def _compared(every: Sequence[Training]) -> dict[str, list[Training | None]]:
         "against `pool`": [pool_beside(each, every) for each in every],
         BEST: [best_baseline(each, every, each.first.headline) for each in every],
     }
-    if any(other for others in baselines.values() for other in others):
+    if any(
+        other and other is not own for others in baselines.values() for own, other in zip(every, others, strict=True)
+    ):
         return baselines
     return {
         "against the first of its recipe": [
@@ -142,8 +143,8 @@ def _curves(every: Sequence[Training]) -> Iterator[str]:
 def _margins(every: Sequence[Training]) -> Iterator[str]:
     """Yield by how much each set for missing skills is above each other set, where each was trained in one way."""
     tuned = [each for each in every if each.arm == FINE_TUNED]
-    targeted = [each for each in tuned if each.recipe in TARGETED]
-    others = [each for each in tuned if each.recipe not in TARGETED]
+    targeted = [each for each in tuned if each.is_targeted]
+    others = [each for each in tuned if not each.is_targeted]
     if targeted and len(others) > 1 and len({each.recipe for each in tuned}) == len(tuned):
         rows = [[f"`{other.name}`", *(_above(other, each, every) for each in targeted)] for other in others]
         head = ["", *(f"`{each.name}`" for each in targeted)]

@@ -112,17 +112,16 @@ def _bootstrapped(changes: Floats, seed: int, resamples: int, with_p: bool) -> P
     low, high = likelihood_bounds(by_question, -1, 1)
     p = sign_flip_p(by_question, seed, resamples) if with_p else None
     if n > 1:
-        means, tail = drawn_means(changes, seed, resamples), expanded_tail(n)
+        means, tail = _drawn_means(changes, seed, resamples), expanded_tail(n)
         low, high = min(low, float(numpy.quantile(means, tail))), max(high, float(numpy.quantile(means, 1 - tail)))
         p = None if p is None else max(p, _bootstrap_p(means, n))
     return PairedDifference(n, difference, low, high, p)
 
 
-def drawn_means(changes: Floats, seed: int, resamples: int) -> Floats:
-    """Return the mean of each resample of seeds (rows) and questions (columns), the same questions in all of its seeds.
+def _drawn_means(changes: Floats, seed: int, resamples: int) -> Floats:
+    """Return the mean change of each resample, whose questions are the same in all of its seeds (Owen 2007).
 
-    Questions drawn anew for each seed would be taken for more questions than there are (Owen 2007). Changes with as
-    many seeds and questions are drawn alike, so that what is worked out from several of them is of the same resamples.
+    Questions drawn anew for each seed would be taken for more questions than there are.
     """
     import numpy
 

@@ -31,13 +31,11 @@ def test_a_table_is_that_of_its_raw_results(folder: Path, tmp_path: Path) -> Non
 
 
 def words_of_pictures(place: Path, name: str) -> dict[str, set[str]]:
-    """Return what is written in each of a table's pictures, but for numbers along an axis."""
-    return {
-        path.name: {
-            text.text or "" for text in ElementTree.parse(path).iter(TEXT) if re.search("[a-z]", text.text or "")
-        }
-        for path in place.glob(f"{name}*.svg")
-    }
+    """Return what is written in each picture that a table shows, but for numbers along an axis."""
+    shown = re.findall(r"\]\((.+\.svg)\)", (place / f"{name}.md").read_text(encoding="utf-8"))
+    texts = {picture: [each.text or "" for each in ElementTree.parse(place / picture).iter(TEXT)] for picture in shown}
+    assert texts
+    return {picture: {text for text in written if re.search("[a-z]", text)} for picture, written in texts.items()}
 
 
 @pytest.mark.skipif(not FOLDERS, reason="no sweep's raw results are in benchmarks/results yet")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy
+import pytest
 from raw_results import result, right
 
 from stat_train.claims.efficiency import curves_of, efficiency, reached
-from stat_train.claims.measures import Training, trainings
+from stat_train.claims.measures import Change, Training, against, trainings
+from stat_train.errors import UserError
 
 Shares = Mapping[int, float]
 
@@ -29,6 +32,13 @@ def rows(every: list[Training]) -> list[str]:
     return efficiency(every).splitlines()[4:]
 
 
+def by_seed(curves: Mapping[str, Mapping[int, Training]]) -> list[float | None]:
+    """Return at how many pairs the pool reaches STAT-Sel on each seed."""
+    found = reached(curves, "pool")
+    assert found
+    return [pairs and round(pairs, 6) for pairs in found.by_seed.values()]
+
+
 TARGETED = curve("stat_sel", {1000: 0.5, 4000: 0.9}, {1000: 0.25, 4000: 0.9})
 
 
@@ -37,10 +47,9 @@ def test_a_curve_is_crossed_between_two_sizes_at_its_first_and_never() -> None:
     pool = curve("pool", {4000: 0.75, 1000: 0.25}, {1000: 0.25, 4000: 0.75})
     curves = curves_of([*TARGETED, *pool])
     assert list(curves["pool"]) == [1000, 4000]
-    found = reached(curves, "pool")
-    assert [round(pairs, 6) for pairs in found.by_seed] == [2000, 1000]
+    assert by_seed(curves) == [2000, 1000]
     low = curves_of([*TARGETED, *curve("pool", {500: 0.1, 8000: 0.4}, {500: 0.3, 8000: 0.2})])
-    assert reached(low, "pool").by_seed == [math.inf, 500]
+    assert by_seed(low) == [math.inf, 500]
 
 
 def test_what_gains_nothing_is_reached_by_no_pairs_at_all() -> None:
@@ -55,11 +64,9 @@ def test_what_gains_nothing_is_reached_by_no_pairs_at_all() -> None:
         for pairs, share in zip(("1000", "4000"), each, strict=True)
     ]
     curves = curves_of(trainings(runs))
-    (first, second) = reached(curves, "pool").by_seed
-    assert (first and round(first, 6), second) == (2000, None)
+    assert by_seed(curves) == [2000, None]
     # Of the means the goal is 12.5 points, and the pool goes from -12.5 at 1,000 to 50 at 4,000: 0.4 of the way.
-    assert rows(trainings(runs))[0].startswith("| `pool` | 1,741 | 1.7 (0.0 to ")
-    assert rows(trainings(runs))[0].endswith("| 2,000, – |")
+    assert rows(trainings(runs))[0].startswith("| `pool` | 1,741 | 1.7 (0.0 to more than 4.0) | 0: 2,000, 1: – | ")
     nothing = [each for each in runs if each.seed == 1]
     assert efficiency(trainings(nothing)) == ""
 
@@ -67,7 +74,7 @@ def test_what_gains_nothing_is_reached_by_no_pairs_at_all() -> None:
 def test_what_falls_after_a_crossing_does_not_undo_it() -> None:
     """From 0 at 1,000 to 100 % at 4,000 half is at 2,000."""
     curves = curves_of([*TARGETED, *curve("pool", {1000: 0.0, 4000: 1.0, 8000: 0.0}, {1000: 0.25, 4000: 0, 8000: 0})])
-    assert [round(pairs, 6) for pairs in reached(curves, "pool").by_seed] == [2000, 1000]
+    assert by_seed(curves) == [2000, 1000]
 
 
 def test_a_recipe_with_several_trainings_of_one_size_has_no_curve() -> None:
@@ -81,42 +88,56 @@ def test_a_recipe_with_several_trainings_of_one_size_has_no_curve() -> None:
     assert curves_of(every) == {} and efficiency([*TARGETED, *every]) == ""
 
 
-def test_the_interval_is_of_seeds_drawn_anew() -> None:
-    """All questions come out alike, so seeds alone differ: the pool reaches the goal at 4,000 on some, never on others.
+def test_the_interval_ends_where_the_bounds_of_the_difference_cross_zero() -> None:
+    """The lower bound is where the upper one of pool less STAT-Sel does, the upper bound where the lower one does."""
+    sizes = (500, 1000, 4000, 8000)
+    targeted = curve("stat_sel", *[{1000: 0.5}] * 4)
+    pool = curve("pool", *[dict(zip(sizes, (0.1, 0.3, 0.45 + 0.05 * n, 0.9), strict=True)) for n in range(4)])
+    found = reached(curves_of([*targeted, *pool]), "pool")
+    low, high = zip(*[bounds(against(targeted[0], each, "standard")) for each in pool], strict=True)
+    assert high[0] < 0 < high[2] and low[2] < 0 < low[3], "the bounds would cross zero at an end"
+    assert (
+        found and found.low == pytest.approx(crossed(sizes, high)) and found.high == pytest.approx(crossed(sizes, low))
+    )
+    assert found.low < 2000 < found.high
 
-    So does the mean curve of a resample if all its seeds are of the first kind. With 4 of 7 that is (4/7)^7, 2 % of
-    the resamples, with 2 of 7 it is 0.02 %. For 7 seeds the interval leaves out 0.4 % at each end: a normal deviate of
-    Student's 2.447 times the root of 7/6.
+
+def bounds(change: Change | None) -> tuple[float, float]:
+    assert change and change.low is not None and change.high is not None
+    return change.low, change.high
+
+
+def crossed(sizes: Sequence[int], values: Sequence[float]) -> float:
+    """Return where a rising line through values crosses zero, by numpy's interpolation."""
+    return float(numpy.exp(numpy.interp(0, values, numpy.log(sizes))))
+
+
+def test_few_seeds_leave_more_open_than_any_of_them_shows() -> None:
+    """With 4,000 pairs the pool is above STAT-Sel by 10, 20 and 30 points.
+
+    Student's t of 4.303 times 10 / sqrt(3) is 25 points on either side of 20.
     """
-    targeted = curve("stat_sel", *[{1000: 1.0}] * 7)
-    for reaching, low in ((4, "4.0"), (2, "more than 4.0")):
-        pool = curve("pool", *[{1000: 0.0, 4000: 1.0}] * reaching, *[{1000: 0.0, 4000: 0.0}] * (7 - reaching))
-        (row,) = rows([*targeted, *pool])
-        assert f"| more than 4,000 | more than 4.0 ({low} to more than 4.0) |" in row
+    targeted = curve("stat_sel", *[{1000: 0.5}] * 3)
+    pool = curve("pool", *[{1000: 0.1, 4000: share} for share in (0.6, 0.7, 0.8)])
+    found = reached(curves_of([*targeted, *pool]), "pool")
+    assert found and all(pairs and pairs < 4000 for pairs in found.by_seed.values())
+    assert found.of_means and found.of_means < 4000 and found.high == math.inf
+    assert found.at_most.points == pytest.approx(20)
 
 
-def test_the_interval_is_of_questions_drawn_anew_the_same_for_both() -> None:
-    """One question of 40 is learnt: 36 % of the resamples lack it, so that there is nothing to reach.
-
-    In the others the pool, which learns it too, reaches as much with the fewest pairs.
-    """
-    targeted = curve("stat_sel", *[{1000: 1 / 40}] * 2)
-    pool = curve("pool", *[{1000: 1 / 40, 4000: 1 / 40}] * 2)
-    assert rows([*targeted, *pool]) == [
-        "| `pool` | at most 1,000 | at most 1.0 (0.0 to at most 1.0) | at most 1,000, at most 1,000 |"
-    ]
+def test_where_the_gain_is_not_sure_there_may_be_nothing_to_reach() -> None:
+    """Gains of 50 and 25 points over two seeds: 37.5, and 12.7 times 12.5 on either side."""
+    pool = curve("pool", {1000: 0.0, 4000: 0.0}, {1000: 0.0, 4000: 0.0})
+    assert rows([*TARGETED, *pool])[0].startswith(
+        "| `pool` | more than 4,000 | more than 4.0 (0.0 to more than 4.0) | 0: more than 4,000, 1: more than 4,000 |"
+    )
 
 
-def test_seeds_with_questions_of_their_own_are_drawn_alone() -> None:
-    """Half of each seed's questions are learnt, whichever they are: between two equal seeds nothing varies."""
-    every = [
-        result(
-            recipe, seed, varies={"data_recipe.pairs": str(pairs)}, own=["standard"], base=right(0), sft=right(share)
-        )
-        for recipe, pairs, share in (("stat_sel", 1000, 0.5), ("pool", 1000, 0.25), ("pool", 4000, 0.75))
-        for seed in (0, 1)
-    ]
-    assert rows(trainings(every)) == ["| `pool` | 2,000 | 2.0 (2.0 to 2.0) | 2,000, 2,000 |"]
+def test_what_is_surely_not_reached_is_beyond_both_bounds() -> None:
+    pool = curve("pool", *[{1000: 0.0, 4000: 0.0}] * 3)
+    (row,) = rows([*curve("stat_sel", *[{1000: 1.0}] * 3), *pool])
+    assert row.startswith("| `pool` | more than 4,000 | more than 4.0, as are both bounds | 0: more than 4,000, 1: ")
+    assert " | -100.0 (-100.0 to -" in row
 
 
 def test_questions_that_a_run_has_no_score_of_count_in_none() -> None:
@@ -127,26 +148,44 @@ def test_questions_that_a_run_has_no_score_of_count_in_none() -> None:
         for recipe, sizes in marks.items()
         for pairs, each in sizes.items()
     ]
-    assert reached(curves_of(trainings(every)), "pool").by_seed == [1000]
+    assert by_seed(curves_of(trainings(every))) == [1000]
+
+
+def test_a_training_that_no_question_is_scored_of_is_refused() -> None:
+    every = [*curve("stat_sel", {1000: 0.5}), *curve("pool", {1000: 0.25})]
+    silent = result("pool", varies={"data_recipe.pairs": "4000"}, base="-" * 40, sft="?" * 40)
+    with pytest.raises(UserError, match="no question is scored by all of"):
+        efficiency([*every, *trainings([silent])])
+
+
+def test_a_seed_that_a_size_lacks_is_not_in_the_row() -> None:
+    pool = curve("pool", {1000: 0.25, 4000: 0.75}, {1000: 0.25})
+    assert " | 0: 2,000 | +25.0 (" in rows([*TARGETED, *pool])[0]
 
 
 def test_the_row_names_bounds_where_the_sweep_ends() -> None:
     """What the fewest pairs reach, fewer may reach; and what the most do not reach, more may."""
     pool = curve("pool", {1000: 0.25, 4000: 0.75}, {1000: 0.25, 4000: 0.75})
-    (row,) = rows([*TARGETED, *pool])
     # The mean goal, 37.5 %, is a quarter of the way from 25 to 75 %.
-    assert row.startswith("| `pool` | 1,414 | 1.4 (at most 1.0 to ") and row.endswith(" | 2,000, at most 1,000 |")
+    start = "| `pool` | 1,414 | 1.4 (0.0 to more than 4.0) | 0: 2,000, 1: at most 1,000 | +37.5 ("
+    assert rows([*TARGETED, *pool])[0].startswith(start)
     hard = curve("hard", {1000: 0.25, 8000: 0.25}, {1000: 0.5, 8000: 0.5})
-    assert rows([*TARGETED, *hard]) == [
-        "| `hard` | at most 1,000 | at most 1.0 (at most 1.0 to more than 8.0) | more than 8,000, at most 1,000 |"
+    start = (
+        "| `hard` | at most 1,000 | at most 1.0 (0.0 to more than 8.0) | 0: more than 8,000, 1: at most 1,000 | +0.0 ("
+    )
+    assert rows([*TARGETED, *hard])[0].startswith(start)
+    sure = [*curve("stat_sel", *[{1000: 0.5}] * 3), *curve("low", *[{500: 1.0, 1000: 1.0}] * 3)]
+    assert "| at most 500 | at most 0.5 (at most 0.5 to at most 0.5) | " in rows(sure)[0]
+
+
+def test_one_seed_with_questions_of_its_own_has_no_interval() -> None:
+    """Its two trainings were asked different ones."""
+    targeted = result("stat_sel", varies={"data_recipe.pairs": "1000"}, base=right(0), sft=right(0.5))
+    pool = [
+        result("pool", varies={"data_recipe.pairs": pairs}, own=["standard"], base=right(0), sft=right(share))
+        for pairs, share in (("1000", 0.25), ("4000", 0.75))
     ]
-    low = curve("low", {500: 0.5, 1000: 0.9}, {500: 0.25, 1000: 0.9})
-    assert rows([*TARGETED, *low])[0].startswith("| `low` | at most 500 | at most 0.5 (at most 0.5 to ")
-
-
-def test_one_seed_has_no_interval() -> None:
-    pool, targeted = curve("pool", {1000: 0.25, 4000: 0.75}), curve("stat_sel", {1000: 0.5, 4000: 0.9})
-    assert rows([*targeted, *pool]) == ["| `pool` | 2,000 | 2.0 | 2,000 |"]
+    assert rows(trainings([targeted, *pool])) == ["| `pool` | 2,000 | 2.0 | 0: 2,000 | +25.0 |"]
 
 
 def test_reinforced_models_are_no_points_of_a_curve() -> None:

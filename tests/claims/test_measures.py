@@ -177,6 +177,14 @@ def test_the_best_baseline_is_trained_on_what_targets_no_missing_skill() -> None
     assert set(best_names(runs[2:]).values()) == {None}
 
 
+def test_a_set_that_is_drawn_from_all_skills_targets_none() -> None:
+    drawn = result("skillmix", base="----", sft="+++-")
+    drawn = drawn._replace(settings=drawn.settings | {"data_recipe.skills_from": "all"})
+    every = trainings([drawn, result("stat_sel", base="----", sft="++++")])
+    assert [each.is_targeted for each in every] == [False, True]
+    assert best_baseline(every[1], every, "standard") is every[0]
+
+
 def test_a_baseline_on_fewer_seeds_than_the_training_is_none() -> None:
     """On both seeds the pool has 50 %; the other recipe has 100 % on one of them, and 75 % where there are both.
 

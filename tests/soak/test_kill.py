@@ -37,7 +37,7 @@ TRAININGS = [
     *("train.keep_checkpoints=2", "train.replay_fraction=0.25", "rl=grpo", "rl.questions=24", "rl.max_new_tokens=24"),
     *("rl.questions_per_batch=8", "rl.questions_per_update=8", "rl.rollouts=2"),
 ]
-# No moment of the short sequence is in what they are for, and each run takes two more loads of the model for them.
+# None of the short sequence's kills lands in their stages, which load the model twice more.
 WITHOUT_LOG_PROBABILITIES = ["evaluate.log_probabilities=false"]
 RESULTS = ["training_set.jsonl", "profile.json", "evaluation.json", "checkpoint/model.safetensors"]
 TIMEOUT = 240
