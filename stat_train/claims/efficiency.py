@@ -20,7 +20,7 @@ class Reached(NamedTuple):
 
     `of_means` is of the mean curve, with 95 % bounds (None where the changes have none), `by_seed` of each seed's. None
     stands for nothing to reach: the reference is not above the untrained student there. `fewest` and `most` are the
-    sweep's pairs; `at_most` is by how much the recipe is above the reference with the most of them.
+    sweep's pairs; `above_with_most` is by how much the recipe is above the reference with the most of them.
     """
 
     of_means: float | None
@@ -29,7 +29,7 @@ class Reached(NamedTuple):
     by_seed: dict[int, float | None]
     fewest: int
     most: int
-    at_most: Change
+    above_with_most: Change
 
 
 def efficiency(every: Sequence[Training]) -> str:
@@ -79,7 +79,7 @@ def reached(curves: Mapping[str, Mapping[int, Training]], recipe: str) -> Reache
         each._replace(runs={seed: each.runs[seed] for seed in seeds}) for each in (reference, *sizes.values())
     )
     headline, pairs = goal.first.headline, list(sizes)
-    gained, above = gain(goal, headline), [_above(goal, each, headline) for each in curve]
+    gained, above = gain(goal, headline), [change for each in curve if (change := against(goal, each, headline))]
     low, high = _bounds(pairs, gained, above)
     by_seed = [
         _crossing(pairs, each) if at > 0 else None
@@ -92,15 +92,8 @@ def reached(curves: Mapping[str, Mapping[int, Training]], recipe: str) -> Reache
         by_seed=dict(zip(seeds, by_seed, strict=True)),
         fewest=pairs[0],
         most=pairs[-1],
-        at_most=above[-1],
+        above_with_most=above[-1],
     )
-
-
-def _above(first: Training, second: Training, benchmark: str) -> Change:
-    """Return by how much the second of two trainings is above the first, which has the same seeds."""
-    found = against(first, second, benchmark)
-    assert found, "against() has nothing to say of trainings without a common seed alone"
-    return found
 
 
 def _bounds(pairs: Sequence[int], gained: Change, above: Sequence[Change]) -> tuple[float | None, float | None]:
@@ -126,7 +119,7 @@ def _crossing(pairs: Sequence[int], above: Sequence[float]) -> float:
 
 def _row(recipe: str, found: Reached) -> str:
     by_seed = ", ".join(f"{seed}: {_size(pairs, found)}" for seed, pairs in found.by_seed.items())
-    cells = (_size(found.of_means, found), _times(found), by_seed, points(found.at_most))
+    cells = (_size(found.of_means, found), _times(found), by_seed, points(found.above_with_most))
     return f"| `{recipe}` | {' | '.join(cells)} |"
 
 

@@ -122,7 +122,7 @@ def test_few_seeds_leave_more_open_than_any_of_them_shows() -> None:
     found = reached(curves_of([*targeted, *pool]), "pool")
     assert found and all(pairs and pairs < 4000 for pairs in found.by_seed.values())
     assert found.of_means and found.of_means < 4000 and found.high == math.inf
-    assert found.at_most.points == pytest.approx(20)
+    assert found.above_with_most.points == pytest.approx(20)
 
 
 def test_where_the_gain_is_not_sure_there_may_be_nothing_to_reach() -> None:
